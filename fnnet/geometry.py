@@ -1,0 +1,132 @@
+"""Window arithmetic of convolution and pooling: pure functions of integers.
+
+    extent      e = d (k - 1) + 1                                     what k taps span at dilation d       (1)
+    out size    o = floor((n + lo + hi - e) / s) + 1                                                       (2)
+    ceil mode   o = ceil(...) + 1, less the last window if it starts beyond the image and its left padding (3)
+    SAME        o = ceil(n / s),  lo + hi = max((o - 1) s + e - n, 0),  the odd one at the end             (4)
+
+n is the size of the image along one axis, k the window, s the stride, d the dilation, (lo, hi) the padding.
+Source 001 gives (4) for stride 1 (Conv2D, item 4: p = w_F - 1, the odd row and column at the end).
+"""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Padding = str | int | Sequence[int | Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that slides over an image, one entry for each spatial axis."""
+
+    image: tuple[int, ...]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    out: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.size)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """What the taps span in the image, (1)."""
+        return tuple(extent(k, d) for k, d in zip(self.size, self.dilation, strict=True))
+
+
+def extent(size: int, dilation: int) -> int:
+    """Span of `size` taps that stand `dilation` apart, (1)."""
+    return dilation * (size - 1) + 1
+
+
+def out_size(n: int, size: int, stride: int, dilation: int, padding: tuple[int, int], ceil_mode: bool = False) -> int:
+    """Number of places of a window along one axis, (2) and (3); 0 or less where it does not fit."""
+    room = n + sum(padding) - extent(size, dilation)
+    if not ceil_mode:
+        return room // stride + 1
+    out = -(-room // stride) + 1
+    return out - 1 if (out - 1) * stride >= n + padding[0] else out
+
+
+def same_padding(n: int, size: int, stride: int, dilation: int) -> tuple[int, int]:
+    """The padding that makes ceil(n / stride) outputs, (4)."""
+    out = -(-n // stride)
+    total = max((out - 1) * stride + extent(size, dilation) - n, 0)
+    return total // 2, total - total // 2
+
+
+def window(
+    function: str,
+    x_shape: Sequence[int],
+    size: Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    padding: Padding = "VALID",
+    ceil_mode: bool = False,
+) -> Window:
+    """The window of `function` over an image of shape `x_shape` = (..., *spatial, channels).
+
+    Raises ValueError, in the name of `function`, for a rank, stride, dilation, padding or size that cannot be.
+    """
+    rank = len(size)
+    size = per_axis(function, "window", size, rank)
+    stride = per_axis(function, "stride", stride, rank)
+    dilation = per_axis(function, "dilation", dilation, rank)
+    if len(x_shape) < rank + 1:
+        raise ValueError(
+            f"{function}: x of shape {tuple(x_shape)} has rank {len(x_shape)}; a window over {rank} spatial "
+            f"{'axis' if rank == 1 else 'axes'} needs (..., {'spatial, ' * rank}channels), rank {rank + 1} or more"
+        )
+    image = tuple(x_shape[-rank - 1 : -1])
+    pads = _pads(function, padding, image, size, stride, dilation)
+    out = tuple(out_size(*axis, ceil_mode) for axis in zip(image, size, stride, dilation, pads, strict=True))
+    if any(o < 1 for o in out):
+        spread = f" dilated by {dilation}" if any(d > 1 for d in dilation) else ""
+        raise ValueError(
+            f"{function}: window {size}{spread} does not fit into x of shape {tuple(x_shape)} with padding {padding!r}"
+        )
+    return Window(image, size, stride, dilation, pads, out)
+
+
+def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
+    """`value` as one integer an axis: an integer means the same for each."""
+    try:
+        values = (operator.index(value),) * rank
+    except TypeError:
+        try:
+            values = tuple(operator.index(v) for v in value)
+        except TypeError:
+            raise TypeError(
+                f"{function}: {argument} (={value!r}) must be an integer or a sequence of {rank} integers"
+            ) from None
+    if len(values) != rank:
+        raise ValueError(f"{function}: {argument} (={value!r}) must have {rank} entries, one for each spatial axis")
+    if any(v < least for v in values):
+        raise ValueError(f"{function}: {argument} (={value!r}) must be {least} or more")
+    return values
+
+
+def _pads(
+    function: str, padding: Padding, image: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    rank = len(image)
+    if isinstance(padding, str):
+        if padding.upper() == "VALID":
+            return ((0, 0),) * rank
+        if padding.upper() == "SAME":
+            return tuple(same_padding(*axis) for axis in zip(image, size, stride, dilation, strict=True))
+        raise ValueError(f"{function}: padding (={padding!r}) must be 'SAME', 'VALID', an integer, or one pair an axis")
+    try:
+        both = (operator.index(padding),) * rank  # type: ignore[arg-type]
+    except TypeError:
+        both = tuple(padding)  # type: ignore[assignment, arg-type]
+    if len(both) != rank:
+        raise ValueError(f"{function}: padding (={padding!r}) must have {rank} entries, one for each spatial axis")
+    pads = tuple(per_axis(function, "padding", p, 2, least=0) for p in both)
+    return tuple((p[0], p[1]) for p in pads)

@@ -1,0 +1,86 @@
+"""Dense layer: input x (..., in), kernel W (in, out), bias b (out,) -> output y (..., out).
+
+    forward     y_no     = sum_i x_ni W_io + b_o            (1)   n over the examples
+    backward    x_bar_ni = sum_o y_bar_no W_io              (2)
+                W_bar_io = sum_n x_ni y_bar_no              (3)
+                b_bar_o  = sum_n y_bar_no                   (4)
+
+Sources: 000 and 001, section "Layer l < L" (their w_{i,j} is W_ji here); 003 (22), (26), (28), one example at a time. 001
+divides (3) and (4) by the batch size because its cost is a mean: here that 1/n comes in with y_bar.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from fnnet.arguments import accumulator, as_floats
+from fnnet.multilinear import Form
+from fnnet.registration import rule
+
+
+def dense(
+    x: Float[Array, "*batch inputs"],
+    kernel: Float[Array, "inputs outputs"],
+    bias: Float[Array, " outputs"] | None = None,
+) -> Float[Array, "*batch outputs"]:
+    """Affine map y = x W + b.
+
+    Args:
+        x: One example (inputs,), or with any leading batch axes (..., inputs).
+        kernel: (inputs, outputs).
+        bias: (outputs,), or None.
+
+    Returns:
+        (..., outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32.
+
+    Raises:
+        ValueError: The shapes do not go together.
+        TypeError: An argument is not a floating array.
+
+    Source: 001, "Back-propagation", section 3 (layer l < L).
+    """
+    x, kernel, bias = as_floats("dense", x=x, kernel=kernel, bias=bias)
+    if kernel.ndim != 2:
+        raise ValueError(f"dense: kernel of shape {kernel.shape} must have shape (inputs, outputs)")
+    if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(f"dense: x of shape {x.shape} must end in {kernel.shape[0]}, the inputs of kernel {kernel.shape}")
+    if bias is not None and bias.shape != kernel.shape[1:]:
+        raise ValueError(f"dense: bias of shape {bias.shape} must be {kernel.shape[1:]}, the outputs of kernel {kernel.shape}")
+    return _dense(x, kernel, bias)
+
+
+def dense_fwd(x, kernel, bias):
+    y = output(x, kernel)
+    if bias is not None:
+        y = y + bias  # (1)
+    return y, (x, kernel)  # (2) reads W, (3) reads x; b is read by none
+
+
+def dense_bwd(residuals, y_bar):
+    x, kernel = residuals
+    x_bar = form.by("x", kernel=kernel, g=y_bar)  # (2)
+    kernel_bar = form.by("kernel", x=x, g=y_bar)  # (3)
+    return x_bar, kernel_bar, y_bar.sum(range(y_bar.ndim - 1))  # (4)
+
+
+# The form T(x, W, g) = sum_no g_no sum_i x_ni W_io, by its partial derivatives.
+
+
+def output(x, kernel):
+    y = jnp.matmul(x, kernel, preferred_element_type=accumulator(x.dtype))
+    return y.astype(x.dtype)
+
+
+def x_gradient(kernel, g):
+    return output(g, kernel.T)
+
+
+def kernel_gradient(x, g):
+    examples = math.prod(x.shape[:-1])
+    return output(x.reshape(examples, x.shape[-1]).T, g.reshape(examples, g.shape[-1]))
+
+
+form = Form("dense", {"g": output, "x": x_gradient, "kernel": kernel_gradient}, parameters=("kernel",))
+_dense = rule(dense_fwd, dense_bwd, batched=("x",))
