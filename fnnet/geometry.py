@@ -94,6 +94,39 @@ def window(
     return Window(image, size, stride, dilation, pads, out)
 
 
+def pooling_window(
+    function: str,
+    x_shape: Sequence[int],
+    size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: Padding,
+    dilation: int | Sequence[int],
+    ceil_mode: bool,
+) -> Window:
+    """The window of a pooling: an integer size means two axes, no stride means the size, and no window is all padding."""
+    if isinstance(size, Sequence):
+        size = per_axis(function, "window", size, len(size))
+    else:
+        size = per_axis(function, "window", size, 2)
+    if not 1 <= len(size) <= 3:
+        raise ValueError(f"{function}: window (={size}) must have 1 to 3 entries, one for each spatial axis")
+    place = window(
+        function,
+        x_shape,
+        size,
+        stride=size if stride is None else stride,
+        dilation=dilation,
+        padding=padding,
+        ceil_mode=ceil_mode,
+    )
+    if any(max(pads) >= e for pads, e in zip(place.padding, place.extent, strict=True)):
+        raise ValueError(
+            f"{function}: padding (={padding!r}) must be less than what the window {size} spans, {place.extent}: "
+            "a window would lie in the padding alone"
+        )
+    return place
+
+
 def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
     """`value` as one integer an axis: an integer means the same for each."""
     try:

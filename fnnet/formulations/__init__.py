@@ -1,0 +1,1 @@
+"""How each piece is computed: the same mathematics in the XLA operations that are fast."""

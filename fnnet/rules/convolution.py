@@ -1,0 +1,95 @@
+"""Convolution: input x (..., *image, in), kernel W (*window, in/groups, out), bias b (out,) -> output y (..., *places, out).
+
+    forward     y_no    = sum_t sum_c x_n,so+dt-p,c W_tco + b_o                 (1)   o a place, t a tap, on each axis
+    backward    x_bar_i = sum_t sum_o y_bar_o W_to where s o + d t - p = i      (2)   the full convolution, W flipped
+                W_bar_t = sum_n sum_o x_n,so+dt-p y_bar_no                      (3)   x correlated with y_bar
+                b_bar   = sum_n sum_o y_bar_no                                  (4)
+
+s is the stride, d the dilation, p the padding before; outside the image x is 0. With groups, output channel j sees the
+input channels of its own group only. Like every library of this field it correlates: the kernel is not flipped in (1).
+
+Sources: 001, "Conv2D Layer", (8) for (1), (10) for (2), (13) for (3), there for one channel, no bias, stride and dilation 1.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from fnnet.arguments import as_floats
+from fnnet.formulations import convolution
+from fnnet.geometry import Padding, window
+from fnnet.multilinear import Form
+from fnnet.registration import rule
+
+
+def conv(
+    x: Float[Array, "*batch_and_image inputs"],
+    kernel: Float[Array, "*window inputs_per_group outputs"],
+    bias: Float[Array, " outputs"] | None = None,
+    *,
+    stride: int | tuple[int, ...] = 1,
+    padding: Padding = "SAME",
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> Float[Array, "*batch_and_places outputs"]:
+    """Convolution over one to three spatial axes, as many as the kernel has.
+
+    Args:
+        x: One example (*image, inputs), or with any leading batch axes; the channels come last.
+        kernel: (*window, inputs / groups, outputs).
+        bias: (outputs,), or None.
+        stride: Step between places, one for all axes or one an axis.
+        padding: "SAME" (ceil(image / stride) places, the odd zero at the end), "VALID", an integer, or for each axis an
+            integer or a pair (before, after).
+        dilation: Step between taps.
+        groups: Number of groups of channels that do not mix; groups = inputs is a depthwise convolution.
+
+    Returns:
+        (..., *places, outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32.
+
+    Raises:
+        ValueError: Shapes, groups or window do not go together.
+        TypeError: An argument is not a floating array.
+
+    Source: 001, "Conv2D Layer", (5) to (14), generalised.
+    """
+    x, kernel, bias = as_floats("conv", x=x, kernel=kernel, bias=bias)
+    if not 3 <= kernel.ndim <= 5:
+        raise ValueError(
+            f"conv: kernel of shape {kernel.shape} must have shape (*window, inputs / groups, outputs) with 1 to 3 spatial axes"
+        )
+    *size, inputs, outputs = kernel.shape
+    place = window("conv", x.shape, size, stride=stride, dilation=dilation, padding=padding)
+    if groups < 1 or x.shape[-1] % groups or outputs % groups:
+        raise ValueError(f"conv: groups (={groups}) must divide x's {x.shape[-1]} channels and kernel's {outputs} outputs")
+    if inputs * groups != x.shape[-1]:
+        raise ValueError(
+            f"conv: x of shape {x.shape} has {x.shape[-1]} channels; kernel of shape {kernel.shape} with groups {groups} "
+            f"takes {inputs * groups}"
+        )
+    if bias is not None and bias.shape != (outputs,):
+        raise ValueError(f"conv: bias of shape {bias.shape} must be ({outputs},), the outputs of kernel {kernel.shape}")
+    return _conv(x, kernel, bias, window=place, groups=groups)
+
+
+def conv_fwd(x, kernel, bias, *, window, groups):
+    y = convolution.output(x, kernel, window=window, groups=groups)
+    if bias is not None:
+        y = y + bias  # (1)
+    return y, (x, kernel)  # (2) reads W, (3) reads x
+
+
+def conv_bwd(residuals, y_bar, *, window, groups):
+    x, kernel = residuals
+    static = {"window": window, "groups": groups}
+    x_bar = form.by("x", kernel=kernel, g=y_bar, static=static)  # (2)
+    kernel_bar = form.by("kernel", x=x, g=y_bar, static=static)  # (3)
+    return x_bar, kernel_bar, y_bar.sum(range(y_bar.ndim - 1))  # (4)
+
+
+form = Form(
+    "conv",
+    {"g": convolution.output, "x": convolution.x_gradient, "kernel": convolution.kernel_gradient},
+    parameters=("kernel",),
+)
+_conv = rule(conv_fwd, conv_bwd, batched=("x",))

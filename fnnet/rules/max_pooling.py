@@ -1,0 +1,113 @@
+"""Max-pooling: input x (..., *image, channels) -> output y (..., *places, channels).
+
+    forward     y_o     = max_t x_(so+dt-p)                                 (1)   o a place, t a tap of the window
+                k_o     = the first t, in row-major order, that attains it  (2)
+    backward    x_bar_i = sum of y_bar_o over the o where s o + d k_o - p = i   (3)
+
+(3) reads k alone, an integer of one byte for windows of up to 128 taps: neither x nor y is kept.
+
+Source: 001, "Max-pooling Layer", (16) and (17), there for stride = window and with zeros as padding; here what lies outside
+the image never wins, which is the same after ReLU only.
+"""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Num
+
+from fnnet.arguments import as_array
+from fnnet.formulations.windows import single_axis, spread, taps, valid
+from fnnet.geometry import Padding, Window, pooling_window
+from fnnet.multilinear import Form
+from fnnet.registration import rule
+
+MOST_TAPS = 32  # more are pooled axis by axis: k + k taps instead of k * k
+
+
+def max_pool(
+    x: Num[Array, "*batch_and_image channels"],
+    window: int | tuple[int, ...],
+    *,
+    stride: int | tuple[int, ...] | None = None,
+    padding: Padding = "VALID",
+    dilation: int | tuple[int, ...] = 1,
+    ceil_mode: bool = False,
+) -> Num[Array, "*batch_and_places channels"]:
+    """Largest value in each window, over as many spatial axes as the window has entries.
+
+    Args:
+        x: One example (*image, channels), or with any leading batch axes.
+        window: Size of the window, one entry an axis; an integer means two axes.
+        stride: Step between windows; None means the window's size.
+        padding: "SAME", "VALID", an integer, or for each axis an integer or a pair; less than the window spans.
+        dilation: Step between the taps of a window.
+        ceil_mode: Whether a last window that starts in the image (or its padding before) but ends outside counts.
+
+    Returns:
+        (..., *places, channels), of x's dtype. At a tie the gradient goes to the first maximum in row-major order, as in
+        XLA and PyTorch. A NaN wins its window and gets its gradient. Padding never wins.
+
+    Raises:
+        ValueError: The window does not fit, or a size, stride, dilation or padding cannot be.
+
+    Source: 001, "Max-pooling Layer", (15) to (17).
+    """
+    x = as_array("max_pool", "x", x)
+    place = pooling_window("max_pool", x.shape, window, stride, padding, dilation, ceil_mode)
+    if math.prod(place.size) <= MOST_TAPS:
+        return _max_pool(x, window=place)
+    for axis in reversed(range(place.rank)):  # the last axis first: so the first of equals stays the row-major one
+        x = _max_pool(x, window=single_axis(place, axis))
+    return x
+
+
+def max_pool_fwd(x, *, window):
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    first = first_inside(window)
+    y, k = None, None
+    for t, value in enumerate(taps(x, window, lowest)):
+        if y is None:
+            y, k = value, jnp.zeros_like(value, index_dtype(window))
+            continue
+        wins = ~(value <= y) & (y == y)  # larger, or the first NaN
+        if first[t].any():
+            wins |= first[t][..., None]
+        y = jnp.where(wins, value, y)  # (1)
+        k = jnp.where(wins, jnp.asarray(t, k.dtype), k)  # (2)
+    return y, k
+
+
+def max_pool_bwd(k, y_bar, *, window):
+    return (form.by("x", g=y_bar, index=k, static={"window": window}),)  # (3)
+
+
+# The form T(x, g; k) = sum_o g_o x_(so + dk_o - p), by its partial derivatives.
+
+
+def chosen(x, index, *, window: Window):
+    """By g: the entries of x that k points to."""
+    return sum(jnp.where(index == t, value, 0) for t, value in enumerate(taps(x, window, 0)))
+
+
+def routed(g, index, *, window: Window):
+    """By x: each g_o, put where k points to."""
+    return spread((jnp.where(index == t, g, 0) for t in range(math.prod(window.size))), window)
+
+
+def first_inside(window: Window) -> np.ndarray:
+    """Whether each tap but the first is the first inside the image, (taps, *places): it wins, even at -infinity."""
+    inside = valid(window)
+    first = inside & (np.cumsum(inside, axis=0) == 1)
+    first[0] = False
+    return first
+
+
+def index_dtype(window: Window):
+    """The smallest integer type that holds every tap's number."""
+    return next(t for t in (jnp.int8, jnp.int16, jnp.int32) if math.prod(window.size) - 1 <= jnp.iinfo(t).max)
+
+
+form = Form("max_pool", {"g": chosen, "x": routed}, indices=("index",))
+_max_pool = rule(max_pool_fwd, max_pool_bwd, batched=("x",))
