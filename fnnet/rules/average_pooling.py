@@ -12,6 +12,7 @@ Source: not in the five documents; PyTorch's AvgPool2d and ONNX's AveragePool de
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
@@ -21,7 +22,7 @@ from fnnet.registration import rule
 
 
 def avg_pool(
-    x: Float[Array, "*batch_and_image channels"],
+    x: Float[ArrayLike, "*batch_and_image channels"],
     window: int | tuple[int, ...],
     *,
     stride: int | tuple[int, ...] | None = None,

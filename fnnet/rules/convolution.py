@@ -13,6 +13,7 @@ Sources: 001, "Conv2D Layer", (8) for (1), (10) for (2), (13) for (3), there for
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.arguments import as_floats
@@ -23,9 +24,9 @@ from fnnet.registration import rule
 
 
 def conv(
-    x: Float[Array, "*batch_and_image inputs"],
-    kernel: Float[Array, "*window inputs_per_group outputs"],
-    bias: Float[Array, " outputs"] | None = None,
+    x: Float[ArrayLike, "*batch_and_image inputs"],
+    kernel: Float[ArrayLike, "*window inputs_per_group outputs"],
+    bias: Float[ArrayLike, " outputs"] | None = None,
     *,
     stride: int | tuple[int, ...] = 1,
     padding: Padding = "SAME",

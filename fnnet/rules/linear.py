@@ -13,6 +13,7 @@ import math
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
@@ -21,9 +22,9 @@ from fnnet.registration import rule
 
 
 def dense(
-    x: Float[Array, "*batch inputs"],
-    kernel: Float[Array, "inputs outputs"],
-    bias: Float[Array, " outputs"] | None = None,
+    x: Float[ArrayLike, "*batch inputs"],
+    kernel: Float[ArrayLike, "inputs outputs"],
+    bias: Float[ArrayLike, " outputs"] | None = None,
 ) -> Float[Array, "*batch outputs"]:
     """Affine map y = x W + b.
 

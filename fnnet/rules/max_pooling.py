@@ -15,6 +15,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Num
 
 from fnnet.arguments import as_array
@@ -27,7 +28,7 @@ MOST_TAPS = 32  # more are pooled axis by axis: k + k taps instead of k * k
 
 
 def max_pool(
-    x: Num[Array, "*batch_and_image channels"],
+    x: Num[ArrayLike, "*batch_and_image channels"],
     window: int | tuple[int, ...],
     *,
     stride: int | tuple[int, ...] | None = None,

@@ -1,0 +1,187 @@
+"""Labels as weights of the classes, t (..., classes): what the losses over classes compare a prediction with.
+
+    integers        t_c = w_c ((1 - e) [c = label] + e / C)     (1)   w: class weights, e: label smoothing, C classes
+    probabilities   t_c = w_c ((1 - e) y_c + e / C)             (2)
+    ignored         t_c = 0                                     (3)
+    out of range    t_c = NaN                                   (4)
+    in a mean       weight = w_label, 0 if ignored, NaN if out of range; 1 for probabilities    (5)
+
+Source: torch.nn.CrossEntropyLoss. Its mean (reduction.py) divides by (5), whatever the label smoothing.
+The losses that are no losses over classes take a row of targets as it is: `as_rows`.
+"""
+
+import operator
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from fnnet.arguments import as_array, as_floats
+
+INT32 = np.iinfo(np.int32)
+
+
+def weighted(weight: Array, value: Array) -> Array:
+    """weight * value, where a weight of 0 silences what is infinite or NaN: 0 log 0 = 0.
+
+    The selection is inside the product, so that its derivative by `weight` is `value` also where the weight is 0.
+    """
+    return weight * jnp.where((weight == 0) & ~jnp.isfinite(value), 0, value)
+
+
+def as_rows(function: str, **pair: Any) -> list[Array]:
+    """A prediction and a target, each (..., entries), in one floating dtype and with their leading axes broadcast.
+
+    Targets may be integers or booleans. Raises ValueError or TypeError, in the name of `function`, for what cannot be.
+    """
+    (first, prediction), (second, target) = pair.items()
+    (prediction,) = as_floats(function, **{first: prediction})
+    target = as_array(function, second, target)
+    if jnp.issubdtype(target.dtype, jnp.integer) or target.dtype == jnp.bool_:
+        target = target.astype(prediction.dtype)
+    prediction, target = as_floats(function, **{first: prediction, second: target})
+    for name, array in ((first, prediction), (second, target)):
+        if array.ndim < 1:
+            raise ValueError(f"{function}: {name} of shape () must have a last axis, over which the loss is summed")
+    shapes = f"{first} of shape {prediction.shape} and {second} of shape {target.shape}"
+    if prediction.shape[-1] != target.shape[-1]:
+        raise ValueError(f"{function}: {shapes} must have equal last axes")
+    try:
+        examples = jnp.broadcast_shapes(prediction.shape[:-1], target.shape[:-1])
+    except ValueError:
+        raise ValueError(f"{function}: {shapes} must have leading axes that broadcast") from None
+    return [jnp.broadcast_to(array, (*examples, array.shape[-1])) for array in (prediction, target)]
+
+
+def as_targets(
+    function: str,
+    argument: str,
+    prediction: Any,
+    labels: Any,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Any = None,
+    ignore_index: int | None = None,
+) -> tuple[Array, Array]:
+    """The prediction and the weights t, (1) to (4), both (..., classes) and in one floating dtype.
+
+    Raises ValueError or TypeError, in the name of `function`, for what cannot be; `argument` is the prediction's name.
+    """
+    ignored = _ignored(function, ignore_index)
+    prediction, given = _prediction_and_labels(function, argument, prediction, labels)
+    count = prediction.shape[-1]
+    if jnp.issubdtype(given.dtype, jnp.floating):
+        if ignored is not None:
+            raise ValueError(f"{function}: ignore_index (={ignored}) needs integer labels; these are {given.dtype}")
+        prediction, rows = as_floats(function, **{argument: prediction, "labels": given})
+        return prediction, _smoothed(function, rows, label_smoothing, class_weights)  # (2)
+    classes = _class_numbers(function, given, count, ignored)
+    rows = (classes[..., None] == jnp.arange(count, dtype=jnp.int32)).astype(prediction.dtype)
+    targets = _smoothed(function, rows, label_smoothing, class_weights)  # (1)
+    targets = jnp.where(((classes < 0) | (classes >= count))[..., None], jnp.nan, targets)  # (4)
+    return prediction, targets if ignored is None else jnp.where((classes == ignored)[..., None], 0, targets)  # (3)
+
+
+def weights_of_examples(
+    function: str,
+    argument: str,
+    prediction: Any,
+    labels: Any,
+    *,
+    class_weights: Any = None,
+    ignore_index: int | None = None,
+) -> Array:
+    """What each example counts in a mean, (5), in the prediction's shape without the last axis."""
+    ignored = _ignored(function, ignore_index)
+    prediction, given = _prediction_and_labels(function, argument, prediction, labels)
+    if jnp.issubdtype(given.dtype, jnp.floating):
+        prediction, _ = as_floats(function, **{argument: prediction, "labels": given})
+        return jnp.ones(prediction.shape[:-1], prediction.dtype)
+    classes = _class_numbers(function, given, prediction.shape[-1], ignored)
+    by_class = _by_class(function, class_weights, prediction)
+    weights = by_class.at[classes].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    return weights if ignored is None else jnp.where(classes == ignored, 0, weights)
+
+
+def _prediction_and_labels(function: str, argument: str, prediction: Any, labels: Any) -> tuple[Array, Any]:
+    """The prediction, floating, and labels whose shape and dtype go with it."""
+    (prediction,) = as_floats(function, **{argument: prediction})
+    if prediction.ndim < 1 or prediction.shape[-1] < 1:
+        raise ValueError(f"{function}: {argument} of shape {prediction.shape} must have a last axis, one entry a class")
+    # NumPy's 64-bit integers stay NumPy's here: JAX would wrap them into 32 bits, and 2**32 + 3 would be class 3.
+    given = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    examples, kind = prediction.shape[:-1], given.dtype
+    if jnp.issubdtype(kind, jnp.integer):
+        if given.shape != examples:
+            raise ValueError(
+                f"{function}: labels of shape {given.shape} and dtype {kind} must have shape {examples}, one class an "
+                f"example of {argument} {prediction.shape}; class probabilities must be floating"
+            )
+    elif not jnp.issubdtype(kind, jnp.floating) or given.shape == examples:
+        raise TypeError(
+            f"{function}: labels of dtype {kind} and shape {given.shape} must be integers of shape {examples}, or "
+            f"floating class probabilities of shape {prediction.shape}"
+        )
+    elif given.shape != prediction.shape:
+        raise ValueError(
+            f"{function}: labels of shape {given.shape} and dtype {kind} must have shape {prediction.shape}, one row "
+            "of class probabilities an example"
+        )
+    return prediction, given
+
+
+def _ignored(function: str, ignore_index: Any) -> int | None:
+    if ignore_index is None:
+        return None
+    try:
+        index = operator.index(ignore_index)
+    except TypeError:
+        raise TypeError(f"{function}: ignore_index (={ignore_index!r}) must be an integer or None") from None
+    if abs(index) >= INT32.max:  # where the labels that do not fit into 32 bits end up
+        raise ValueError(f"{function}: ignore_index (={index}) must be between {-INT32.max} and {INT32.max}")
+    return index
+
+
+def _class_numbers(function: str, given: Any, count: int, ignored: int | None) -> Array:
+    """Integer labels in int32. Where their values are known, outside jit and vmap, their range is checked."""
+    if not isinstance(given, jax.core.Tracer) and getattr(given, "is_fully_addressable", True):
+        _check_range(function, np.asarray(given), count, ignored)
+    held = jnp.iinfo(given.dtype)
+    if held.min < INT32.min or held.max > INT32.max:  # saturate: a cast would wrap round, perhaps into the range
+        given = given.clip(max(held.min, INT32.min), INT32.max)
+    return jnp.asarray(given.astype(np.int32))
+
+
+def _check_range(function: str, labels: np.ndarray, count: int, ignored: int | None) -> None:
+    if not labels.size or (labels.min() >= 0 and labels.max() < count):
+        return
+    wrong = (labels < 0) | (labels >= count)
+    if ignored is not None:
+        wrong &= labels != ignored
+    if wrong.any():
+        place = [int(i) for i in np.argwhere(wrong)[0]]
+        also = "" if ignored is None else f", or ignore_index (={ignored})"
+        raise ValueError(
+            f"{function}: labels{place or ''} (={labels[tuple(place)]}) must be a class, from 0 to {count - 1}{also}"
+        )
+
+
+def _smoothed(function: str, rows: Array, label_smoothing: float, class_weights: Any) -> Array:
+    if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{function}: label_smoothing (={label_smoothing!r}) must be a number from 0 to 1")
+    e = float(label_smoothing)
+    return _by_class(function, class_weights, rows) * ((1 - e) * rows + e / rows.shape[-1])
+
+
+def _by_class(function: str, class_weights: Any, rows: Array) -> Array:
+    """The class weights, without a gradient; 1 each if there are none."""
+    shape = rows.shape[-1:]
+    if class_weights is None:
+        return jnp.ones(shape, rows.dtype)
+    weights = as_array(function, "class_weights", class_weights)
+    if weights.shape != shape:
+        raise ValueError(f"{function}: class_weights of shape {weights.shape} must have shape {shape}, one weight each")
+    return lax.stop_gradient(weights.astype(rows.dtype))

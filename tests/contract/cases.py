@@ -1,0 +1,100 @@
+"""What a row of the table is, and a case drawn from it."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One configuration: static keywords, and a function that draws arrays of its shapes.
+
+    `arrays` may be called more than once, for several examples of one shape.
+    """
+
+    static: dict[str, Any]
+    arrays: Callable[[np.random.Generator], Arrays]
+    features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A public rule, an independent reference, and how to draw configurations.
+
+    Args:
+        name: Name of the rule.
+        function: function(**arrays, **static).
+        reference: The same from jax.lax, jax.nn, jax.numpy or optax alone; JAX differentiates it.
+        sample: sample(generator) -> Draw. Floating arrays are rounded to float32 and served in every dtype.
+        differentiable: Arrays with a gradient.
+        covers: Features that the drawn cases must show.
+        tiny: A static configuration and arrays small enough for a whole Hessian.
+        heavy: Whether each case compiles a program of its own.
+    """
+
+    name: str
+    function: Callable
+    reference: Callable
+    sample: Callable[[np.random.Generator], Draw]
+    differentiable: tuple[str, ...]
+    tiny: Draw
+    covers: frozenset[str] = frozenset()
+    heavy: bool = False
+
+    def case(self, index: int) -> "Case":
+        """The case of that number: always the same."""
+        draw = self.sample(np.random.default_rng([*self.name.encode(), index]))
+        return Case(self, index, draw)
+
+    def tiny_case(self) -> "Case":
+        """The case for whole Hessians."""
+        return Case(self, -1, self.tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A row's configuration of a given number."""
+
+    row: Row
+    index: int
+    draw: Draw = field(repr=False)
+
+    @property
+    def static(self) -> tuple[tuple[str, Any], ...]:
+        """The static keywords and their values."""
+        return tuple(self.draw.static.items())
+
+    def generator(self, stream: int) -> np.random.Generator:
+        """Random numbers of this case; streams are independent."""
+        return np.random.default_rng([*self.row.name.encode(), self.index + 1, stream])
+
+    @functools.cached_property
+    def arrays(self) -> Arrays:
+        """The arrays, without those that are None."""
+        return self.example(0)
+
+    def example(self, number: int) -> Arrays:
+        """The arrays of another example of the same shapes."""
+        drawn = self.draw.arrays(self.generator(1000 + number))
+        return {name: _as_float32_values(array) for name, array in drawn.items() if array is not None}
+
+    @property
+    def differentiable(self) -> tuple[str, ...]:
+        """The arrays here that have a gradient."""
+        return tuple(name for name in self.row.differentiable if name in self.arrays)
+
+    def __str__(self) -> str:
+        arrays = ", ".join(f"{name}{list(array.shape)}" for name, array in self.arrays.items())
+        static = ", ".join(f"{name}={value!r}" for name, value in self.static)
+        return f"{self.row.name} case {self.index}: {arrays}; {static}"
+
+
+def _as_float32_values(array: Any) -> np.ndarray:
+    """Doubles that are float32 numbers too, so that one reference in double precision serves both."""
+    array = np.asarray(array)
+    return array.astype(np.float32).astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array

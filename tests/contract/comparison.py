@@ -1,0 +1,51 @@
+"""Entry by entry: |a - b| <= tolerance * (|b| + rms of b)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One way in which a rule fails a contract."""
+
+    contract: str
+    what: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.contract}: {self.what}: {self.detail}"
+
+
+def compare(contract: str, what: str, ours, theirs, tolerance: float, rounding: float = 0.0) -> list[Finding]:
+    """No finding, or one that names the worst entry.
+
+    `rounding` is a few ulps of the incoming cotangent. Only where the reference as a whole is smaller, zero but for what
+    cancelling left of it, is that much allowed.
+    """
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if ours.shape != theirs.shape:
+        return [Finding(contract, what, f"shape {ours.shape}, the reference has {theirs.shape}")]
+    if not theirs.size:
+        return []
+    finite = np.isfinite(theirs)
+    rms = np.sqrt(np.mean(np.square(theirs[finite]))) if finite.any() else 0.0
+    allowed = tolerance * (np.abs(theirs) + rms)
+    if rms <= rounding:
+        allowed = allowed + rounding
+    with np.errstate(invalid="ignore"):
+        error = np.abs(ours - theirs)
+    same = np.where(finite, error <= allowed, (ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
+    if same.all():
+        return []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.where(same, 0.0, np.nan_to_num(error / allowed, nan=np.inf))
+    at = np.unravel_index(np.argmax(excess), excess.shape)
+    worst = f"{excess[at]:.3g} times the tolerance {tolerance:g}"
+    return [
+        Finding(
+            contract,
+            what,
+            f"{(~same).sum()} of {same.size} entries differ; at {tuple(map(int, at))} {ours[at]!r}, the reference has {theirs[at]!r}, {worst}",
+        )
+    ]

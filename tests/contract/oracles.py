@@ -1,0 +1,123 @@
+"""Independent references of the layers: jax.lax and jax.numpy alone, differentiated by JAX. Nothing here imports fnnet."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def dense(x, kernel, bias=None):
+    y = jnp.einsum("...i,io->...o", x, kernel)
+    return y if bias is None else y + bias
+
+
+def conv(x, kernel, bias=None, *, stride=1, padding="SAME", dilation=1, groups=1):
+    rank = kernel.ndim - 2
+    lead, image = x.shape[: -rank - 1], x.shape[-rank - 1 :]
+    letters = "DHW"[-rank:]
+    y = lax.conv_general_dilated(
+        x.reshape(math.prod(lead), *image),
+        kernel,
+        _each_axis(stride, rank),
+        padding if isinstance(padding, str) else _pairs(padding, rank),
+        rhs_dilation=_each_axis(dilation, rank),
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+        feature_group_count=groups,
+    )
+    y = y.reshape(*lead, *y.shape[1:])
+    return y if bias is None else y + bias
+
+
+def max_pool(x, window, *, stride=None, padding="VALID", dilation=1, ceil_mode=False):
+    """Without dilation reduce_window, whose gradient is select-and-scatter; with it, patches and the first argmax."""
+    placed = axes(x.shape, window, stride, padding, dilation, ceil_mode)
+    padded = _padded(x, placed, -jnp.inf)
+    if all(axis.dilation == 1 for axis in placed):
+        return lax.reduce_window(padded, -jnp.inf, lax.max, *_window_and_strides(x, placed), "VALID")
+    taps = []
+    for tap in itertools.product(*(range(axis.size) for axis in placed)):
+        at = [axis.starts + axis.lo + axis.dilation * t for axis, t in zip(placed, tap, strict=True)]
+        taps.append(padded[(..., *np.ix_(*at), slice(None))])
+    patches = jnp.stack(taps)
+    first = lax.stop_gradient(jnp.argmax(patches, axis=0, keepdims=True))
+    return jnp.take_along_axis(patches, first, axis=0)[0]
+
+
+def avg_pool(x, window, *, stride=None, padding="VALID", count_padding=False, ceil_mode=False):
+    placed = axes(x.shape, window, stride, padding, 1, ceil_mode)
+    sums = lax.reduce_window(_padded(x, placed, 0.0), 0.0, lax.add, *_window_and_strides(x, placed), "VALID")
+    counts = np.ones(())
+    for axis in placed:
+        taps = axis.starts[:, None] + np.arange(axis.size)
+        first, last = (-axis.lo, axis.image + axis.hi) if count_padding else (0, axis.image)
+        counts = counts[..., None] * ((taps >= first) & (taps < last)).sum(1)
+    return sums / counts[..., None]
+
+
+class Axis(NamedTuple):
+    """A window along one axis, and where it starts, in coordinates of the image."""
+
+    image: int
+    size: int
+    stride: int
+    dilation: int
+    lo: int
+    hi: int
+    starts: np.ndarray
+
+
+def starts(image: int, extent: int, stride: int, lo: int, hi: int, ceil_mode: bool) -> np.ndarray:
+    """Where windows start, found by walking from the padding's edge.
+
+    A window has to end inside the padded image. In ceil mode one may end outside, if the one before it would leave a part of
+    the padded image uncovered, and if it starts inside the image or the padding before it.
+    """
+    found = []
+    for start in itertools.count(-lo, stride):
+        fits = start + extent <= image + hi
+        needed = start - stride + extent < image + hi and start < image
+        if not (fits or (ceil_mode and needed)):
+            return np.array(found, int)
+        found.append(start)
+        if not fits:
+            return np.array(found, int)
+
+
+def axes(shape, window, stride=None, padding="VALID", dilation=1, ceil_mode=False) -> list[Axis]:
+    """The window's axes over an image of `shape` = (..., *image, channels)."""
+    size = (window, window) if isinstance(window, int) else tuple(window)
+    rank = len(size)
+    image = shape[-rank - 1 : -1]
+    stride = size if stride is None else _each_axis(stride, rank)
+    dilation = _each_axis(dilation, rank)
+    extents = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
+    if isinstance(padding, str):
+        pads = lax.padtype_to_pads(image, extents, stride, padding)
+    else:
+        pads = _pairs(padding, rank)
+    return [
+        Axis(n, k, s, d, lo, hi, starts(n, e, s, lo, hi, ceil_mode))
+        for n, k, s, d, e, (lo, hi) in zip(image, size, stride, dilation, extents, pads, strict=True)
+    ]
+
+
+def _padded(x, placed: list[Axis], fill: float):
+    """As much of the padded image as the windows cover; negative padding cuts."""
+    edges = [(axis.lo, axis.starts[-1] + axis.dilation * (axis.size - 1) + 1 - axis.image, 0) for axis in placed]
+    return lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0)] * (x.ndim - len(placed) - 1) + edges + [(0, 0, 0)])
+
+
+def _window_and_strides(x, placed: list[Axis]):
+    ones = (1,) * (x.ndim - len(placed) - 1)
+    return (*ones, *(axis.size for axis in placed), 1), (*ones, *(axis.stride for axis in placed), 1)
+
+
+def _each_axis(value, rank: int) -> tuple[int, ...]:
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+def _pairs(padding, rank: int) -> list[tuple[int, int]]:
+    return [(p, p) if isinstance(p, int) else tuple(p) for p in _each_axis(padding, rank)]
