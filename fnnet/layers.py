@@ -214,7 +214,7 @@ class Flatten(Layer):
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
         """(*shape) -> (size,)."""
         check_entries(self, params)
-        return x.reshape(-1)
+        return jnp.ravel(x)
 
 
 @dataclass(frozen=True, repr=False)
@@ -235,7 +235,7 @@ class Dropout(Layer):
         if not 0 <= self.rate < 1:
             raise ValueError(f"Dropout: rate (={self.rate}) must be 0 or more and less than 1")
 
-    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """x, some entries dropped if there is a key."""
         check_entries(self, params)
         if key is None or self.rate == 0:

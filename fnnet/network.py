@@ -208,10 +208,11 @@ def _named_in_errors(place: str, layer: Layer) -> Iterator[None]:
         yield
     except Exception as error:
         shown = f"{type(layer).__name__}(...)" if isinstance(layer, Container) else repr(layer)
-        before, error_args = str(error), error.args
-        if len(error_args) == 1 and error_args[0] == before:
-            error.args = (f"{place}, {shown}: {before}",)
-        if str(error) == before:
+        message, args = str(error), error.args
+        if args == (message,):  # changed in place, since a constructor may want other arguments
+            error.args = (f"{place}, {shown}: {message}",)
+        if str(error) == message:
+            error.args = args
             error.add_note(f"in {place}, {shown}")
         raise
 

@@ -1,0 +1,33 @@
+"""The README's and the docs' Python blocks run as they stand."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def blocks(page):
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if len(blocks(page)) > 0], ids=lambda page: page.name)
+def test_examples_run(page, capsys):
+    names = {"__name__": "example"}
+    with jax.numpy_dtype_promotion("standard"):
+        for block in blocks(page):
+            if "fnnet.rule(forward, backward" not in block:  # the bare signature
+                exec(compile(block, str(page), "exec"), names)
+    if page.name == "README.md":
+        accuracy = float(re.search(r"'accuracy': ([0-9.]+)", capsys.readouterr().out)[1])
+        assert accuracy >= 0.98
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith(("http:", "https:")):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
