@@ -1,4 +1,4 @@
-"""Neural networks as pure functions, with backward passes written by hand, proved against autodiff, and faster than it."""
+"""Neural networks as pure functions with hand-written backward passes, proved against autodiff, and faster than it."""
 
 from fnnet import data as data
 from fnnet.layers import AvgPool as AvgPool

@@ -29,4 +29,4 @@ def as_array(function: str, argument: str, value: Any) -> jax.Array:
 
 def accumulator(dtype: Any) -> Any:
     """The dtype in which products of `dtype` are summed: f32 for bf16 and f16, else `dtype`."""
-    return jnp.promote_types(dtype, jnp.float32) if jnp.finfo(dtype).bits < 32 else dtype
+    return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)

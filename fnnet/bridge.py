@@ -16,8 +16,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
 COLLECTIVES = frozenset(
-    "all_gather all_gather_invariant all_gather_reduced all_to_all axis_index pbroadcast pgather pmax pmin ppermute psum "
-    "psum2 psum_invariant psum_scatter ragged_all_to_all reduce_scatter unreduced_psum".split()
+    "all_gather all_gather_invariant all_gather_reduced all_to_all axis_index pbroadcast pgather pmax pmin ppermute "
+    "psum psum2 psum_invariant psum_scatter ragged_all_to_all reduce_scatter unreduced_psum".split()
 )
 
 Arrays = list[Any]
@@ -45,13 +45,17 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
         return compiled(tuple(params.items()))(*args)
 
     @new.def_abstract_eval
-    def _(*avals: Any, **params: Any) -> Arrays:  # traced, since a bare ShapedArray would lose shardings and varying axes
+    def _(*avals: Any, **params: Any) -> Arrays:
+        # Traced, since a bare ShapedArray would lose shardings and varying axes.
         return jax.make_jaxpr(compiled(tuple(params.items())))(*avals).out_avals
 
     def dense_jvp(primals: Sequence, tangents: Sequence, **params: Any) -> tuple[Arrays, Arrays]:
         given = [None if type(t) is ad.Zero or t.dtype == jax.dtypes.float0 else t for t in tangents]
         outs, out_tangents = jvp(primals, given, **params)
-        zeros = [ad.Zero(jax.typeof(out).to_tangent_aval()) if t is None else t for out, t in zip(outs, out_tangents, strict=True)]
+        zeros = [
+            ad.Zero(jax.typeof(out).to_tangent_aval()) if t is None else t
+            for out, t in zip(outs, out_tangents, strict=True)
+        ]
         return outs, zeros
 
     def batcher(args: Sequence, dims: Sequence, **params: Any) -> tuple[Arrays, list[int]]:
@@ -65,7 +69,10 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
 
 
 def transpose(linear: Primitive, rule: Callable) -> None:
-    """Make `linear` transposable: rule(output_bar, args, which, **params) -> the cotangent of args[which], args[which] being None."""
+    """Make `linear` transposable.
+
+    rule(output_bar, args, which, **params) is the cotangent of args[which], which is None among the args.
+    """
 
     def transposed(cotangents: Sequence, *args: Any, **params: Any) -> Arrays:
         (which,) = (i for i, a in enumerate(args) if ad.is_undefined_primal(a))
@@ -113,7 +120,9 @@ def collectives(function: Callable, *args: Any) -> set[str]:
 def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
     for equation in jaxpr.eqns:
         yield equation.primitive.name
-        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: isinstance(v, Jaxpr | ClosedJaxpr)):
+        for value in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda v: isinstance(v, Jaxpr | ClosedJaxpr)
+        ):
             if isinstance(value, ClosedJaxpr):
                 yield from _primitives(value.jaxpr)
             elif isinstance(value, Jaxpr):

@@ -143,8 +143,8 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         raise ValueError(f"load: {file} is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"load: {file} is not the manifest of an fnnet checkpoint")
-    if manifest.get("version") != VERSION:
-        raise ValueError(f"load: {file} has format version {manifest.get('version')!r}; this fnnet reads version {VERSION}")
+    if (version := manifest.get("version")) != VERSION:
+        raise ValueError(f"load: {file} has format version {version!r}; this fnnet reads version {VERSION}")
     sealed = {key: value for key, value in manifest.items() if key != "sha256"}
     if manifest.get("sha256") != _digest(sealed):
         raise ValueError(f"load: {file} is damaged: its SHA-256 is not the one that it states")

@@ -103,7 +103,7 @@ def pooling_window(
     dilation: int | Sequence[int],
     ceil_mode: bool,
 ) -> Window:
-    """The window of a pooling: an integer size means two axes, no stride means the size, and no window is all padding."""
+    """A pooling's window: an integer size means two axes, no stride means the size, no window is all padding."""
     if isinstance(size, Sequence):
         size = per_axis(function, "window", size, len(size))
     else:
@@ -136,7 +136,7 @@ def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1
             values = tuple(operator.index(v) for v in value)
         except TypeError:
             raise TypeError(
-                f"{function}: {argument} (={value!r}) must be an integer or a sequence of {rank} integers"
+                f"{function}: {argument} (={value!r}) must be an integer, or one integer for each of {rank} axes"
             ) from None
     if len(values) != rank:
         raise ValueError(f"{function}: {argument} (={value!r}) must have {rank} entries, one for each spatial axis")
@@ -146,7 +146,12 @@ def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1
 
 
 def _pads(
-    function: str, padding: Padding, image: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+    function: str,
+    padding: Padding,
+    image: tuple[int, ...],
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
 ) -> tuple[tuple[int, int], ...]:
     rank = len(image)
     if isinstance(padding, str):

@@ -90,11 +90,11 @@ class Conv(Layer):
     """
 
     features: int
-    window: int | tuple[int, ...]
+    window: int | Sequence[int]
     _: dataclasses.KW_ONLY
-    stride: int | tuple[int, ...] = 1
+    stride: int | Sequence[int] = 1
     padding: Padding = "SAME"
-    dilation: int | tuple[int, ...] = 1
+    dilation: int | Sequence[int] = 1
     groups: int = 1
     bias: bool = True
     kernel_init: Initializer | None = None
@@ -152,11 +152,11 @@ class Conv(Layer):
 class MaxPool(Layer):
     """`fnnet.max_pool` over the spatial axes of x (*image, channels), an integer meaning the same on each of them."""
 
-    window: int | tuple[int, ...]
+    window: int | Sequence[int]
     _: dataclasses.KW_ONLY
-    stride: int | tuple[int, ...] | None = None
+    stride: int | Sequence[int] | None = None
     padding: Padding = "VALID"
-    dilation: int | tuple[int, ...] = 1
+    dilation: int | Sequence[int] = 1
     ceil_mode: bool = False
 
     def __post_init__(self) -> None:
@@ -182,9 +182,9 @@ class MaxPool(Layer):
 class AvgPool(Layer):
     """`fnnet.avg_pool` over the spatial axes of x (*image, channels), an integer meaning the same on each of them."""
 
-    window: int | tuple[int, ...]
+    window: int | Sequence[int]
     _: dataclasses.KW_ONLY
-    stride: int | tuple[int, ...] | None = None
+    stride: int | Sequence[int] | None = None
     padding: Padding = "VALID"
     count_padding: bool = False
     ceil_mode: bool = False

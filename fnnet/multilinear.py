@@ -30,14 +30,21 @@ class Form:
     """
 
     def __init__(
-        self, name: str, derivatives: dict[str, Callable], *, parameters: Sequence[str] = (), indices: Sequence[str] = ()
+        self,
+        name: str,
+        derivatives: dict[str, Callable],
+        *,
+        parameters: Sequence[str] = (),
+        indices: Sequence[str] = (),
     ):
-        self.name, self.derivatives, self.parameters, self.indices = name, derivatives, tuple(parameters), tuple(indices)
+        """Defines one primitive for each derivative."""
+        self.name, self.derivatives = name, derivatives
+        self.parameters, self.indices = tuple(parameters), tuple(indices)
         self.names = {by: _positional(function) for by, function in derivatives.items()}
         self._primitives = {by: self._define(by) for by in derivatives}
 
     def by(self, operand: str, *, lanes: int = 0, static: dict[str, Any] | None = None, **others: Any) -> Any:
-        """The partial derivative by `operand` at the other operands; each of the first `lanes` axes is a form of its own."""
+        """The partial derivative by `operand` at the others; along the first `lanes` axes stand separate forms."""
         args = bridge.same_varying([others[name] for name in self.names[operand]])
         return self._primitives[operand].bind(*args, lanes=lanes, **(static or {}))[0]
 
@@ -53,7 +60,9 @@ class Form:
         def jvp(primals: Sequence, tangents: Sequence, **params: Any) -> tuple[list, list]:
             out = new.bind(*primals, **params)
             terms = [
-                new.bind(*primals[:i], dot, *primals[i + 1 :], **params)[0] for i, dot in enumerate(tangents) if dot is not None
+                new.bind(*primals[:i], dot, *primals[i + 1 :], **params)[0]
+                for i, dot in enumerate(tangents)
+                if dot is not None
             ]
             return out, [functools.reduce(lambda a, b: a + b, terms) if terms else None]
 

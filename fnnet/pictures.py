@@ -1,7 +1,7 @@
 """Pictures of a training run: functions from arrays to PNG files.
 
-Colours: blue and orange of Okabe and Ito, which colour-blind readers tell apart; one-coloured and two-ended maps of even
-lightness. What can have either sign has zero in the middle of its colours.
+Colours: blue and orange of Okabe and Ito, which colour-blind readers tell apart; maps of one colour, or from blue to
+red where there are two signs, with zero in the middle.
 """
 
 import os
@@ -20,6 +20,8 @@ File = str | os.PathLike[str]
 
 def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
     """Loss of training and held-out data, and the error rate of the held-out, by epoch."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure = _figure(11, 4.2, title)
     losses, errors = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
@@ -29,12 +31,14 @@ def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "")
             values = [record[name] for record in history]
             losses.plot(epochs, values, color=colour, marker=marker, markersize=4, label=label)
     losses.set(title="Loss", xlabel="epoch", yscale="log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(NullFormatter())
     losses.legend(frameon=False)
     if all("validation_accuracy" in record for record in history):
         wrong = [100 * (1 - record["validation_accuracy"]) for record in history]
         errors.plot(epochs, wrong, color=ORANGE, marker=marker, markersize=4)
-        errors.set(title=f"Held-out images answered wrongly: {wrong[-1]:.2f} % in the end", xlabel="epoch")
-        errors.set_ylabel("per cent")
+        errors.set(title=f"Wrong answers to held-out images: {wrong[-1]:.2f} % in the end", xlabel="epoch", ylabel="%")
         errors.set_ylim(0, _readable_top(wrong))
     for axes in (losses, errors):
         axes.grid(alpha=0.3)
@@ -54,7 +58,7 @@ def confusion(
     np.add.at(count, (labels, predictions), 1)
     wrong = int(count.sum() - np.trace(count))
     side = max(4.5, 0.55 * len(classes) + 1.5)
-    figure = _figure(side + 1, side, f"{wrong} wrong answers to {len(labels)} held-out images")
+    figure = _figure(side + 1, side, f"{_counted(wrong)} to {len(labels)} held-out images")
     axes = figure.subplots()
     diagonal = np.eye(len(classes), dtype=bool)
     mistakes = np.ma.masked_array(count, diagonal)
@@ -63,7 +67,8 @@ def confusion(
     for (row, column), number in np.ndenumerate(count):
         if number and len(classes) <= 30:
             light = row == column or number <= image.norm.vmax / 2
-            axes.text(column, row, number, ha="center", va="center", color="black" if light else "white", fontsize=FONT - 1)
+            colour = "black" if light else "white"
+            axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=FONT - 1)
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="answer", ylabel="label")
@@ -81,24 +86,26 @@ def surest_mistakes(
     *,
     most: int = 24,
 ) -> None:
-    """The wrongly answered images, those with the highest probability of a wrong class first, at most `most` of them."""
+    """At most `most` of the wrongly answered images, those with the highest probability of a wrong class first."""
     predictions = probabilities.argmax(-1)
     wrong = np.flatnonzero(predictions != labels)
     sure = probabilities[wrong, predictions[wrong]]
     shown = wrong[np.argsort(-sure, kind="stable")][:most]
     columns = min(6, max(3, len(shown)))
     rows = max(1, -(-len(shown) // columns))
-    which = f"The {len(shown)} surest of {len(wrong)}" if len(shown) < len(wrong) else f"All {len(wrong)}"
-    title = f"{which} wrong answers to held-out images" if len(wrong) else "No wrong answer to a held-out image"
+    surest = f", the surest {len(shown)}" if len(shown) < len(wrong) else ""
+    title = f"{_counted(len(wrong))} to held-out images{surest}"
     figure = _figure(1.7 * columns, 2.1 * rows + 0.6, title)
     for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.set_axis_off()
+        axes.set(xticks=[], yticks=[])
         if place < len(shown):
             example = shown[place]
             answer = predictions[example]
-            axes.imshow(_grey(images[example]), cmap="gray_r", vmin=0, vmax=1)
-            text = f"{classes[answer]}, with {100 * probabilities[example, answer]:.0f} %\nlabel: {classes[labels[example]]}"
-            axes.set_title(text, fontsize=FONT - 1)
+            axes.imshow(images[example].mean(-1), cmap="gray_r", vmin=0, vmax=1)
+            chance = f"{100 * probabilities[example, answer]:.0f} %"
+            axes.set_title(f"{classes[answer]} ({chance})\nlabel: {classes[labels[example]]}", fontsize=FONT - 1)
+        else:
+            axes.set_axis_off()
     figure.savefig(file)
 
 
@@ -120,22 +127,30 @@ def kernels(file: File, kernel: Float[np.ndarray, "..."], shape: Sequence[int]) 
     tiles = tiles[:TILES]
     columns = min(8, len(tiles))
     rows = -(-len(tiles) // columns)
-    which = f"{kind} of the first layer" + (f": the first {TILES} of {number}" if number > TILES else f", {number}")
-    figure = _figure(1.0 * columns + 1.2, 1.0 * rows + 0.7, which)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    most = float(np.abs(tiles).max()) or 1.0
-    image = None
-    for place, axes in enumerate(grid.flat):
-        axes.set(xticks=[], yticks=[])
-        if place < len(tiles):
-            image = axes.imshow(tiles[place], cmap="RdBu_r", vmin=-most, vmax=most)
-        else:
-            axes.set_axis_off()
-    figure.colorbar(image, ax=grid, label="weight", aspect=30)
+    which = f"{kind} of the first layer" + (f", the first {TILES} of {number}" if number > TILES else f", {number}")
+    figure = _figure(0.9 * columns + 2.5, 0.9 * rows + 0.7, which)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    sheet, most = _sheet(tiles, rows, columns), float(np.abs(tiles).max()) or 1.0
+    image = axes.imshow(sheet, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    figure.colorbar(image, ax=axes, label="weight", aspect=30, shrink=0.9)
     figure.savefig(file)
 
 
-def _figure(width: float, height: float, title: str) -> Any:
+def _sheet(tiles: np.ndarray, rows: int, columns: int) -> np.ma.MaskedArray:
+    """Tiles side by side and row by row, enlarged; what lies between them is masked."""
+    factor = max(1, round(72 / max(tiles.shape[1:])))
+    height, width = (factor * size for size in tiles.shape[1:])
+    gap = max(2, height // 12)
+    empty = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap), np.float32)
+    sheet = np.ma.masked_array(empty, mask=True)
+    for place, tile in enumerate(tiles):
+        top, left = (height + gap) * (place // columns), (width + gap) * (place % columns)
+        sheet[top : top + height, left : left + width] = np.kron(tile, np.ones((factor, factor)))
+    return sheet
+
+
+def _figure(width: int | float, height: int | float, title: str) -> Any:
     """An empty figure that belongs to no window and no global state."""
     from matplotlib.figure import Figure
 
@@ -150,5 +165,5 @@ def _readable_top(percent: Sequence[float]) -> float:
     return min(100.0, max(1.0, 1.05 * max(percent[1:] or percent), 4 * percent[-1]))
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    return image.mean(-1)
+def _counted(wrong: int) -> str:
+    return f"{wrong or 'No'} wrong answer{'' if wrong == 1 else 's'}"

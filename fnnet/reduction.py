@@ -56,17 +56,21 @@ def _one_each(loss: Callable[..., Array], *args: Any, **keywords: Any) -> Array:
 def example_weights(loss: Callable[..., Array], predictions: Any, labels: Any) -> Array:
     """The weight of each example in a mean: loss.weight(predictions, labels), or 1 each where `loss` has no `weight`.
 
-    Keywords and arguments that `functools.partial` gave to `loss` are handed on.
+    It is looked for under `functools.partial`, whose arguments are handed on, and under `jax.jit` and its like.
     """
-    bound: list[functools.partial] = []
-    function = loss
-    while isinstance(function, functools.partial) and not hasattr(function, "weight"):
-        bound.append(function)
-        function = function.func
-    weight = getattr(function, "weight", None) or functools.partial(_one_each, function)
-    for layer in reversed(bound):
-        weight = functools.partial(weight, *layer.args, **layer.keywords)
-    return weight(predictions, labels)
+    return _weight_of(loss)(predictions, labels)
+
+
+def _weight_of(loss: Any) -> Callable[..., Array]:
+    if hasattr(loss, "weight"):
+        return loss.weight
+    if hasattr(loss, "__wrapped__"):
+        return _weight_of(loss.__wrapped__)
+    if all(
+        hasattr(loss, part) for part in ("func", "args", "keywords")
+    ):  # a partial; JAX wraps nested ones in a look-alike
+        return functools.partial(_weight_of(loss.func), *loss.args, **loss.keywords)
+    return functools.partial(_one_each, loss)
 
 
 def mean_loss(loss: Callable[..., Array], predictions: Any, labels: Any) -> Array:

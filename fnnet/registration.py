@@ -63,7 +63,7 @@ class _Primals:
 
 @dataclass(eq=False)
 class _Call:
-    """A rule at one structure of arguments and one choice of static values; one object for each, compared by identity."""
+    """A rule at one structure of arguments and one choice of static values: one object for each."""
 
     in_tree: Any
     static: tuple[tuple[str, Hashable], ...]
@@ -74,6 +74,7 @@ class Rule:
     """A function with a hand-written backward; made by `rule`."""
 
     def __init__(self, forward: Callable, backward: Callable, batched: tuple[str, ...]):
+        """Use `rule`."""
         self.forward, self.backward, self.batched = forward, backward, batched
         self.signature = inspect.signature(forward)
         parameters = self.signature.parameters.values()
@@ -90,6 +91,7 @@ class Rule:
         self._primitive = bridge.primitive(f"fnnet.{self.name}", self._run, self._jvp, self._batch)
 
     def __call__(self, *args: Any, **static: Any) -> Any:
+        """The output of forward(*args, **static)."""
         bound = self.signature.bind(*args, **static)
         bound.apply_defaults()
         arrays = tuple(bound.arguments[name] for name in self.arrays)
@@ -101,6 +103,7 @@ class Rule:
         return jax.tree.unflatten(call.out_tree, outs)
 
     def __repr__(self) -> str:
+        """The rule's name and arrays."""
         return f"<rule {self.name}({', '.join(self.arrays)})>"
 
     # What the primitive is: the custom_vjp function, its derivative, and what vmap does to it.
@@ -181,7 +184,9 @@ class Rule:
         with jax.named_scope(f"fnnet.{self.name}.forward"):
             result = self.forward(*jax.tree.unflatten(call.in_tree, leaves), **dict(call.static))
         if not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError(f"rule {self.name}: forward must return the pair (output, residuals), not {type(result).__name__}")
+            raise TypeError(
+                f"rule {self.name}: forward must return the pair (output, residuals), not {type(result).__name__}"
+            )
         output, residuals = result
         outs, call.out_tree = jax.tree.flatten(output)
         return outs, (_Primals(tuple(jax.typeof(a) for a in leaves)), residuals)
@@ -207,7 +212,7 @@ class Rule:
             leaves, tree = jax.tree.flatten_with_path(primal)
             if not leaves:
                 continue  # the argument is None: whatever the backward says of it is unused
-            bars = [None] * len(leaves) if bar is None else tree.flatten_up_to(bar)
+            bars = [None] * len(leaves) if bar is None else tree.flatten_up_to(bar)  # type: ignore[attr-defined]
             for (path, aval), leaf_bar in zip(leaves, bars, strict=True):
                 checked.append(self._checked_leaf(name + jax.tree_util.keystr(path), aval, leaf_bar))
         return checked
@@ -222,23 +227,31 @@ class Rule:
         bar = jnp.asarray(bar)
         if bar.shape != aval.shape:
             raise ValueError(
-                f"rule {self.name}: the cotangent of {argument} has shape {bar.shape}; it must have {argument}'s shape {aval.shape}"
+                f"rule {self.name}: the cotangent of {argument} has shape {bar.shape}; it must have {argument}'s "
+                f"shape {aval.shape}"
             )
         if bar.dtype != aval.dtype:
             raise TypeError(
-                f"rule {self.name}: the cotangent of {argument} has dtype {bar.dtype}; it must have {argument}'s dtype {aval.dtype}"
+                f"rule {self.name}: the cotangent of {argument} has dtype {bar.dtype}; it must have {argument}'s "
+                f"dtype {aval.dtype}"
             )
         return bar
 
     def _leaf_flags(self, call: _Call) -> list[bool]:
         arrays = jax.tree.unflatten(call.in_tree, range(call.in_tree.num_leaves))
-        return [name in self.batched for name, array in zip(self.arrays, arrays, strict=True) for _ in jax.tree.leaves(array)]
+        return [
+            name in self.batched
+            for name, array in zip(self.arrays, arrays, strict=True)
+            for _ in jax.tree.leaves(array)
+        ]
 
     def _hashable(self, name: str, value: Any) -> Hashable:
         if isinstance(value, list):
             value = tuple(self._hashable(name, v) for v in value)
         if isinstance(value, jax.Array) or hasattr(value, "__array__"):
-            raise TypeError(f"rule {self.name}: the static argument {name} is an array; arrays must be positional arguments of forward")
+            raise TypeError(
+                f"rule {self.name}: the static argument {name} is an array; an array must be a positional argument"
+            )
         try:
             hash(value)
         except TypeError:

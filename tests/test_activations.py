@@ -28,7 +28,7 @@ FORMULAS = {
         lambda z: z / 2 * (1 + jax.lax.erf(z / math.sqrt(2))),
     ),
 }
-SMALL = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6}
+SHORT = (jnp.float16, jnp.bfloat16, jnp.float32)
 CASES = pytest.mark.parametrize(("ours", "formula"), FORMULAS.values(), ids=FORMULAS.keys())
 
 
@@ -70,33 +70,48 @@ def test_every_derivative_agrees_with_the_formula(x64, ours, formula):
         assert not compare("f32", name, in_f32[number], expected[number], 2e-5)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 @CASES
-def test_extreme_arguments_take_their_limits(ours, formula, dtype):
-    z = jnp.array([-jnp.inf, -6e4, -1e4, -200, 200, 1e4, 6e4, jnp.inf, jnp.finfo(dtype).max, jnp.finfo(dtype).min], dtype)
-    y, pullback = jax.vjp(ours, z)
-    slope = pullback(jnp.ones_like(z))[0]
-    assert (y.dtype, slope.dtype) == (dtype, dtype)
-    rising, squashed = ours(jnp.asarray(200.0, dtype)) > 1, ours is tanh
-    name = next(name for name, row in FORMULAS.items() if row[0] is ours)
-    low_slope = {"leaky_relu": 0.01, "leaky_relu, slope -0.5": -0.5}.get(name, 0.0)
-    low, z = float(-1 if squashed else 0), np.asarray(z, np.float64)
-    expected = np.where(z > 0, z if rising else 1.0, np.multiply(low_slope, z) if low_slope else low)
-    np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=SMALL[dtype.__name__])
-    slopes = np.where(z > 0, float(rising), low_slope)
-    np.testing.assert_allclose(np.asarray(slope, np.float64), slopes, rtol=SMALL[dtype.__name__], atol=1e-30)
+def test_extreme_arguments_take_their_limits(ours, formula):
+    """In every short dtype: the limit of the value, a finite slope, NaN for NaN."""
+    falls_to = {tanh: -1.0}.get(ours, 0.0)
+    low_slope = {leaky_relu: 0.01, FORMULAS["leaky_relu, slope -0.5"][0]: -0.5}.get(ours, 0.0)
+    high_slope = 0.0 if ours in (sigmoid, tanh) else 1.0
+    points = [-np.inf, -6e4, -1e4, -200.0, 200.0, 1e4, 6e4, np.inf, np.nan]
+
+    @jax.jit
+    def run():
+        results = []
+        for dtype in SHORT:
+            z = jnp.array([*points, jnp.finfo(dtype).min, jnp.finfo(dtype).max], dtype)
+            y, pullback = jax.vjp(ours, z)
+            results.append((z, y, pullback(jnp.ones_like(z))[0]))
+        return results
+
+    for dtype, results in zip(SHORT, run(), strict=True):
+        assert all(a.dtype == dtype for a in results)
+        z, y, slope = (np.asarray(a, np.float64) for a in results)
+        finite = z == z
+        assert np.isnan(y[~finite]).all()
+        z, y, slope = z[finite], y[finite], slope[finite]
+        low = low_slope * z if low_slope else np.full_like(z, falls_to)
+        np.testing.assert_allclose(y, np.where(z > 0, z if high_slope else 1.0, low), rtol=0.01)
+        np.testing.assert_allclose(slope, np.where(z > 0, high_slope, low_slope), rtol=0.01, atol=1e-30)
 
 
 @CASES
-def test_sixteen_bits_are_rounded_once_or_twice(ours, formula):
-    """bf16 within 3 units in the last place of the formula, in the sense of entry plus rms."""
-    z, y_bar = draws((64,), 2.0, 1.0)
-    z, y_bar = z.astype(jnp.bfloat16), y_bar.astype(jnp.bfloat16)
-    y, pullback = jax.vjp(ours, z)
-    expected, expected_pullback = jax.vjp(formula, z.astype(jnp.float32))
-    assert not compare("bf16", "value", y.astype(jnp.float32), expected, 0.012)
-    bars = pullback(y_bar)[0], expected_pullback(y_bar.astype(jnp.float32))[0]
-    assert not compare("bf16", "gradient", bars[0].astype(jnp.float32), bars[1], 0.012)
+def test_bf16(ours, formula):
+    """Within 0.01 of the value and of the cotangent: a slope found from y has y's rounding."""
+    z, y_bar = (a.astype(jnp.bfloat16) for a in draws((64,), 2.0, 1.0))
+
+    @jax.jit
+    def run(z, y_bar):
+        y, pullback = jax.vjp(ours, z)
+        expected, expected_pullback = jax.vjp(formula, z.astype(jnp.float32))
+        return y, expected, pullback(y_bar)[0], expected_pullback(y_bar.astype(jnp.float32))[0]
+
+    y, expected, bar, expected_bar = (np.asarray(a, np.float64) for a in run(z, y_bar))
+    assert not compare("bf16", "value", y, expected, 0.01)
+    assert (np.abs(bar - expected_bar) <= 0.01 * (np.abs(expected_bar) + np.abs(np.asarray(y_bar, np.float64)))).all()
 
 
 @pytest.mark.parametrize(("f", "slope"), [(relu, 0.0), (leaky_relu, 0.01)])
@@ -104,15 +119,12 @@ def test_slope_at_zero(f, slope):
     zeros = jnp.array([0.0, -0.0])
     np.testing.assert_allclose(jax.vjp(f, zeros)[1](jnp.array([2.0, -3.0]))[0], [2 * slope, -3 * slope])
 
-    def weight_gradient(z):  # of a layer after f: it is f(z) itself, so that the outer gradient goes through the forward
+    def weight_gradient(
+        z,
+    ):  # of a layer after f: it is f(z) itself, so that the outer gradient goes through the forward
         return jax.grad(lambda z, w: (f(z) * w).sum(), argnums=(0, 1))(z, jnp.ones(2))[1].sum()
 
     np.testing.assert_allclose(jax.grad(weight_gradient)(zeros), [slope, slope])
-
-
-@CASES
-def test_nan_stays_nan(ours, formula):
-    assert np.isnan(ours(jnp.array([0.0, jnp.nan]))[1])
 
 
 @pytest.mark.parametrize(("f", "passed"), [(relu, 5.0), (leaky_relu, 0.05)])
@@ -129,10 +141,11 @@ def test_one_array_is_kept(ours, formula):
     assert [(leaf.shape, leaf.dtype) for leaf in kept] == [(z.shape, z.dtype)]
 
 
-@pytest.mark.parametrize("shape", [(), (0, 3), (2, 0)])
 @CASES
-def test_scalars_and_empty_arrays(ours, formula, shape):
-    assert jax.grad(lambda z: ours(z).sum())(jnp.zeros(shape)).shape == shape
+def test_scalars_and_empty_arrays(ours, formula):
+    arrays = [jnp.zeros(shape) for shape in ((), (0, 3), (2, 0))]
+    bars = jax.jit(jax.grad(lambda arrays: sum(ours(z).sum() for z in arrays)))(arrays)
+    assert [bar.shape for bar in bars] == [z.shape for z in arrays]
 
 
 @CASES

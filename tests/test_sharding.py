@@ -42,7 +42,9 @@ def mesh_of(kind):
 
 
 def assert_same(ours, expected):
-    chex.assert_trees_all_close(jax.tree.map(np.asarray, ours), jax.tree.map(np.asarray, expected), rtol=2e-5, atol=1e-6)
+    chex.assert_trees_all_close(
+        jax.tree.map(np.asarray, ours), jax.tree.map(np.asarray, expected), rtol=2e-5, atol=1e-6
+    )
 
 
 def test_eight_devices():

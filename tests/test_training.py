@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import fnnet
-from fnnet import training
+from fnnet import batches, steps
+
 
 @pytest.fixture(autouse=True)
 def standard_promotion():
@@ -48,7 +49,7 @@ def test_learns_and_reports():
 
 def test_repeats_its_bits_wherever_the_epoch_is_cut(monkeypatch):
     params, _ = train()
-    monkeypatch.setattr(training, "SECONDS_A_CALL", 1e-9)  # one step a call
+    monkeypatch.setattr(batches, "SECONDS_A_CALL", 1e-9)  # one step a call
     again, _ = train()
     chex.assert_trees_all_equal(params, again)
     other, _ = train(key=jax.random.key(1))
@@ -60,7 +61,7 @@ def test_agrees_with_a_plain_loop():
     """The same mini-batches and keys, through optax and autodiff of a plain forward."""
     xs, ys = blobs()
     params, history = train(epochs=2)
-    state = training.start(NET, ADAM, jax.random.key(0), xs.shape[1:])
+    state = steps.start(NET, ADAM, jax.random.key(0), xs.shape[1:])
     plain, opt_state, losses = state.params, state.opt_state, []
 
     def loss(params, x, y):
@@ -70,7 +71,7 @@ def test_agrees_with_a_plain_loop():
 
     step = jax.jit(jax.value_and_grad(loss))
     for epoch in range(2):
-        for rows in training.epoch_order(state._replace(epoch=jnp.int32(epoch)), len(xs), 8):
+        for rows in steps.epoch_order(state._replace(epoch=jnp.int32(epoch)), len(xs), 8):
             value, grads = step(plain, xs[rows], ys[rows])
             updates, opt_state = ADAM.update(grads, opt_state, plain)
             plain = optax.apply_updates(plain, updates)
@@ -80,9 +81,9 @@ def test_agrees_with_a_plain_loop():
 
 
 def test_epoch_is_a_random_order_of_complete_batches():
-    state = training.start(NET, ADAM, jax.random.key(0), (4,))
-    first = training.epoch_order(state, 100, 8)
-    second = training.epoch_order(state._replace(epoch=jnp.int32(1)), 100, 8)
+    state = steps.start(NET, ADAM, jax.random.key(0), (4,))
+    first = steps.epoch_order(state, 100, 8)
+    second = steps.epoch_order(state._replace(epoch=jnp.int32(1)), 100, 8)
     assert first.shape == (12, 8)
     assert len(np.unique(first)) == 96
     assert not np.array_equal(first, second)
@@ -158,7 +159,7 @@ def test_schedules_and_clipping():
 def test_dropout_draws_anew_for_each_example_and_step():
     net = fnnet.Sequential(fnnet.Dropout(0.5))
     x, y = jnp.ones((2, 64)), jnp.zeros((2, 64))
-    state = training.start(net, optax.sgd(0.1), jax.random.key(0), (64,))
+    state = steps.start(net, optax.sgd(0.1), jax.random.key(0), (64,))
     outputs = []
 
     def loss(output, y):
@@ -167,7 +168,7 @@ def test_dropout_draws_anew_for_each_example_and_step():
 
     for _ in range(2):
         with jax.disable_jit():
-            state, _ = training.train_step(net, loss, optax.sgd(0.1), state, x, y)
+            state, _ = steps.train_step(net, loss, optax.sgd(0.1), state, x, y)
     masks = [row != 0 for output in outputs for row in output]
     assert len({mask.tobytes() for mask in masks}) == 4
     assert all(set(np.unique(output)) == {0.0, 2.0} for output in outputs)
@@ -186,7 +187,7 @@ def test_a_nan_in_the_data_leaves_the_state_before_it():
     with pytest.raises(fnnet.NonFiniteLossError) as caught:
         train(data=(xs, ys), epochs=1)
     state = caught.value.state
-    order = training.epoch_order(state, 100, 8)
+    order = steps.epoch_order(state, 100, 8)
     assert int(state.step) == int(np.argmax((order == 17).any(1)))
 
 
@@ -202,7 +203,7 @@ def test_mean_divides_by_the_weights_that_count():
     nll = -np.asarray(jax.nn.log_softmax(logits))[keep, ys[keep]]
     assert scores["loss"] == pytest.approx((weights * nll).sum() / weights.sum(), rel=1e-5)
     assert scores["accuracy"] == pytest.approx((np.asarray(logits).argmax(-1) == ys)[keep].mean())
-    params_bar = jax.grad(lambda p: training.batch_loss(NET, loss, p, xs, ys))(params)
+    params_bar = jax.grad(lambda p: steps.batch_loss(NET, loss, p, xs, ys))(params)
     assert jnp.linalg.norm(params_bar["dense_0"]["kernel"]) > 0
 
 

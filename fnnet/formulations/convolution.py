@@ -1,6 +1,6 @@
 """The three partial derivatives of convolution's form, as convolutions NHWC, HWIO -> NHWC.
 
-    T(x, W, g) = sum_noct g_no W_tco x_n(so+dt-p)c      n example, o place, t tap, c input channel, last o output channel
+    T(x, W, g) = sum g_nio W_tco x_n,si+dt-p,c      n example, i place, o output channel, t tap, c input channel
 
 XLA on a CPU has a fast kernel for that order of dimensions only. Autodiff's own forms name other orders: outside a loop
 XLA transposes them, inside one (`lax.scan`) it runs a naive loop, 25 times slower. So the transposes stand here.

@@ -1,7 +1,7 @@
 """Windows over an image as strided slices, one a tap, and the way back: what both poolings are made of.
 
-XLA's own forms are reduce_window, and for its gradient select-and-scatter, which walks the image window by window. Slices
-are additions and comparisons of whole arrays. All functions take x as (..., *image, channels).
+XLA's own forms are reduce_window, and for its gradient select-and-scatter, which walks the image window by window.
+Slices are compared and added as whole arrays. All functions take x as (..., *image, channels).
 """
 
 import itertools
@@ -42,8 +42,8 @@ def taps(x, window: Window, fill) -> Iterator:
 def spread(copies, window: Window):
     """The transpose of `taps`: adds each tap's copy (..., *places, channels) where the tap stood in the image.
 
-    Taps whose offsets differ by whole strides fall on the same points: they are added at the size of the places, and the
-    stride's phases interleaved once.
+    Taps whose offsets differ by whole strides fall on the same points: they are added at the size of the places, and
+    the stride's phases interleaved once.
     """
     phases: dict[tuple[int, ...], object] = {}
     points = tuple(-(-n // s) for n, s in zip(covered(window), window.stride, strict=True))  # of each phase

@@ -1,13 +1,15 @@
 """Average-pooling: input x (..., *image, channels) -> output y (..., *places, channels).
 
-    forward     y_o     = 1/c_o sum_t x_(so+t-p)                         (1)   o a place, t a tap of the window
+    forward     y_o     = 1/c_o sum_t x_(so+t-p)                         (1)   o a place, t a tap
     backward    x_bar_i = sum_o sum_t y_bar_o / c_o where s o + t - p = i    (2)
 
-c_o is the number of taps inside the image, or inside the image and its padding. Nothing is kept: (2) is linear and reads
-no value of x. The sum runs axis by axis, k + k taps instead of k * k.
+c_o is the number of taps inside the image, or inside the image and its padding. Nothing is kept: (2) reads no value of
+x. The sum runs axis by axis, k + k taps instead of k * k.
 
 Source: not in the five documents; PyTorch's AvgPool2d and ONNX's AveragePool define the counts.
 """
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,9 +25,9 @@ from fnnet.registration import rule
 
 def avg_pool(
     x: Float[ArrayLike, "*batch_and_image channels"],
-    window: int | tuple[int, ...],
+    window: int | Sequence[int],
     *,
-    stride: int | tuple[int, ...] | None = None,
+    stride: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
     count_padding: bool = False,
     ceil_mode: bool = False,

@@ -18,18 +18,16 @@ Sources: 003 (7) is (5), (17) is (6), (19) is (3), with its a for p; there one o
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Float, Num
+from jaxtyping import Float
 
 from fnnet.arguments import accumulator
 from fnnet.reduction import unweighted
 from fnnet.registration import rule
-from fnnet.rules.labels import as_rows, weighted
+from fnnet.rules.labels import Targets, as_rows, weighted
 
 
 @unweighted
-def sigmoid_binary_cross_entropy(
-    logits: Float[ArrayLike, "... entries"], targets: Num[ArrayLike, "... entries"]
-) -> Float[Array, "..."]:
+def sigmoid_binary_cross_entropy(logits: Float[ArrayLike, "... entries"], targets: Targets) -> Float[Array, "..."]:
     """Cross-entropy of sigmoid(logits), one number an example: the sum over the last axis of (1).
 
     Args:
@@ -75,9 +73,7 @@ _sigmoid_binary_cross_entropy = rule(
 
 
 @unweighted
-def binary_cross_entropy(
-    probabilities: Float[ArrayLike, "... entries"], targets: Num[ArrayLike, "... entries"]
-) -> Float[Array, "..."]:
+def binary_cross_entropy(probabilities: Float[ArrayLike, "... entries"], targets: Targets) -> Float[Array, "..."]:
     """Binary cross-entropy of probabilities, one number an example: the sum over the last axis of (5).
 
     On logits, `sigmoid_binary_cross_entropy` is more exact: this one is for probabilities that come without them.

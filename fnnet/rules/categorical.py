@@ -18,22 +18,21 @@ t is one-hot or a row of probabilities, times class weights, smoothed, 0 where i
 0 log 0 = 0: an entry with t_i = 0 adds 0 to the loss, whatever its logarithm; an example with l_bar = 0 has gradient 0.
 
 Sources: 004, "Calculate Gradient of the CCE loss", is (5) and (6); the sum over j in its last but one term is a
-misprint, and its division by the number of samples comes in with l_bar here. (3) is (6) through the softmax Jacobian, 001 (4) and
-004; where t sums to 1 it is p - t. Fused, because (6) divides by p_i, which underflows.
+misprint, and its division by the number of samples comes in with l_bar here. (3) is (6) through the softmax Jacobian,
+001 (4) and 004; where t sums to 1 it is p - t. Fused, because (6) divides by p_i, which underflows.
 """
 
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 
 from fnnet.arguments import accumulator
 from fnnet.reduction import unweighted, weighed_by
 from fnnet.registration import rule
-from fnnet.rules.labels import as_targets, weighted, weights_of_examples
+from fnnet.rules.labels import Labels, as_targets, weighted, weights_of_examples
 from fnnet.rules.probabilities import log_probabilities
 
-Labels = Integer[ArrayLike, "*batch"] | Float[ArrayLike, "*batch classes"]
 ClassWeights = Float[ArrayLike, " classes"] | None
 
 

@@ -1,4 +1,4 @@
-"""Convolution: input x (..., *image, in), kernel W (*window, in/groups, out), bias b (out,) -> output y (..., *places, out).
+"""Convolution: input x (..., *image, in), kernel W (*window, in/groups, out), bias b (out,) -> y (..., *places, out).
 
     forward     y_no    = sum_t sum_c x_n,so+dt-p,c W_tco + b_o                 (1)   o a place, t a tap, on each axis
     backward    x_bar_i = sum_t sum_o y_bar_o W_to where s o + d t - p = i      (2)   the full convolution, W flipped
@@ -8,10 +8,11 @@
 s is the stride, d the dilation, p the padding before; outside the image x is 0. With groups, output channel j sees the
 input channels of its own group only. Like every library of this field it correlates: the kernel is not flipped in (1).
 
-Sources: 001, "Conv2D Layer", (8) for (1), (10) for (2), (13) for (3), there for one channel, no bias, stride and dilation 1.
+Sources: 001, "Conv2D Layer": (8) is (1), (10) is (2), (13) is (3), for one channel, no bias, stride and dilation 1.
 """
 
-import jax.numpy as jnp
+from collections.abc import Sequence
+
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
@@ -28,9 +29,9 @@ def conv(
     kernel: Float[ArrayLike, "*window inputs_per_group outputs"],
     bias: Float[ArrayLike, " outputs"] | None = None,
     *,
-    stride: int | tuple[int, ...] = 1,
+    stride: int | Sequence[int] = 1,
     padding: Padding = "SAME",
-    dilation: int | tuple[int, ...] = 1,
+    dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Float[Array, "*batch_and_places outputs"]:
     """Convolution over one to three spatial axes, as many as the kernel has.
@@ -57,16 +58,19 @@ def conv(
     x, kernel, bias = as_floats("conv", x=x, kernel=kernel, bias=bias)
     if not 3 <= kernel.ndim <= 5:
         raise ValueError(
-            f"conv: kernel of shape {kernel.shape} must have shape (*window, inputs / groups, outputs) with 1 to 3 spatial axes"
+            f"conv: kernel of shape {kernel.shape} must have shape (*window, inputs / groups, outputs), with a "
+            "window of 1 to 3 axes"
         )
     *size, inputs, outputs = kernel.shape
     place = window("conv", x.shape, size, stride=stride, dilation=dilation, padding=padding)
     if groups < 1 or x.shape[-1] % groups or outputs % groups:
-        raise ValueError(f"conv: groups (={groups}) must divide x's {x.shape[-1]} channels and kernel's {outputs} outputs")
+        raise ValueError(
+            f"conv: groups (={groups}) must divide x's {x.shape[-1]} channels and kernel's {outputs} outputs"
+        )
     if inputs * groups != x.shape[-1]:
         raise ValueError(
-            f"conv: x of shape {x.shape} has {x.shape[-1]} channels; kernel of shape {kernel.shape} with groups {groups} "
-            f"takes {inputs * groups}"
+            f"conv: x of shape {x.shape} has {x.shape[-1]} channels; kernel of shape {kernel.shape} with groups "
+            f"{groups} takes {inputs * groups}"
         )
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"conv: bias of shape {bias.shape} must be ({outputs},), the outputs of kernel {kernel.shape}")

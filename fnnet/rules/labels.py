@@ -18,9 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Integer, Num
 
 from fnnet.arguments import as_array, as_floats
 
+Labels = Integer[ArrayLike, "*batch"] | Float[ArrayLike, "*batch classes"]
+Targets = Num[ArrayLike, "... entries"] | Bool[ArrayLike, "... entries"]
 INT32 = np.iinfo(np.int32)
 
 
@@ -95,15 +99,13 @@ def weights_of_examples(
     ignore_index: int | None = None,
 ) -> Array:
     """What each example counts in a mean, (5), in the prediction's shape without the last axis."""
-    ignored = _ignored(function, ignore_index)
-    prediction, given = _prediction_and_labels(function, argument, prediction, labels)
+    given = _as_held(labels)
+    _, targets = as_targets(
+        function, argument, prediction, given, class_weights=class_weights, ignore_index=ignore_index
+    )
     if jnp.issubdtype(given.dtype, jnp.floating):
-        prediction, _ = as_floats(function, **{argument: prediction, "labels": given})
-        return jnp.ones(prediction.shape[:-1], prediction.dtype)
-    classes = _class_numbers(function, given, prediction.shape[-1], ignored)
-    by_class = _by_class(function, class_weights, prediction)
-    weights = by_class.at[classes].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-    return weights if ignored is None else jnp.where(classes == ignored, 0, weights)
+        return jnp.ones(targets.shape[:-1], targets.dtype)
+    return targets.sum(-1)  # of one entry: w_label, 0 or NaN
 
 
 def _prediction_and_labels(function: str, argument: str, prediction: Any, labels: Any) -> tuple[Array, Any]:
@@ -111,8 +113,7 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
     (prediction,) = as_floats(function, **{argument: prediction})
     if prediction.ndim < 1 or prediction.shape[-1] < 1:
         raise ValueError(f"{function}: {argument} of shape {prediction.shape} must have a last axis, one entry a class")
-    # NumPy's 64-bit integers stay NumPy's here: JAX would wrap them into 32 bits, and 2**32 + 3 would be class 3.
-    given = labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    given = _as_held(labels)
     examples, kind = prediction.shape[:-1], given.dtype
     if jnp.issubdtype(kind, jnp.integer):
         if given.shape != examples:
@@ -131,6 +132,11 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
             "of class probabilities an example"
         )
     return prediction, given
+
+
+def _as_held(labels: Any) -> Any:
+    """JAX's arrays as they are, all else as NumPy's: JAX would wrap 64-bit integers, and 2**32 + 3 would be class 3."""
+    return labels if isinstance(labels, jax.Array) else np.asarray(labels)
 
 
 def _ignored(function: str, ignore_index: Any) -> int | None:

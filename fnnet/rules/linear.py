@@ -5,8 +5,8 @@
                 W_bar_io = sum_n x_ni y_bar_no              (3)
                 b_bar_o  = sum_n y_bar_no                   (4)
 
-Sources: 000 and 001, section "Layer l < L" (their w_{i,j} is W_ji here); 003 (22), (26), (28), one example at a time. 001
-divides (3) and (4) by the batch size because its cost is a mean: here that 1/n comes in with y_bar.
+Sources: 000 and 001, section "Layer l < L" (their w_{i,j} is W_ji here); 003 (22), (26), (28), one example at a time.
+001 divides (3) and (4) by the batch size because its cost is a mean: here that 1/n comes in with y_bar.
 """
 
 import math
@@ -46,9 +46,13 @@ def dense(
     if kernel.ndim != 2:
         raise ValueError(f"dense: kernel of shape {kernel.shape} must have shape (inputs, outputs)")
     if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
-        raise ValueError(f"dense: x of shape {x.shape} must end in {kernel.shape[0]}, the inputs of kernel {kernel.shape}")
+        raise ValueError(
+            f"dense: x of shape {x.shape} must end in {kernel.shape[0]}, the inputs of kernel {kernel.shape}"
+        )
     if bias is not None and bias.shape != kernel.shape[1:]:
-        raise ValueError(f"dense: bias of shape {bias.shape} must be {kernel.shape[1:]}, the outputs of kernel {kernel.shape}")
+        raise ValueError(
+            f"dense: bias of shape {bias.shape} must be {kernel.shape[1:]}, the outputs of kernel {kernel.shape}"
+        )
     return _dense(x, kernel, bias)
 
 

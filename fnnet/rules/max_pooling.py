@@ -6,11 +6,12 @@
 
 (3) reads k alone, an integer of one byte for windows of up to 128 taps: neither x nor y is kept.
 
-Source: 001, "Max-pooling Layer", (16) and (17), there for stride = window and with zeros as padding; here what lies outside
-the image never wins, which is the same after ReLU only.
+Source: 001, "Max-pooling Layer", (16) and (17), there for stride = window and with zeros as padding; here what lies
+outside the image never wins, which is the same after ReLU only.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,11 +30,11 @@ MOST_TAPS = 32  # more are pooled axis by axis: k + k taps instead of k * k
 
 def max_pool(
     x: Num[ArrayLike, "*batch_and_image channels"],
-    window: int | tuple[int, ...],
+    window: int | Sequence[int],
     *,
-    stride: int | tuple[int, ...] | None = None,
+    stride: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
-    dilation: int | tuple[int, ...] = 1,
+    dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
 ) -> Num[Array, "*batch_and_places channels"]:
     """Largest value in each window, over as many spatial axes as the window has entries.
@@ -47,8 +48,8 @@ def max_pool(
         ceil_mode: Whether a last window that starts in the image (or its padding before) but ends outside counts.
 
     Returns:
-        (..., *places, channels), of x's dtype. At a tie the gradient goes to the first maximum in row-major order, as in
-        XLA and PyTorch. A NaN wins its window and gets its gradient. Padding never wins.
+        (..., *places, channels), of x's dtype. At a tie the gradient goes to the first maximum in row-major order, as
+        in XLA and PyTorch. A NaN wins its window and gets its gradient. Padding never wins.
 
     Raises:
         ValueError: The window does not fit, or a size, stride, dilation or padding cannot be.

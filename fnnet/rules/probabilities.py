@@ -107,7 +107,7 @@ def shifted(z, axis):
     return wide - lax.stop_gradient(wide.max(axis, keepdims=True, initial=-jnp.inf))
 
 
-def _from_end(function: str, axis: Any, z: Array) -> int:
+def _from_end(function: str, axis: Any, z: Any) -> int:
     """The axis as a negative number, which vmap's axis in front does not shift."""
     try:
         number = operator.index(axis)

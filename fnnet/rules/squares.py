@@ -10,16 +10,16 @@ and divide by the number of outputs besides: scale the loss for that.
 
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Float, Num
+from jaxtyping import Float
 
 from fnnet.arguments import accumulator
 from fnnet.reduction import unweighted
 from fnnet.registration import rule
-from fnnet.rules.labels import as_rows
+from fnnet.rules.labels import Targets, as_rows
 
 
 @unweighted
-def squared_error(prediction: Float[ArrayLike, "... entries"], target: Num[ArrayLike, "... entries"]) -> Float[Array, "..."]:
+def squared_error(prediction: Float[ArrayLike, "... entries"], target: Targets) -> Float[Array, "..."]:
     """Half the sum over the last axis of the squared differences, one number an example.
 
     Args:

@@ -35,6 +35,8 @@ class Row:
         covers: Features that the drawn cases must show.
         tiny: A static configuration and arrays small enough for a whole Hessian.
         heavy: Whether each case compiles a program of its own.
+        cancels: Whether gradients are differences of numbers near each other, as of a saturated sigmoid: then rounding of
+            the incoming cotangent's size is no error, in the reference neither.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Row:
     tiny: Draw
     covers: frozenset[str] = frozenset()
     heavy: bool = False
+    cancels: bool = False
 
     def case(self, index: int) -> "Case":
         """The case of that number: always the same."""
@@ -86,7 +89,8 @@ class Case:
     @property
     def differentiable(self) -> tuple[str, ...]:
         """The arrays here that have a gradient."""
-        return tuple(name for name in self.row.differentiable if name in self.arrays)
+        given = (name for name in self.row.differentiable if name in self.arrays)
+        return tuple(name for name in given if np.issubdtype(self.arrays[name].dtype, np.floating))
 
     def __str__(self) -> str:
         arrays = ", ".join(f"{name}{list(array.shape)}" for name, array in self.arrays.items())

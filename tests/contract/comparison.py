@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+UNDERFLOW = float(np.finfo(np.float32).tiny)  # what float32 makes 0
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -20,8 +22,7 @@ class Finding:
 def compare(contract: str, what: str, ours, theirs, tolerance: float, rounding: float = 0.0) -> list[Finding]:
     """No finding, or one that names the worst entry.
 
-    `rounding` is a few ulps of the incoming cotangent. Only where the reference as a whole is smaller, zero but for what
-    cancelling left of it, is that much allowed.
+    `rounding` is allowed besides, for rules whose gradients cancel.
     """
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if ours.shape != theirs.shape:
@@ -30,9 +31,7 @@ def compare(contract: str, what: str, ours, theirs, tolerance: float, rounding: 
         return []
     finite = np.isfinite(theirs)
     rms = np.sqrt(np.mean(np.square(theirs[finite]))) if finite.any() else 0.0
-    allowed = tolerance * (np.abs(theirs) + rms)
-    if rms <= rounding:
-        allowed = allowed + rounding
+    allowed = tolerance * (np.abs(theirs) + rms) + rounding + UNDERFLOW
     with np.errstate(invalid="ignore"):
         error = np.abs(ours - theirs)
     same = np.where(finite, error <= allowed, (ours == theirs) | (np.isnan(ours) & np.isnan(theirs)))
@@ -41,11 +40,8 @@ def compare(contract: str, what: str, ours, theirs, tolerance: float, rounding: 
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.where(same, 0.0, np.nan_to_num(error / allowed, nan=np.inf))
     at = np.unravel_index(np.argmax(excess), excess.shape)
-    worst = f"{excess[at]:.3g} times the tolerance {tolerance:g}"
-    return [
-        Finding(
-            contract,
-            what,
-            f"{(~same).sum()} of {same.size} entries differ; at {tuple(map(int, at))} {ours[at]!r}, the reference has {theirs[at]!r}, {worst}",
-        )
-    ]
+    detail = (
+        f"{(~same).sum()} of {same.size} entries differ; the worst at {tuple(map(int, at))}: {ours[at]}, the reference "
+        f"has {theirs[at]}: {excess[at]:.3g} times the tolerance {tolerance:g}"
+    )
+    return [Finding(contract, what, detail)]

@@ -1,32 +1,117 @@
 """The table: a row a public rule."""
 
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import fnnet
-from contract import oracles, window_samplers
+from contract import loss_oracles, oracles, samplers, window_samplers
 from contract.cases import Draw, Row
 
-WINDOWED = {"rank 1", "rank 2", "rank 3", "0 leading axes", "1 leading axes", "2 leading axes", "empty leading axis"} | {
-    "SAME", "VALID", "padding in numbers", "padding", "uneven padding", "stride does not divide", "even window",
-    "size-1 axis", "overlapping", "gaps",
-}
+LEADING = {"0 leading axes", "1 leading axes", "2 leading axes", "empty leading axis", "size-1 axis"}
+WINDOWED = {"rank 1", "rank 2", "rank 3", "SAME", "VALID", "padding in numbers", "padding", "uneven padding"} | {
+    *LEADING, "stride does not divide", "even window", "overlapping", "gaps",
+}  # fmt: skip
+SIZES = {"ties", "size 0.001", "size 1", "size 5", "size-1 axis"}
 
 
-def _dense(rng: np.random.Generator) -> Draw:
-    lead = window_samplers.LEADING[rng.integers(len(window_samplers.LEADING))]
-    inputs, outputs, biased = int(rng.choice([1, 2, 5])), int(rng.choice([1, 3, 4])), bool(rng.integers(2))
+def _activation(name: str, reference: Callable, *, cancels: bool = False, **choices: Sequence) -> Row:
+    tiny = samplers.normal({n: values[0] for n, values in choices.items()}, z=(3,))
+    sample = samplers.elementwise(**choices)
+    return Row(name, getattr(fnnet, name), _of_z(reference), sample, ("z",), tiny, frozenset(SIZES), cancels=cancels)
 
-    def arrays(rng):
-        shapes = {"x": (*lead, inputs), "kernel": (inputs, outputs)} | ({"bias": (outputs,)} if biased else {})
-        return {name: rng.normal(size=shape) for name, shape in shapes.items()}
-    return Draw({}, arrays)
 
-def _normal(**shapes):
-    return lambda rng: {name: rng.normal(size=shape) for name, shape in shapes.items()}
+def _of_z(function: Callable) -> Callable:
+    """The function with its first argument, x at JAX, called z."""
+    return lambda z, **static: function(z, **static)
 
-ROWS = {row.name: row for row in [
-    Row("dense", fnnet.dense, oracles.dense, _dense, ("x", "kernel", "bias"), Draw({}, _normal(x=(2, 3), kernel=(3, 2), bias=(2,))), heavy=True),
-    Row("conv", fnnet.conv, oracles.conv, window_samplers.conv, ("x", "kernel", "bias"), Draw({"stride":2, "groups": 2, "padding":((1,0),(0,1))}, _normal(x=(2, 4, 3, 2), kernel=(2,2,1,2), bias=(2,))), frozenset(WINDOWED|{"dilation", "groups", "depthwise", "bias"}), heavy=True),
-    Row("max_pool", fnnet.max_pool, oracles.max_pool, window_samplers.max_pool, ("x",), Draw({"window":(3,2), "stride": (2,1)}, _normal(x=(2, 5, 3, 1))), frozenset(WINDOWED|{"dilation", "ties", "stride None", "ceil_mode adds a window", "many taps"}), heavy=True),
-    Row("avg_pool", fnnet.avg_pool, oracles.avg_pool, window_samplers.avg_pool, ("x",), Draw({"window":(3,2), "stride": (2,1), "padding":1}, _normal(x=(2, 5, 3, 1))), frozenset(WINDOWED|{"stride None", "ceil_mode adds a window", "many taps", "padding counts"}), heavy=True),
-]}
+
+def _along(name: str) -> Row:
+    covers = SIZES | {"inner axis", "axis from the front"}
+    tiny, reference = samplers.normal({"axis": 0}, z=(3, 2)), _of_z(getattr(jax.nn, name))
+    sample = samplers.along_an_axis
+    return Row(name, getattr(fnnet, name), reference, sample, ("z",), tiny, frozenset(covers), cancels=True)
+
+
+def _over_classes(name: str, prediction: str, positive: str | None = None, **options: bool) -> Row:
+    sample = samplers.over_classes(prediction, positive, **options)
+    covers = {"rows", "integers", "one class"} | ({"smoothing"} if options.get("smoothing") else set())
+    covers |= {"class weights", "ignore_index"} if options.get("weighing") else set()
+
+    def tiny(rng: np.random.Generator) -> dict:
+        return {prediction: rng.uniform(0.1, 0.9, (2, 3)), "labels": rng.uniform(0.1, 0.9, (2, 3))}
+
+    function, reference, both = getattr(fnnet, name), getattr(loss_oracles, name), (prediction, "labels")
+    return Row(name, function, reference, sample, both, Draw({}, tiny), frozenset(covers), cancels=positive is None)
+
+
+def _pairs(name: str, prediction: str, target: str, kind: str = "numbers") -> Row:
+    def tiny(rng: np.random.Generator) -> dict:
+        return {prediction: rng.uniform(0.1, 0.9, (2, 3)), target: rng.uniform(0.1, 0.9, (2, 3))}
+
+    function, reference, both = getattr(fnnet, name), getattr(loss_oracles, name), (prediction, target)
+    sample, covers = samplers.pairs(prediction, target, kind), frozenset({"one target for all", "size-1 axis"})
+    return Row(name, function, reference, sample, both, Draw({}, tiny), covers, cancels=kind == "logits")
+
+
+_TABLE = [
+    Row(
+        "dense",
+        fnnet.dense,
+        oracles.dense,
+        samplers.dense,
+        ("x", "kernel", "bias"),
+        samplers.normal(x=(2, 3), kernel=(3, 2), bias=(2,)),
+        frozenset(LEADING | {"bias", "no bias"}),
+    ),
+    Row(
+        "conv",
+        fnnet.conv,
+        oracles.conv,
+        window_samplers.conv,
+        ("x", "kernel", "bias"),
+        samplers.normal(
+            {"stride": 2, "groups": 2, "padding": ((1, 0), (0, 1))}, x=(2, 4, 3, 2), kernel=(2, 2, 1, 2), bias=(2,)
+        ),
+        frozenset(WINDOWED | {"dilation", "groups", "depthwise", "bias"}),
+        heavy=True,
+    ),
+    Row(
+        "max_pool",
+        fnnet.max_pool,
+        oracles.max_pool,
+        window_samplers.max_pool,
+        ("x",),
+        samplers.normal({"window": (3, 2), "stride": (2, 1)}, x=(2, 5, 3, 1)),
+        frozenset(WINDOWED | {"dilation", "ties", "stride None", "ceil_mode adds a window", "many taps"}),
+        heavy=True,
+    ),
+    Row(
+        "avg_pool",
+        fnnet.avg_pool,
+        oracles.avg_pool,
+        window_samplers.avg_pool,
+        ("x",),
+        samplers.normal({"window": (3, 2), "stride": (2, 1), "padding": 1}, x=(2, 5, 3, 1)),
+        frozenset(WINDOWED | {"stride None", "ceil_mode adds a window", "many taps", "padding counts"}),
+        heavy=True,
+    ),
+    _activation("relu", jax.nn.relu),
+    _activation("leaky_relu", loss_oracles.leaky_relu, slope=(0.01, 0.3, 0.0, -0.5)),
+    _activation("sigmoid", jax.nn.sigmoid, cancels=True),
+    _activation("tanh", jnp.tanh, cancels=True),
+    _activation("softplus", jax.nn.softplus),
+    _activation("silu", jax.nn.silu),
+    _activation("gelu", jax.nn.gelu, approximate=(True, False)),
+    _along("softmax"),
+    _along("log_softmax"),
+    _over_classes("softmax_cross_entropy", "logits", smoothing=True, weighing=True),
+    _over_classes("cross_entropy", "probabilities", "probabilities"),
+    _over_classes("negative_log_likelihood", "log_probabilities", "log-probabilities", weighing=True),
+    _pairs("squared_error", "prediction", "target"),
+    _pairs("sigmoid_binary_cross_entropy", "logits", "targets", "logits"),
+    _pairs("binary_cross_entropy", "probabilities", "targets", "probabilities"),
+]
+ROWS = {row.name: row for row in _TABLE}

@@ -1,0 +1,7 @@
+"""`python -m fnnet`."""
+
+import sys
+
+from fnnet.command import main
+
+sys.exit(main())

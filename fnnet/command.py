@@ -1,0 +1,154 @@
+"""The command line: `python -m fnnet train`, `evaluate`, `predict`. An error is one line, with exit status 2."""
+
+import argparse
+import difflib
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from fnnet import presets
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    try:
+        parser = _parser()
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:
+            options = re.findall(r"--[a-z-]+", arguments.usage)
+            hint = _hint(unknown[0], options) if unknown[0].startswith("-") else ""
+            raise ValueError(f"unknown argument {unknown[0]}{hint}")
+        arguments.command(arguments)
+        return 0
+    except KeyboardInterrupt as interrupt:
+        return _complain(f"interrupted{'; ' if str(interrupt) else ''}{interrupt}", 130)
+    except OSError as error:
+        known = error.strerror and error.filename is not None
+        return _complain(f"{error.filename}: {error.strerror}" if known else str(error), 2)
+    except (ValueError, ImportError, FloatingPointError) as error:
+        return _complain(str(error), 2)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from fnnet import runs
+
+    usual = presets.recipe(arguments.data)
+    optimizer = arguments.optimizer or usual.optimizer
+    config = {
+        "data": arguments.data,
+        "net": arguments.net or usual.net,
+        "epochs": arguments.epochs or usual.epochs,
+        "batch_size": arguments.batch_size or usual.batch_size,
+        "optimizer": optimizer,
+        "learning_rate": arguments.learning_rate or presets.OPTIMIZERS[optimizer].learning_rate,
+        "label_smoothing": usual.label_smoothing,
+        "seed": arguments.seed,
+    }
+    runs.train(config, arguments.output)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from fnnet import runs
+
+    scores, number = runs.score(runs.load(arguments.run), arguments.data)
+    print(f"loss {scores['loss']:.4f}, {100 * scores['accuracy']:.2f} % right of {number} images")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from fnnet import runs
+
+    run = runs.load(arguments.run)
+    for file in arguments.images:
+        first = ", ".join(f"{name} ({100 * chance:.1f} %)" for name, chance in runs.classify(run, file)[:3])
+        print(f"{file}: {first}", flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions: `main` prints them."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix("fnnet").strip()
+        raise ValueError(f"{command}: {message}" if command else message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Neural networks whose backward passes are written by hand."
+    parser = _Parser(prog="fnnet", description=about, allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a network and write a run directory", allow_abbrev=False)
+    nets, optimizers = ", ".join(presets.NETS), ", ".join(presets.OPTIMIZERS)
+    net, optimizer = _one_of("network", presets.NETS), _one_of("optimizer", presets.OPTIMIZERS)
+    same = "of parameters, order and dropout: the same gives the same bits"
+    add = train.add_argument
+    add("--data", default="digits", help='"digits" (the default), or a directory of IDX files such as MNIST\'s')
+    add("--net", type=net, help=f"{nets}; usually lenet for the digits, else cnn")
+    add("--epochs", type=_whole(1), help="how often to go through the data")
+    add("--batch-size", type=_whole(1), help="images in a mini-batch")
+    add("--optimizer", type=optimizer, help=f"{optimizers}; all but sgd with a cosine schedule")
+    add("--learning-rate", type=_positive, help="at the beginning")
+    add("--seed", type=_whole(0, 2**32 - 1), default=0, help=same)
+    add("--output", type=Path, help="the run directory, which must not exist; usually runs/<data>-<net>-<time>")
+    train.set_defaults(command=_train, usage=train.format_usage())
+
+    evaluate = commands.add_parser("evaluate", help="loss and accuracy of a run", allow_abbrev=False)
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    evaluate.add_argument("--data", help="other data than it was trained with; its test images count")
+    evaluate.set_defaults(command=_evaluate, usage=evaluate.format_usage())
+
+    how = """An image is made grey, scaled to the network's size, and inverted where its background (the median of the
+        border) is light: dark ink on paper is read as bright strokes on black, as the digits and MNIST have them. One
+        character should fill it."""
+    predict = commands.add_parser("predict", help="classify images", description=how, allow_abbrev=False)
+    predict.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    predict.add_argument("images", nargs="+", metavar="IMAGE.png", help="PNG or JPEG files")
+    predict.set_defaults(command=_predict, usage=predict.format_usage())
+    return parser
+
+
+def _one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"there is no {kind} {text!r}{_hint(text, names)}")
+        return text
+
+    return convert
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    wanted = f"a whole number of {least} or more" if most is None else f"a whole number from {least} to {most}"
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{text!r} must be {wanted}")
+        return number
+
+    return convert
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a positive number")
+    return number
+
+
+def _hint(text: str, names: Iterable[str]) -> str:
+    names = list(names)
+    close = difflib.get_close_matches(text, names, 1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"fnnet: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,116 @@
+"""The pure functions under `fit`: a training run's state, a step, a loop of steps, and the sums of an evaluation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.reduction import example_weights, mean_loss
+
+
+class State(NamedTuple):
+    """All that a training run carries from step to step: with the data it determines what follows."""
+
+    params: Any
+    opt_state: Any
+    key: jax.Array
+    epoch: jax.Array  # epochs completed
+    step: jax.Array  # steps taken, over all epochs
+
+
+class Tally(NamedTuple):
+    """What an epoch has added up so far."""
+
+    steps: jax.Array
+    loss_sum: jax.Array
+    last_loss: jax.Array
+
+
+def start(net: Any, optimizer: Any, key: jax.Array, shape: tuple[int, ...], params: Any = None) -> State:
+    """The state before the first step; `params` are copied, or made for examples of shape `shape`."""
+    init_key, run_key = jax.random.split(key)
+    params = net.init(init_key, shape) if params is None else jax.tree.map(jnp.array, params)
+    zero = jnp.zeros((), jnp.int32)
+    return State(params, jax.jit(optimizer.init)(params), run_key, zero, jnp.copy(zero))
+
+
+def batch_loss(net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None) -> jax.Array:
+    """The mean loss of a mini-batch."""
+    if key is None:
+        outputs = jax.vmap(net.apply, (None, 0))(params, x)
+    else:
+        outputs = jax.vmap(lambda x, key: net.apply(params, x, key=key))(x, jax.random.split(key, len(x)))
+    return mean_loss(loss, outputs, y)
+
+
+def train_step(net: Any, loss: Callable, optimizer: Any, state: State, x: Any, y: Any) -> tuple[State, jax.Array]:
+    """One step on one mini-batch: the next state, or the same where the loss is not finite, and the loss."""
+    import optax
+
+    key = jax.random.fold_in(_keys(state)[1], state.step)
+    value, params_bar = jax.value_and_grad(lambda params: batch_loss(net, loss, params, x, y, key))(state.params)
+    updates, opt_state = optimizer.update(params_bar, state.opt_state, state.params)
+    moved = (optax.apply_updates(state.params, updates), opt_state, state.step + 1)
+    still = (state.params, state.opt_state, state.step)
+    finite = jnp.isfinite(value)
+    params, opt_state, step = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, still)
+    return State(params, opt_state, state.key, state.epoch, step), value
+
+
+def run(
+    net: Any,
+    loss: Callable,
+    optimizer: Any,
+    state: State,
+    tally: Tally,
+    xs: Any,
+    ys: Any,
+    order: jax.Array,
+    stop: jax.Array,
+) -> tuple[State, Tally]:
+    """Steps until `stop` of the epoch whose mini-batches are the rows of `order`, or to the first non-finite loss."""
+
+    def goes_on(carry: tuple[State, Tally]) -> jax.Array:
+        _, tally = carry
+        return (tally.steps < stop) & jnp.isfinite(tally.last_loss)
+
+    def step(carry: tuple[State, Tally]) -> tuple[State, Tally]:
+        state, tally = carry
+        rows = order[tally.steps % len(order)]
+        state, value = train_step(net, loss, optimizer, state, xs[rows], ys[rows])
+        value = value.astype(jnp.float32)
+        return state, Tally(tally.steps + 1, tally.loss_sum + value, value)
+
+    return jax.lax.while_loop(goes_on, step, (state, tally))
+
+
+def epoch_order(state: State, examples: int, batch_size: int) -> jax.Array:
+    """The next epoch's mini-batches as rows of indices, (steps, batch_size): a random order, leftovers dropped."""
+    steps = examples // batch_size
+    order = jax.random.permutation(jax.random.fold_in(_keys(state)[0], state.epoch), examples)
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def score(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, batch_size: int) -> dict[str, jax.Array]:
+    """Sums over all examples, `batch_size` at once: of loss, weight, right answers, and examples that count."""
+
+    def of_batch(index: jax.Array) -> dict[str, jax.Array]:
+        rows = index * batch_size + jnp.arange(batch_size)
+        inside = rows < len(xs)
+        x, y = xs[jnp.minimum(rows, len(xs) - 1)], ys[jnp.minimum(rows, len(xs) - 1)]
+        outputs = jax.vmap(net.apply, (None, 0))(params, x)
+        weights = example_weights(loss, outputs, y)
+        sums = {"loss": jnp.where(inside, loss(outputs, y), 0), "weight": jnp.where(inside, weights, 0)}
+        if jnp.issubdtype(y.dtype, jnp.integer) and y.shape == outputs.shape[:-1]:
+            counted = inside & (weights != 0)
+            sums |= {"correct": counted & (outputs.argmax(-1) == y), "counted": counted}
+        return {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
+
+    totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
+    return {name: values.sum() for name, values in totals.items()}
+
+
+def _keys(state: State) -> tuple[jax.Array, jax.Array]:
+    order_key, step_key = jax.random.split(state.key)
+    return order_key, step_key

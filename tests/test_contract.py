@@ -1,0 +1,94 @@
+"""The contract table: every public rule through every check, on drawn configurations whose coverage is asserted."""
+
+import collections
+from collections.abc import Callable
+
+import pytest
+from contract import contracts
+from contract.cases import Case, Row
+from contract.comparison import Finding
+from contract.rows import ROWS
+
+import fnnet
+
+DRAWN = 250
+# For each check how many cases of a heavy row and of another row are run: in every run, and in all with the slow ones.
+COUNTS = {
+    "reference": ((60, DRAWN), (DRAWN, DRAWN)),
+    "structure": ((30, DRAWN), (30, DRAWN)),
+    "low_precision": ((6, 60), (10, DRAWN)),
+    "mapped": ((4, 40), (4, 40)),
+    "second_order": ((12, 80), (10, 80)),
+}
+
+
+def pieces(check: str) -> list:
+    """Runs of cases of each row, the later ones slow."""
+    found = []
+    for row in ROWS.values():
+        quick, total = COUNTS[check][0 if row.heavy else 1]
+        step = 10 if row.heavy else 50
+        starts = [*range(0, quick, step), *range(quick, total, step)]
+        for start, stop in zip(starts, [*starts[1:], total], strict=True):
+            marks = [pytest.mark.slow] if start >= quick else []
+            found.append(pytest.param(row, range(start, stop), id=f"{row.name}-{start}", marks=marks))
+    return found
+
+
+def run(check: Callable[[Case], list[Finding]], row: Row, indices: range) -> None:
+    """Runs the check on these cases of the row, and tells all that it finds."""
+    told = []
+    for index in indices:
+        case = row.case(index)
+        try:
+            findings = check(case)
+        except Exception as error:
+            error.add_note(f"in {case}")
+            raise
+        told += [f"{case}\n    {finding}" for finding in findings]
+    assert not told, "\n".join(told)
+
+
+@pytest.mark.parametrize(("row", "indices"), pieces("reference"))
+def test_values_and_gradients_agree_with_the_reference(row, indices):
+    run(contracts.reference, row, indices)
+
+
+@pytest.mark.parametrize(("row", "indices"), pieces("structure"))
+def test_cotangents_have_the_shapes_and_dtypes_of_their_primals(row, indices):
+    run(contracts.structure, row, indices)
+
+
+@pytest.mark.parametrize(("row", "indices"), pieces("low_precision"))
+def test_bfloat16_agrees_with_the_reference(row, indices):
+    run(contracts.low_precision, row, indices)
+
+
+@pytest.mark.parametrize(("row", "indices"), pieces("mapped"))
+def test_vmap_over_every_subset_of_arguments_is_a_loop(row, indices):
+    run(lambda case: [f for subset in contracts.subsets(case) for f in contracts.mapped(case, subset)], row, indices)
+
+
+@pytest.mark.parametrize(("row", "indices"), pieces("second_order"))
+def test_second_derivatives_agree_with_the_reference(row, indices):
+    run(contracts.second_order, row, indices)
+
+
+@pytest.mark.parametrize("row", list(ROWS.values()), ids=list(ROWS))
+def test_hessians_agree_with_the_reference(row):
+    findings = contracts.hessian(row.tiny_case())
+    assert not findings, "\n".join(map(str, findings))
+
+
+@pytest.mark.parametrize("row", list(ROWS.values()), ids=list(ROWS))
+def test_the_drawn_configurations_cover_what_they_should(row):
+    counts = collections.Counter(feature for index in range(DRAWN) for feature in row.case(index).draw.features)
+    assert {feature: counts[feature] for feature in row.covers if counts[feature] < 5} == {}
+    quick, _ = COUNTS["reference"][0 if row.heavy else 1]
+    in_every_run = set().union(*(row.case(index).draw.features for index in range(quick)))
+    assert row.covers <= in_every_run
+
+
+def test_every_public_rule_has_a_row():
+    public = {name for name, value in vars(fnnet).items() if getattr(value, "__module__", "").startswith("fnnet.rules.")}
+    assert public == set(ROWS)

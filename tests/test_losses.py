@@ -1,0 +1,412 @@
+"""Losses against optax and plain formulas, differentiated by JAX, and labels against PyTorch's documented formulas."""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from contract.comparison import compare
+
+from fnnet.rules.binary import binary_cross_entropy, sigmoid_binary_cross_entropy
+from fnnet.rules.categorical import cross_entropy, negative_log_likelihood, softmax_cross_entropy
+from fnnet.rules.squares import squared_error
+
+REFERENCES = {
+    softmax_cross_entropy: optax.softmax_cross_entropy,
+    cross_entropy: lambda p, t: -(t * jnp.log(p)).sum(-1),
+    negative_log_likelihood: lambda q, t: -(t * q).sum(-1),
+    sigmoid_binary_cross_entropy: lambda z, y: optax.sigmoid_binary_cross_entropy(z, y).sum(-1),
+    binary_cross_entropy: lambda p, y: -(y * jnp.log(p) + (1 - y) * jnp.log(1 - p)).sum(-1),
+    squared_error: lambda a, y: optax.l2_loss(a, y).sum(-1),
+}
+CLASSES = (softmax_cross_entropy, cross_entropy, negative_log_likelihood)
+NAME = operator.attrgetter("__name__")
+LOSSES = pytest.mark.parametrize("loss", REFERENCES, ids=NAME)
+OVER_CLASSES = pytest.mark.parametrize("loss", CLASSES, ids=NAME)
+
+
+def draws(loss, shape=(4, 5)):
+    """A prediction in the loss's range, targets that do not sum to 1, and random directions and cotangent."""
+    keys = jax.random.split(jax.random.key(11), 5)
+    prediction, *others = (jax.random.normal(key, shape) for key in keys[:4])
+    if loss in (cross_entropy, binary_cross_entropy):
+        prediction = jax.nn.sigmoid(prediction)
+    target = jax.random.uniform(keys[4], shape)
+    return prediction, target, others[0], others[1], others[2][..., 0]
+
+
+def derivatives(loss, prediction, target, u, v, loss_bar):
+    """Value, both gradients, and the derivatives of these in random directions, by reverse and by forward mode."""
+
+    def gradients(prediction, target, loss_bar):
+        return jax.vjp(loss, prediction, target)[1](loss_bar)
+
+    second = jax.vjp(gradients, prediction, target, loss_bar)[1]((u, v))
+    forward = jax.jvp(lambda *both: gradients(*both, loss_bar), (prediction, target), (u, v))[1]
+    return loss(prediction, target), *gradients(prediction, target, loss_bar), *second, *forward
+
+
+@LOSSES
+def test_every_derivative_agrees_with_the_reference(x64, loss):
+    @jax.jit
+    def run(*arrays):
+        reference = derivatives(REFERENCES[loss], *arrays)
+        one_by_one = jax.vmap(functools.partial(derivatives, loss))(*arrays)
+        in_f32 = derivatives(loss, *(a.astype(jnp.float32) for a in arrays))
+        return reference, derivatives(loss, *arrays), one_by_one, in_f32
+
+    expected, direct, one_by_one, in_f32 = run(*draws(loss))
+    for number, reference in enumerate(expected):
+        assert not compare("f64", str(number), direct[number], reference, 1e-12)
+        assert not compare("f64, vmap", str(number), one_by_one[number], reference, 1e-12)
+        if number < 3:
+            assert in_f32[number].dtype == jnp.float32
+            assert not compare("f32", str(number), in_f32[number], reference, 2e-5)
+
+
+@LOSSES
+def test_the_whole_hessian_at_a_zero_target(x64, loss):
+    """A target of exactly 0 or 1 adds nothing to the loss in places, but its derivatives stand."""
+    prediction, *_ = draws(loss, (3,))
+    target = jnp.array([0.0, 1.0, 0.0])
+
+    @jax.jit
+    def run(prediction, target):
+        return [jax.hessian(f, argnums=(0, 1))(prediction, target) for f in (loss, REFERENCES[loss])]
+
+    ours, expected = run(prediction, target)
+    for row, expected_row in zip(ours, expected, strict=True):
+        for block, expected_block in zip(row, expected_row, strict=True):
+            assert not compare("hessian", "block", block, expected_block, 1e-12)
+
+
+@LOSSES
+def test_bf16_and_f16(loss):
+    arrays = draws(loss)[:2]
+
+    @jax.jit
+    def run(loss_bar):
+        results = []
+        for dtype in (jnp.bfloat16, jnp.float16):
+            short = [a.astype(dtype) for a in arrays]
+            for f, dt in ((loss, dtype), (REFERENCES[loss], jnp.float32)):
+                value, pullback = jax.vjp(f, *(a.astype(dt) for a in short))
+                results.append((value, *pullback(loss_bar.astype(dtype).astype(dt))))
+        return results
+
+    bf16, exact_bf16, f16, exact_f16 = run(draws(loss)[4])
+    for ours, exact, dtype, tolerance in ((bf16, exact_bf16, "bfloat16", 6e-3), (f16, exact_f16, "float16", 1e-3)):
+        for a, b in zip(ours, exact, strict=True):
+            assert a.dtype == dtype
+            assert not compare(dtype, "entry", a.astype(jnp.float32), b, tolerance)
+
+
+@LOSSES
+def test_leading_axes_and_empty_batches(loss):
+    prediction, target, *_ = draws(loss, (2, 3, 5))
+    assert loss(prediction, target).shape == (2, 3)
+    np.testing.assert_allclose(loss(prediction, target)[1, 2], loss(prediction[1, 2], target[1, 2]), rtol=1e-6)
+    assert loss(prediction[:0], target[:0]).shape == (0, 3)
+    assert loss.weight(prediction, target).tolist() == [[1.0] * 3] * 2
+
+
+def test_the_gradient_of_logits_is_p_minus_y():
+    z = jnp.array([[1.0, 2.0, 0.5], [1e4, 0.0, -1e4]])
+    bars = jax.grad(lambda z: softmax_cross_entropy(z, jnp.array([2, 1])).sum())(z)
+    np.testing.assert_allclose(bars, jax.nn.softmax(z) - np.eye(3)[[2, 1]], rtol=1e-5)  # 001 (4) through 004's CCE
+    y = jnp.array([[0.0, 1.0, 0.25], [1.0, 0.0, 1.0]])
+    bars = jax.grad(lambda z: sigmoid_binary_cross_entropy(z, y).sum())(z)
+    np.testing.assert_allclose(bars, jax.nn.sigmoid(z) - y, rtol=1e-5)  # 003 (19)
+
+
+# Infinite logits, probabilities 0 and 1.
+
+
+def value_and_gradient(loss, prediction, target):
+    return jax.jit(lambda p, t: (loss(p, t), jax.grad(lambda p: loss(p, t).sum())(p)))(prediction, target)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32])
+def test_logits_of_any_size(dtype):
+    z = jnp.array([[1e4, -1e4, 0], [-6e4, 3e4, 0], [1, -jnp.inf, 1], [-jnp.inf, -jnp.inf, 2]], dtype)
+    value, bars = value_and_gradient(softmax_cross_entropy, z, jnp.array([0, 1, 2, 2]))
+    np.testing.assert_allclose(np.asarray(value, np.float64), [0, 0, np.log(2), 0], rtol=1e-3)
+    np.testing.assert_allclose(bars[2:], [[0.5, 0, -0.5], [0, 0, 0]], rtol=1e-3)
+    assert np.isfinite(bars).all()
+    value, bars = value_and_gradient(softmax_cross_entropy, z[2:3], jnp.array([1]))
+    assert value == np.inf
+    np.testing.assert_allclose(bars, [[0.5, -1, 0.5]], rtol=1e-3)
+
+
+def test_masked_logits_have_finite_second_derivatives():
+    z, labels = jnp.array([1.0, -jnp.inf, 0.5]), jnp.array(0)
+    hessian = jax.jit(jax.hessian(softmax_cross_entropy))(z, labels)
+    p = np.array(jax.nn.softmax(z))
+    np.testing.assert_allclose(hessian, np.diag(p) - np.outer(p, p), rtol=1e-5, atol=1e-7)
+
+
+def test_infinite_binary_logits():
+    z, y = jnp.array([[jnp.inf, -jnp.inf, 1e4, -1e4]]), jnp.array([[1.0, 0.0, 1.0, 0.0]])
+    value, bars = value_and_gradient(sigmoid_binary_cross_entropy, z, y)
+    assert value == 0
+    assert (bars == 0).all()
+    value, bars = value_and_gradient(sigmoid_binary_cross_entropy, z, 1 - y)
+    assert value == np.inf
+    np.testing.assert_array_equal(bars, [[1, -1, 1, -1]])
+
+
+def test_probabilities_zero_and_one():
+    p = jnp.array([[0.0, 0.25, 0.75], [0.0, 0.0, 1.0]])
+    value, bars = value_and_gradient(cross_entropy, p, jnp.array([1, 0]))
+    np.testing.assert_allclose(value, [np.log(4), np.inf], rtol=1e-6)
+    np.testing.assert_array_equal(bars, [[0, -4, 0], [-np.inf, 0, 0]])
+    y = jnp.array([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    value, bars = value_and_gradient(binary_cross_entropy, p, y)
+    np.testing.assert_allclose(value, [np.log(4) + np.log(4 / 3), np.inf], rtol=1e-6)
+    np.testing.assert_allclose(bars, [[1, -4, -4 / 3], [1, 1, np.inf]], rtol=1e-6)
+
+
+@OVER_CLASSES
+def test_nan_is_not_hidden(loss):
+    value, bars = value_and_gradient(loss, jnp.array([[jnp.nan] * 3, [0.2, 0.3, 0.5]]), jnp.array([1, 1]))
+    assert np.isnan(value).tolist() == [True, False]
+    if loss is not negative_log_likelihood:  # whose gradient does not depend on its input
+        assert np.isnan(bars[0]).any()
+
+
+# Labels.
+
+
+def pytorchs(log_p, labels, *, label_smoothing=0.0, class_weights=None, ignore_index=None):
+    """Loss of each example and its weight in the mean, as ATen's LossNLL.cpp computes them, in numpy."""
+    losses, weights = [], []
+    w = np.ones(log_p.shape[-1]) if class_weights is None else np.asarray(class_weights, np.float64)
+    for q, label in zip(np.asarray(log_p, np.float64), labels, strict=True):
+        if label == ignore_index:
+            losses.append(0.0)
+            weights.append(0.0)
+            continue
+        smooth = -(q * w).sum() / len(q)
+        losses.append((1 - label_smoothing) * -w[label] * q[label] + label_smoothing * smooth)
+        weights.append(w[label])
+    return np.array(losses), np.array(weights)
+
+
+KEYWORDS = [
+    {},
+    {"label_smoothing": 0.1},
+    {"class_weights": [0.5, 2.0, 0.0, 1.0, 3.0]},
+    {"ignore_index": -100},
+    {"label_smoothing": 0.3, "class_weights": [0.5, 2.0, 0.0, 1.0, 3.0], "ignore_index": 1},
+    {"class_weights": [0.5, 2.0, 0.0, 1.0, 3.0], "ignore_index": 255},
+]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8"])
+@pytest.mark.parametrize("keywords", KEYWORDS, ids=lambda keywords: "+".join(keywords) or "none")
+@pytest.mark.parametrize("loss", [softmax_cross_entropy, negative_log_likelihood], ids=NAME)
+def test_integer_labels_as_in_pytorch(x64, loss, keywords, dtype):
+    keywords, labels = dict(keywords), np.array([0, 4, 1, 2])
+    if loss is negative_log_likelihood:
+        keywords.pop("label_smoothing", None)
+    ignored = keywords.get("ignore_index")
+    if ignored is not None and (ignored >= 0 or dtype != "uint8"):
+        labels[2] = ignored
+    if "class_weights" in keywords:
+        keywords["class_weights"] = jnp.array(keywords["class_weights"])
+    z = draws(loss)[0]
+    log_p = jax.nn.log_softmax(z) if loss is softmax_cross_entropy else z
+    losses, weights = pytorchs(log_p, labels, **keywords)
+    given = jnp.asarray(labels.astype(dtype))
+    ours = functools.partial(loss, **keywords)
+    assert not compare("labels", "loss", ours(z, given), losses, 1e-12)
+    assert not compare("labels", "weight", functools.partial(loss.weight, **keywords)(z, given), weights, 1e-12)
+    bars = jax.jit(jax.grad(lambda z: ours(z, given).sum()))(z)
+    if ignored == labels[2]:
+        assert (bars[2] == 0).all()
+    step = 1e-6 * draws(loss)[2]
+    difference = ours(z + step, given).sum() - ours(z - step, given).sum()
+    np.testing.assert_allclose((bars * 2 * step).sum(), difference, rtol=1e-6)
+
+
+def test_class_probabilities_as_in_pytorch(x64):
+    """ATen: target (1 - e) + e / C, times the class weights; a mean divides by the number of examples."""
+    z, y, *_ = draws(softmax_cross_entropy)
+    w = jnp.array([0.5, 2.0, 0.0, 1.0, 3.0])
+    ours = functools.partial(softmax_cross_entropy, label_smoothing=0.2, class_weights=w)
+    expected = -((0.8 * y + 0.2 / 5) * w * jax.nn.log_softmax(z)).sum(-1)
+    assert not compare("soft labels", "loss", ours(z, y), expected, 1e-12)
+    weights = softmax_cross_entropy.weight(z, y, label_smoothing=0.2, class_weights=w)
+    np.testing.assert_array_equal(weights, np.ones(4))
+
+
+def test_class_weights_are_constants():
+    z, labels = jnp.ones((2, 3)), jnp.array([0, 1])
+    bars = jax.grad(lambda w: softmax_cross_entropy(z, labels, class_weights=w).sum())(jnp.ones(3))
+    np.testing.assert_array_equal(bars, np.zeros(3))
+
+
+@pytest.mark.parametrize("garbage", [jnp.nan, jnp.inf, -jnp.inf])
+def test_ignored_examples_are_not_read(garbage):
+    z = jnp.array([[garbage] * 3, [0.0, 0.0, 0.0]])
+    ours = functools.partial(softmax_cross_entropy, ignore_index=-1)
+    value, bars = value_and_gradient(ours, z, jnp.array([-1, 0]))
+    np.testing.assert_allclose(value, [0, np.log(3)], rtol=1e-6)
+    np.testing.assert_allclose(bars, [[0, 0, 0], [-2 / 3, 1 / 3, 1 / 3]], rtol=1e-6)
+
+
+@OVER_CLASSES
+@pytest.mark.parametrize(
+    ("labels", "place", "value"),
+    [
+        (np.array([[0, 1], [3, 0]]), r"\[1, 0\]", 3),
+        (np.array([[-1, 1], [2, 0]]), r"\[0, 0\]", -1),
+        (jnp.array([[0, 1], [2, 255]], jnp.uint8), r"\[1, 1\]", 255),
+        (np.array([[0, 2**32 + 1], [2, 0]]), r"\[0, 1\]", 2**32 + 1),
+        (np.array([[0, 2**32 - 1], [2, 0]], np.uint32), r"\[0, 1\]", 2**32 - 1),
+    ],
+)
+def test_known_labels_out_of_range_are_refused(unchecked_shapes, loss, labels, place, value):
+    message = rf"^{loss.__name__}: labels{place} \(={value}\) must be a class, from 0 to 2"
+    for function in (loss, loss.weight):
+        with pytest.raises(ValueError, match=message):
+            function(jnp.ones((2, 2, 3)), labels)
+    with pytest.raises(ValueError, match=message):  # known under jit, if they are no argument
+        jax.jit(lambda z: loss(z, labels))(jnp.ones((2, 2, 3)))
+
+
+@OVER_CLASSES
+def test_unknown_labels_out_of_range_give_nan_where_the_cotangent_is_not_zero(loss):
+    @jax.jit
+    def run(z, labels, loss_bar):
+        value, pullback = jax.vjp(lambda z: loss(z, labels), z)
+        return value, pullback(loss_bar)[0]
+
+    z = jnp.full((4, 3), 0.3)
+    value, bars = run(z, jnp.array([-1, 3, 3, 2]), jnp.array([1.0, 2.0, 0.0, 1.0]))
+    assert np.isnan(value).tolist() == [True, True, True, False]
+    assert np.isnan(bars).all(1).tolist() == [True, True, False, False]
+    assert (bars[2] == 0).all()
+    assert np.isfinite(bars[3]).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int64", "uint64"])
+def test_labels_of_wide_integers_do_not_wrap(x64, dtype):
+    """2**32 + 1 would be class 1 in 32 bits, and 2**32 - 100 the ignored -100."""
+    held = [1, 2**32 - 100, 0] if dtype == "uint32" else [1, 2**32 - 100, 2**32 + 1]
+    labels = jnp.asarray(np.array(held, dtype))
+    ours = functools.partial(softmax_cross_entropy, ignore_index=-100)
+    value = jax.jit(ours)(jnp.zeros((3, 3)), labels)
+    assert np.isnan(value).tolist() == [False, True, dtype != "uint32"]
+    with pytest.raises(ValueError, match=r"labels\[1\] \(=4294967196\)"):
+        ours(jnp.zeros((3, 3)), labels)
+
+
+def test_ignored_labels_pass_the_check_of_the_range():
+    ours = functools.partial(softmax_cross_entropy, ignore_index=-100)
+    np.testing.assert_allclose(ours(jnp.zeros((2, 3)), jnp.array([-100, 1])), [0, np.log(3)], rtol=1e-6)
+    with pytest.raises(
+        ValueError, match=r"labels\[0\] \(=-99\) must be a class, from 0 to 2, or ignore_index \(=-100\)"
+    ):
+        ours(jnp.zeros((2, 3)), jnp.array([-99, 1]))
+
+
+def test_labels_as_lists_numbers_and_numpy_arrays(unchecked_shapes):
+    z = jnp.array([[0.0, 1.0], [2.0, 0.0]])
+    expected = softmax_cross_entropy(z, jnp.array([1, 0]))
+    for labels in ([1, 0], np.array([1, 0]), np.array([1, 0], np.uint8), np.array([[0.0, 1.0], [1.0, 0.0]])):
+        np.testing.assert_array_equal(softmax_cross_entropy(z, labels), expected)
+        assert softmax_cross_entropy.weight(z, labels).tolist() == [1, 1]
+    np.testing.assert_array_equal(softmax_cross_entropy(np.array([0.0, 1.0]), 1), expected[0])
+
+
+FAULTS = [
+    (np.array([0.0, 1.0]), TypeError, r"labels of dtype float64 and shape \(2,\) must be integers of shape \(2,\), or"),
+    (np.array([True, False]), TypeError, "labels of dtype bool"),
+    (np.array(["a", "b"]), TypeError, "labels of dtype <U1"),
+    (
+        np.zeros((2, 1), int),
+        ValueError,
+        r"labels of shape \(2, 1\) and dtype int64 must have shape \(2,\), one class an",
+    ),
+    (np.zeros((2, 3), int), ValueError, "class probabilities must be floating"),
+    (np.zeros((3,), int), ValueError, r"must have shape \(2,\)"),
+    (np.zeros((2, 4)), ValueError, r"labels of shape \(2, 4\) and dtype float64 must have shape \(2, 3\)"),
+]
+
+
+@OVER_CLASSES
+@pytest.mark.parametrize(("labels", "error", "message"), FAULTS)
+def test_labels_of_a_wrong_kind_are_refused(unchecked_shapes, loss, labels, error, message):
+    for function in (loss, loss.weight):
+        with pytest.raises(error, match=f"^{loss.__name__}: .*{message}"):
+            function(jnp.ones((2, 3)), labels)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"label_smoothing": 1.5}, ValueError, r"label_smoothing \(=1.5\) must be a number from 0 to 1"),
+        ({"label_smoothing": "a"}, ValueError, "label_smoothing"),
+        ({"class_weights": np.ones(2)}, ValueError, r"class_weights of shape \(2,\) must have shape \(3,\)"),
+        ({"ignore_index": 0.5}, TypeError, r"ignore_index \(=0.5\) must be an integer or None"),
+        ({"ignore_index": 2**31}, ValueError, "ignore_index"),
+    ],
+)
+def test_keywords_that_cannot_be_are_refused(unchecked_shapes, keywords, error, message):
+    with pytest.raises(error, match=f"^softmax_cross_entropy: .*{message}"):
+        softmax_cross_entropy(jnp.ones((2, 3)), jnp.array([0, 1]), **keywords)
+
+
+def test_ignore_index_needs_integer_labels():
+    with pytest.raises(ValueError, match=r"ignore_index \(=0\) needs integer labels"):
+        softmax_cross_entropy(jnp.ones((2, 3)), jnp.ones((2, 3)), ignore_index=0)
+
+
+@OVER_CLASSES
+def test_a_prediction_needs_classes(unchecked_shapes, loss):
+    for shape in ((), (3, 0)):
+        with pytest.raises(ValueError, match=f"^{loss.__name__}: .*must have a last axis"):
+            loss(jnp.ones(shape), jnp.zeros(shape[:-1], int))
+
+
+# Rows of targets.
+
+ROWS = pytest.mark.parametrize("loss", [sigmoid_binary_cross_entropy, binary_cross_entropy, squared_error], ids=NAME)
+
+
+@ROWS
+def test_leading_axes_are_broadcast(loss):
+    prediction, target, *_ = draws(loss)
+    one = jnp.broadcast_to(target[0], target.shape)
+    np.testing.assert_array_equal(loss(prediction, target[0]), loss(prediction, one))
+    bar = jax.grad(lambda t: loss(prediction, t).sum())(target[0])
+    np.testing.assert_allclose(bar, jax.grad(lambda t: loss(prediction, t).sum())(one).sum(0), rtol=1e-5)
+    assert loss.weight(prediction[0], target).shape == (4,)
+
+
+@ROWS
+def test_integer_and_boolean_targets_are_numbers(loss):
+    prediction, target, *_ = draws(loss)
+    for dtype in (jnp.uint8, jnp.bool_):
+        held = (target > 0.5).astype(dtype)
+        expected = loss(prediction, held.astype(jnp.float32))
+        np.testing.assert_array_equal(loss(prediction, held), expected)
+
+
+@ROWS
+def test_rows_that_do_not_go_together_are_refused(unchecked_shapes, loss):
+    a, y = jnp.ones((4, 10)), jnp.ones(4)
+    with pytest.raises(
+        ValueError, match=rf"^{loss.__name__}: \w+ of shape \(4, 10\) and \w+ of shape \(4,\) must have eq"
+    ):
+        loss(a, y)
+    with pytest.raises(ValueError, match=rf"^{loss.__name__}: .* must have leading axes that broadcast"):
+        loss(a, jnp.ones((3, 10)))
+    with pytest.raises(ValueError, match=rf"^{loss.__name__}: \w+ of shape \(\) must have a last axis"):
+        loss(a[0, 0], y[0])
+    with pytest.raises(TypeError, match=rf"^{loss.__name__}: \w+ of dtype int32"):
+        loss(jnp.arange(3), jnp.ones(3))
