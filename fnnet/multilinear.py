@@ -24,7 +24,8 @@ class Form:
         derivatives: For each operand a function of the other ones, named after them, and of static keywords. All take
             leading batch axes on every operand but the parameters; a parameter's derivative sums over them.
         parameters: The operands without batch axes.
-        indices: Integer arguments of the functions, with batch axes, in which the form is not linear.
+
+    An integer argument of the functions (the positions that a pooling chose) has batch axes and no derivative.
 
     `form.by("x", kernel=kernel, g=g)` is the partial derivative by x.
     """
@@ -35,11 +36,10 @@ class Form:
         derivatives: dict[str, Callable],
         *,
         parameters: Sequence[str] = (),
-        indices: Sequence[str] = (),
     ):
         """Defines one primitive for each derivative."""
         self.name, self.derivatives = name, derivatives
-        self.parameters, self.indices = tuple(parameters), tuple(indices)
+        self.parameters = tuple(parameters)
         self.names = {by: _positional(function) for by, function in derivatives.items()}
         self._primitives = {by: self._define(by) for by in derivatives}
 

@@ -6,6 +6,7 @@ Slices are compared and added as whole arrays. All functions take x as (..., *im
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,7 +46,7 @@ def spread(copies, window: Window):
     Taps whose offsets differ by whole strides fall on the same points: they are added at the size of the places, and
     the stride's phases interleaved once.
     """
-    phases: dict[tuple[int, ...], object] = {}
+    phases: dict[tuple[int, ...], Any] = {}
     points = tuple(-(-n // s) for n, s in zip(covered(window), window.stride, strict=True))  # of each phase
     for position, copy in zip(positions(window), copies, strict=True):
         offset = [d * t for d, t in zip(window.dilation, position, strict=True)]

@@ -111,5 +111,5 @@ def index_dtype(window: Window):
     return next(t for t in (jnp.int8, jnp.int16, jnp.int32) if math.prod(window.size) - 1 <= jnp.iinfo(t).max)
 
 
-form = Form("max_pool", {"g": chosen, "x": routed}, indices=("index",))
+form = Form("max_pool", {"g": chosen, "x": routed})
 _max_pool = rule(max_pool_fwd, max_pool_bwd, batched=("x",))
