@@ -7,6 +7,7 @@ DIRECTORY holds MNIST's four IDX files: fnnet.data.fetch("mnist", DIRECTORY) bri
 """
 
 import argparse
+import functools
 import statistics
 
 import jax
@@ -29,10 +30,10 @@ def summed_squared_error_of_softmax(logits, labels):
 SYSTEMS = {  # network, loss, epochs, batch size, optimiser of the number of steps
     "cnn": (
         presets.cnn,
-        fnnet.softmax_cross_entropy,
+        functools.partial(fnnet.softmax_cross_entropy, label_smoothing=0.1),
         10,
         128,
-        lambda steps: optax.adamw(optax.cosine_decay_schedule(1e-3, steps), weight_decay=1e-4),
+        lambda steps: presets.optimizer("adamw", 2e-3, steps),
     ),
     "mlp-cross-entropy": (presets.mlp, fnnet.softmax_cross_entropy, 11, 64, lambda steps: optax.sgd(0.03)),
     "mlp-squared-error": (presets.mlp, summed_squared_error_of_softmax, 11, 64, lambda steps: optax.sgd(0.03)),

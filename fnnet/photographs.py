@@ -32,7 +32,7 @@ def read_image(file: str | os.PathLike[str], shape: tuple[int, ...]) -> Float32[
         raise ValueError(f"read_image: shape {shape} must be that of a grey image, (height, width, 1)")
     try:
         with warnings.catch_warnings():
-            pass  # for images that Pillow would only warn about
+            warnings.simplefilter("error")  # for images that Pillow would only warn about
             return _fitted(_grey(file), shape)
     except FileNotFoundError:
         raise
@@ -58,6 +58,6 @@ def _fitted(grey: Any, shape: tuple[int, ...]) -> np.ndarray:
 
     pixels = np.asarray(grey)
     background = int(np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])))
-    image = ImageOps.pad(grey, shape[1::-1], method=Image.Resampling.BOX, color=background)
+    image = ImageOps.pad(grey, (shape[1], shape[0]), method=Image.Resampling.BOX, color=background)
     values = np.asarray(image, np.float32)[..., None] / np.float32(255)
     return 1 - values if background > 127 else values

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import jax
 import numpy as np
@@ -30,6 +31,14 @@ def standard_promotion():
 
 def call(*arguments):
     return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def default_interrupts():
+    """Ctrl-C raises KeyboardInterrupt, as in a user's shell; a shell's background jobs are started without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +150,10 @@ def test_a_broken_image_is_one_line(kind, run, digit, tmp_path, capsys):
         file.write_bytes(save(digit[0], file).read_bytes()[:120])
     elif kind != "none":
         Image.new("1", (8000, 8000) if kind == "huge" else (12000, 12000)).save(file)
-    complains(capsys, "predict", run, file, of=str(file))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        complains(capsys, "predict", run, file, of=str(file))
+    assert not warned
 
 
 def complains(capsys, *arguments, of):
@@ -256,6 +268,7 @@ def test_a_loss_that_explodes_is_one_line_and_the_history_stays(tmp_path, capsys
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "history.jsonl"}
 
 
+@pytest.mark.usefixtures("default_interrupts")
 def test_ctrl_c_is_one_line_and_the_history_stays(tmp_path, capsys):
     history = tmp_path / "run" / "history.jsonl"
 
@@ -269,10 +282,17 @@ def test_ctrl_c_is_one_line_and_the_history_stays(tmp_path, capsys):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    assert call("train", "--net", "mlp", "--epochs", 100_000, "--output", tmp_path / "run") == 130
+    assert call("train", "--net", "mlp", "--epochs", 3000, "--output", tmp_path / "run") == 130
     thread.join()
     assert capsys.readouterr().err == f"fnnet: interrupted; {history} has the epochs so far\n"
     assert [json.loads(line)["epoch"] for line in history.read_text().splitlines()][:2] == [1, 2]
+
+
+def test_an_epoch_is_written_when_it_ends(tmp_path):
+    record = {"epoch": 1, "loss": 1.5, "validation_loss": 1.25, "validation_accuracy": 0.5, "seconds": 2.0}
+    with (tmp_path / "history.jsonl").open("w") as file:
+        runs._note(file, record, 1)
+        assert json.loads((tmp_path / "history.jsonl").read_text()) == record
 
 
 def test_help_of_the_module_is_quick_and_says_what_predict_inverts(users_environment):

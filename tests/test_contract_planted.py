@@ -1,0 +1,153 @@
+"""The contracts themselves: each finds the error that is planted for it, and finds nothing in a right rule."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import contracts
+from contract.comparison import compare
+from contract.rows import ROWS
+from jax import lax
+
+import fnnet
+from fnnet.formulations import convolution
+from fnnet.rules import convolution as conv_page
+from fnnet.rules import max_pooling as max_pool_page
+
+
+def dense_with(backward, forward=None, batched=("x",)):
+    """The dense row with this backward, of (x, kernel, y_bar), and maybe another forward."""
+
+    def dense_fwd(x, kernel, bias=None):
+        y = (forward or jnp.matmul)(x, kernel)
+        return (y if bias is None else y + bias), (x, kernel)
+
+    def dense_bwd(residuals, y_bar):
+        return backward(*residuals, y_bar)
+
+    return dataclasses.replace(ROWS["dense"], function=fnnet.rule(dense_fwd, dense_bwd, batched=batched))
+
+
+def right(x, kernel, y_bar):
+    return y_bar @ kernel.T, jnp.einsum("...i,...o->io", x, y_bar), y_bar.sum(tuple(range(y_bar.ndim - 1)))
+
+
+def changed(by_x=lambda bar, x: bar, by_kernel=lambda bar, x: bar, by_bias=lambda bar, x: bar):
+    def backward(x, kernel, y_bar):
+        x_bar, kernel_bar, bias_bar = right(x, kernel, y_bar)
+        return by_x(x_bar, x), by_kernel(kernel_bar, x), by_bias(bias_bar, x)
+
+    return backward
+
+
+def in_single_precision(x, kernel):
+    return (x.astype("float32") @ kernel.astype("float32")).astype(x.dtype)
+
+
+def some_findings(check, row, cases=range(8)):
+    return [finding for index in cases for finding in check(row.case(index))]
+
+
+def mapped(case):
+    return [finding for subset in contracts.subsets(case) for finding in contracts.mapped(case, subset)]
+
+
+PLANTED = {
+    "right": (contracts.reference, right, ""),
+    "right, mapped": (mapped, right, ""),
+    "right, second order": (contracts.second_order, right, ""),
+    "sign": (contracts.reference, changed(by_x=lambda bar, x: -bar), "gradient of x"),
+    "a tenth too much": (contracts.reference, changed(by_kernel=lambda bar, x: 1.1 * bar), "gradient of kernel"),
+    "mean for sum": (
+        contracts.reference,
+        changed(by_bias=lambda bar, x: bar * (x.shape[-1] / max(x.size, 1))),
+        "gradient of bias",
+    ),
+    "one entry": (contracts.reference, changed(by_kernel=lambda bar, x: bar.at[0, 0].set(0)), "gradient of kernel"),
+    "a hundred millionth": (contracts.reference, changed(by_x=lambda bar, x: bar * (1 + 1e-8)), "in float64"),
+    "another example's": (contracts.reference, changed(by_x=lambda bar, x: jnp.roll(bar, 1, 0)), "gradient of x"),
+    "an axis counted from the front": (mapped, changed(by_x=lambda bar, x: jnp.flip(bar, 0)), "gradient of x"),
+    "a constant": (
+        contracts.second_order,
+        changed(by_kernel=lambda bar, x: bar + lax.stop_gradient(x).sum() - x.sum()),
+        "gradient of x",
+    ),
+}
+
+
+@pytest.mark.parametrize(("check", "backward", "told"), list(PLANTED.values()), ids=list(PLANTED))
+def test_a_planted_backward(check, backward, told):
+    findings = some_findings(check, dense_with(backward))
+    if not told:
+        assert findings == []
+    else:
+        assert any(told in str(finding) for finding in findings), findings
+
+
+def test_a_forward_in_single_precision():
+    findings = some_findings(contracts.reference, dense_with(right, forward=in_single_precision))
+    assert {finding.what for finding in findings} == {"value in float64"}
+
+
+def test_a_forward_of_another_dtype():
+    def wide_fwd(x, kernel, bias=None):
+        return jnp.matmul(x, kernel).astype("float32"), (x, kernel)
+
+    def wide_bwd(residuals, y_bar):
+        return (*(bar.astype(residuals[0].dtype) for bar in right(*residuals, y_bar.astype(residuals[0].dtype))),)
+
+    row = dataclasses.replace(ROWS["dense"], function=fnnet.rule(wide_fwd, wide_bwd, batched=("x",)))
+    with pytest.raises((ValueError, TypeError)):  # already vjp refuses a cotangent in the wanted dtype
+        contracts.structure(row.case(0))
+
+
+def test_convolution_that_forgets_to_flip(monkeypatch):
+    def unflipped(kernel, g, **static):
+        return convolution.x_gradient(jnp.flip(kernel, range(kernel.ndim - 2)), g, **static)
+
+    monkeypatch.setitem(conv_page.form.derivatives, "x", unflipped)
+    told = {finding.what for finding in some_findings(contracts.reference, ROWS["conv"])}
+    assert told == {"gradient of x in float64", "gradient of x in float32"}
+
+
+def test_max_pooling_that_takes_the_last_of_equals(monkeypatch):
+    def last(x, index, **static):
+        return max_pool_page.routed(x, jnp.flip(index, -2), **static)
+
+    monkeypatch.setitem(max_pool_page.form.derivatives, "x", lambda g, index, **static: last(g, index, **static))
+    assert some_findings(contracts.reference, ROWS["max_pool"])
+
+
+def test_a_wrong_second_derivative_shows_in_the_hessian(monkeypatch):
+    def detached(kernel, g, **static):
+        return convolution.x_gradient(lax.stop_gradient(kernel), 2 * g, **static)
+
+    monkeypatch.setitem(conv_page.form.derivatives, "x", detached)
+    assert contracts.hessian(ROWS["conv"].tiny_case())
+
+
+def test_comparison():
+    exact = np.array([1.0, -2.0, 0.0])
+    assert compare("c", "w", exact, exact, 0.0) == []
+    assert compare("c", "w", exact * (1 + 5e-13), exact, 1e-12) == []
+    (finding,) = compare("reference", "gradient of x", exact + [0, 1e-3, 0], exact, 1e-12)
+    assert "reference: gradient of x: 1 of 3 entries differ; the worst at (1,)" in str(finding)
+    assert compare("c", "w", [0.0, 0.0], [0.0, 1e-30], 1e-12)  # small is not zero
+    assert compare("c", "w", [np.inf, np.nan], [np.inf, np.nan], 1e-12) == []
+    for wrong in ([np.nan, 1.0], [np.inf, 1.0], [1.0, -np.inf]):
+        assert compare("c", "w", wrong, [1.0, 1.0], 1e-12)
+        assert compare("c", "w", [1.0, 1.0], wrong, 1e-12)
+    assert compare("c", "w", np.ones(3), np.ones((3, 1)), 1.0)
+    assert compare("c", "w", np.ones((0, 3)), np.ones((0, 3)), 0.0) == []
+    # The size of an array does not help: one wrong entry in a million is seen.
+    many = np.random.default_rng(0).normal(size=10**6)
+    assert compare("c", "w", np.where(np.arange(10**6) == 7, 1.5 * many, many), many, 1e-12)
+
+
+def test_cases_are_the_same_every_time():
+    for row in ROWS.values():
+        one, two = row.case(3), row.case(3)
+        assert str(one) == str(two)
+        assert jax.tree.all(jax.tree.map(np.array_equal, one.arrays, two.arrays))
