@@ -1,0 +1,6 @@
+"""The gradient checker: whether a hand-written backward is right, and if not, where and how it is wrong."""
+
+from fnnet.checking.report import CheckFailedError as CheckFailedError
+from fnnet.checking.report import Failure as Failure
+from fnnet.checking.report import Report as Report
+from fnnet.checking.runner import check as check

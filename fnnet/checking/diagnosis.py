@@ -1,0 +1,270 @@
+"""What a wrong cotangent looks like: the first hypothesis that explains every entry of it.
+
+Each hypothesis is a few lines of NumPy on the rule's cotangent and the reference's.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+MOST_AXES = 5
+RELATIVE = 1e-6
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A wrong cotangent, and what it may have been confused with.
+
+    Args:
+        ours: The rule's cotangent.
+        theirs: The reference's, of the same shape.
+        allowed: How far two values may be apart.
+        sizes: Numbers that a factor may be, with their names: {"the batch size": 3}.
+        others: Other arrays by name: the reference's other cotangents, "the cotangent of kernel".
+        inputs: The arguments by name.
+        variants: What the reference gives for another cotangent or other arguments, by a phrase; called when needed.
+    """
+
+    ours: np.ndarray
+    theirs: np.ndarray
+    allowed: float
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    variants: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
+
+    def explains(self, guess: Any) -> bool:
+        """Whether `guess` is the rule's cotangent."""
+        guess = np.asarray(guess)
+        if guess.shape != self.ours.shape:
+            return False
+        with np.errstate(invalid="ignore", over="ignore"):
+            near = np.abs(self.ours - guess) <= self.allowed + RELATIVE * np.abs(guess)
+        return bool(near.all())
+
+
+def diagnose(evidence: Evidence) -> str:
+    """The first hypothesis that holds, as a sentence without a subject."""
+    for hypothesis in (_not_finite, _zero, _factor, _rearranged, _exchanged, _added, _varied, _along_an_axis, _somewhere):
+        found = hypothesis(evidence)
+        if found:
+            return found
+    return _unlike(evidence)
+
+
+def _not_finite(e: Evidence) -> str:
+    bad = ~np.isfinite(e.ours) & np.isfinite(e.theirs)
+    if not bad.any():
+        return ""
+    kinds = "NaN" if np.isnan(e.ours[bad]).all() else "infinite" if np.isinf(e.ours[bad]).all() else "NaN or infinite"
+    return f"is {kinds} at {bad.sum()} of {bad.size} entries, where the reference is finite"
+
+
+def _zero(e: Evidence) -> str:
+    return "is zero" if not e.ours.any() else ""
+
+
+def _factor(e: Evidence) -> str:
+    square = np.vdot(e.theirs, e.theirs).real
+    if square == 0:
+        return ""
+    ratio = np.vdot(e.theirs, e.ours) / square
+    ratio = ratio.real if abs(ratio.imag) <= RELATIVE * abs(ratio) else ratio
+    if not e.explains(ratio * e.theirs):
+        return ""
+    if e.ours.size == 1 and not _round(ratio, e.sizes):
+        return f"is {ratio:.4g} times the reference, of one entry"
+    return _named(ratio, e.sizes)
+
+
+def _round(ratio: Any, sizes: Mapping[str, int]) -> bool:
+    known = {1.0, 2.0, 3.0, 4.0, *map(float, sizes.values())}
+    return any(abs(abs(ratio) * k - 1) < 1e-5 or abs(abs(ratio) - k) < 1e-5 * k for k in known)
+
+
+def _named(ratio: Any, sizes: Mapping[str, int]) -> str:
+    sign = "minus " if np.real(ratio) < 0 else ""
+    size = abs(ratio)
+    if np.isclose(size, 1, rtol=1e-5):
+        return "has the opposite sign of the reference"
+    names = {n: k for n, k in sizes.items() if k > 1}
+    times = [f"{name}, {k}" for name, k in names.items() if np.isclose(size, k, rtol=1e-5)]
+    divided = [f"{name}, {k}" for name, k in names.items() if np.isclose(size * k, 1, rtol=1e-5)]
+    square = [f"the square of {name}, {k}" for name, k in names.items() if np.isclose(size, k * k, rtol=1e-5)]
+    if times or square:
+        return f"is {sign}the reference times {_either(times or square)}"
+    if divided:
+        return f"is {sign}the reference divided by {_either(divided)}"
+    if size < 1 and np.isclose(1 / size, round(1 / size), rtol=1e-5):
+        return f"is {sign}the reference divided by {round(1 / size)}"
+    return f"is {sign}the reference times {size:.5g}"
+
+
+def _either(names: list[str]) -> str:
+    return " (or ".join(names[:3]) + ")" * (len(names[:3]) - 1)
+
+
+def _rearranged(e: Evidence) -> str:
+    for description, arrange in _arrangements(e.theirs):
+        guess = arrange(e.theirs)
+        for sign, word in ((1, ""), (-1, ", and the opposite sign")):
+            if e.explains(sign * guess):
+                return f"equals the reference {description}{word}"
+    return ""
+
+
+def _arrangements(a: np.ndarray) -> Iterator[tuple[str, Callable]]:
+    axes = [i for i, n in enumerate(a.shape) if n > 1][:MOST_AXES]
+    flips = [f for count in range(1, len(axes) + 1) for f in itertools.combinations(axes, count)]
+    for flip in flips:
+        yield f"with {_axes(flip)} flipped", lambda a, flip=flip: np.flip(a, flip)
+    for order in itertools.permutations(range(a.ndim)) if a.ndim <= MOST_AXES else ():
+        if order == tuple(range(a.ndim)):
+            continue
+        moved = tuple(i for i, j in enumerate(order) if i != j)
+        if tuple(a.shape[i] for i in order) == a.shape:
+            yield f"with {_axes(moved)} transposed", lambda a, order=order: a.transpose(order)
+            for flip in flips if a.size <= 10**5 else ():
+                description = f"with {_axes(moved)} transposed and {_axes(flip)} flipped"
+                yield description, lambda a, order=order, flip=flip: np.flip(a.transpose(order), flip)
+        else:
+            description = f"with {_axes(moved)} transposed, then reshaped to fit"
+            yield description, lambda a, order=order: a.transpose(order).reshape(a.shape)
+    for axis in axes:
+        n = a.shape[axis]
+        for shift in sorted(range(1 - n, n), key=abs)[1:17]:
+            yield f"rolled by {shift} along axis {axis}", lambda a, s=shift, axis=axis: np.roll(a, s, axis)
+            yield f"shifted by {shift} along axis {axis}, zero where nothing comes in", lambda a, s=shift, axis=axis: _shift(a, s, axis)
+    yield "in absolute value", np.abs
+    yield "by its sign alone", np.sign
+    for axis in axes:
+        yield f"averaged over axis {axis}", lambda a, axis=axis: np.broadcast_to(a.mean(axis, keepdims=True), a.shape)
+        yield f"summed over axis {axis}", lambda a, axis=axis: np.broadcast_to(a.sum(axis, keepdims=True), a.shape)
+        yield f"centred along axis {axis}", lambda a, axis=axis: a - a.mean(axis, keepdims=True)
+        yield f"cumulatively summed along axis {axis}", lambda a, axis=axis: a.cumsum(axis)
+
+
+def _shift(a: np.ndarray, by: int, axis: int) -> np.ndarray:
+    out = np.zeros_like(a)
+    n = a.shape[axis]
+    to = [slice(None)] * a.ndim
+    at = [slice(None)] * a.ndim
+    to[axis], at[axis] = (slice(by, n), slice(0, n - by)) if by > 0 else (slice(0, n + by), slice(-by, n))
+    out[tuple(to)] = a[tuple(at)]
+    return out
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes ({', '.join(map(str, axes))})"
+
+
+def _exchanged(e: Evidence) -> str:
+    for name, other in e.others.items():
+        if e.explains(other):
+            return f"is {name}: two cotangents are exchanged"
+        if other.size == e.ours.size and e.explains(other.reshape(e.ours.shape)):
+            return f"is {name}, reshaped"
+    return ""
+
+
+def _added(e: Evidence) -> str:
+    extra = e.ours - e.theirs
+    if extra.size > 1 and np.ptp(extra.real) <= e.allowed and np.ptp(extra.imag) <= e.allowed:
+        return f"is the reference plus {extra.flat[0]:.4g}"
+    for name, array in e.inputs.items():
+        square = np.vdot(array, array).real if array.shape == extra.shape else 0
+        if extra.size > 1 and square > 0:
+            factor = np.vdot(array, extra) / square
+            if e.explains(e.theirs + factor * array):
+                return f"is the reference plus {factor.real:.4g} times {name} itself"
+    for name, array in e.inputs.items():
+        if array.shape == e.ours.shape and array.size > 1:
+            for relation, guess in (("times", e.theirs * array), ("divided by", _divided(e.theirs, array))):
+                factor = np.vdot(guess, e.ours) / (np.vdot(guess, guess) or 1)
+                if abs(factor) > 1e-3 and e.explains(factor * guess):
+                    return f"is {'' if np.isclose(factor, 1) else f'{factor.real:.4g} times '}the reference {relation} {name}"
+    return ""
+
+
+def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b)), where=b != 0)
+
+
+def _varied(e: Evidence) -> str:
+    for phrase, variant in e.variants.items():
+        if e.explains(variant()):
+            return phrase
+    return ""
+
+
+def _along_an_axis(e: Evidence) -> str:
+    """Right in some slices, or scaled slice by slice."""
+    wrong = ~_near(e)
+    for axis in range(e.ours.ndim):
+        rest = tuple(i for i in range(e.ours.ndim) if i != axis)
+        n, bad = e.ours.shape[axis], wrong.any(rest)
+        if n > 1 and bad.sum() == 1:
+            return _slice(e, axis, [int(np.flatnonzero(bad)[0])])
+    for axis in range(e.ours.ndim):
+        rest = tuple(i for i in range(e.ours.ndim) if i != axis)
+        n, bad = e.ours.shape[axis], wrong.any(rest)
+        if 0 < bad.sum() <= n / 2 and wrong.sum() > bad.sum() * wrong.size / n / 2:
+            return _slice(e, axis, [int(i) for i in np.flatnonzero(bad)])
+        square = np.sum(np.abs(e.theirs) ** 2, rest, keepdims=True)
+        ratios = np.sum(np.conj(e.theirs) * e.ours, rest, keepdims=True) / np.where(square == 0, 1, square)
+        if rest and wrong.size > n > 1 and e.explains(ratios * e.theirs):
+            told = ", ".join(f"{r:.4g}" for r in ratios.real.ravel()[:6])
+            return f"is scaled along axis {axis}: the reference times {told}{', ...' if n > 6 else ''}"
+    return ""
+
+
+def _slice(e: Evidence, axis: int, bad: list[int]) -> str:
+    taken = np.take(e.ours, bad, axis)
+    what = "zero there" if not taken.any() else "wrong there"
+    at = f"index {bad[0]}" if len(bad) == 1 else f"indices {', '.join(map(str, bad[:6]))}{', ...' if len(bad) > 6 else ''}"
+    last = " (the last)" if bad == [e.ours.shape[axis] - 1] else " (the first)" if bad == [0] else ""
+    return f"is right except at {at}{last} of axis {axis}: {what}"
+
+
+def _somewhere(e: Evidence) -> str:
+    """Right at most entries; or zero, or the opposite, wherever it is wrong."""
+    wrong = ~_near(e)
+    if wrong.sum() > wrong.size * 0.9:
+        return ""
+    ours, theirs = e.ours[wrong], e.theirs[wrong]
+    scale = RELATIVE * np.abs(theirs) + e.allowed
+    if not ours.any():
+        return f"is zero at {wrong.sum()} of {wrong.size} entries, and right at the others"
+    for factor in (-1, 2, 0.5):
+        if (np.abs(ours - factor * theirs) <= scale).all():
+            return f"is the reference times {factor:g} at {wrong.sum()} of {wrong.size} entries, and right at the others"
+    if np.abs(theirs).max() <= e.allowed:
+        return f"is not zero at {wrong.sum()} of {wrong.size} entries where it should be, and right at the others"
+    for name, array in e.inputs.items():
+        if array.shape == wrong.shape and wrong.any() and not wrong.all() and not np.iscomplexobj(array):
+            for side, mask in (("negative", array < 0), ("positive", array > 0)):
+                if (wrong == mask).all():
+                    return f"is wrong where {name} is {side}, and right elsewhere"
+            if array[wrong].min() > array[~wrong].max():
+                return f"is wrong where {name} is {array[wrong].min():.4g} or more, and right below"
+            if array[wrong].max() < array[~wrong].min():
+                return f"is wrong where {name} is {array[wrong].max():.4g} or less, and right above"
+    return ""
+
+
+def _near(e: Evidence) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return (np.abs(e.ours - e.theirs) <= e.allowed) | ~np.isfinite(e.theirs)
+
+
+def _unlike(e: Evidence) -> str:
+    a, b = np.ravel(e.ours), np.ravel(e.theirs)
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    if not norms or not np.isfinite(norms):
+        return "differs from the reference"
+    cosine = np.vdot(b, a).real / norms
+    ratio = np.linalg.norm(a) / np.linalg.norm(b)
+    return f"is like no simple change of the reference (cosine {cosine:.3f}, norm {ratio:.3g} times the reference's)"

@@ -1,0 +1,126 @@
+"""Finite differences in double precision: independent of all automatic differentiation.
+
+A central stencil of 4th order has the error h^4 f5 / 30, f5 the 5th derivative, and rounding adds about 3/2 of the noise
+of the values over h. The step h balances the two. A second, smaller step has to agree; else the result is inconclusive.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fnnet.checking.programs import as_wide
+
+ATTEMPTS = 6
+KINK = 1e-3  # two one-sided slopes that differ by this, relative to their size, and do not come nearer with the step
+Values = Callable[[float], list[np.ndarray]]  # t -> the output's leaves, double precision
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A derivative by finite differences.
+
+    Args:
+        value: The central difference.
+        uncertainty: How far it may be from the derivative.
+        conclusive: Whether two step sizes agree, and left and right do too: at a kink, a central difference is a mean.
+        kink: Whether left and right differ.
+        left: The slope from the left.
+        right: The slope from the right.
+        low: The smallest slope that a choice of sides for each output entry gives.
+        high: The largest.
+    """
+
+    value: float
+    uncertainty: float
+    conclusive: bool
+    kink: bool
+    left: float
+    right: float
+    low: float
+    high: float
+
+    def agrees(self, value: Any, allowed: float) -> bool:
+        """Whether `value` can be this derivative."""
+        return bool(np.isfinite(value)) and self.conclusive and abs(value - self.value) <= self.uncertainty + allowed
+
+    def side(self, value: Any, allowed: float) -> str:
+        """Which slope at a kink `value` is, in words."""
+        slopes = {"the slope from the left": self.left, "the slope from the right": self.right, "their mean": (self.left + self.right) / 2}
+        for name, slope in slopes.items():
+            if abs(np.real(value) - slope) <= allowed + 1e-5 * abs(self.left - self.right):
+                return name
+        return "a value between"
+
+    def contains(self, value: Any, allowed: float) -> bool:
+        """Whether `value` lies between the one-sided slopes of a kink."""
+        return self.kink and bool(self.low - allowed <= np.real(value) <= self.high + allowed)
+
+
+def along(values: Values, bars: Sequence[np.ndarray]) -> Difference:
+    """The derivative at t = 0 of the sum over the output of bars * values(t)."""
+    bars = [as_wide(b) for b in bars]
+    at_zero = values(0.0)
+    noise = 4 * np.finfo(np.float64).eps * sum(float(np.sum(np.abs(b) * np.abs(o))) for b, o in zip(bars, at_zero, strict=True))
+
+    def paired(t: float) -> float:
+        return sum(float(np.sum(b * o).real) for b, o in zip(bars, values(t), strict=True))
+
+    value, uncertainty, conclusive = _central(paired, max(noise, 1e-300))
+    kink, *slopes = _one_sided(values, at_zero, bars)
+    return Difference(value, uncertainty, conclusive and not kink, kink, *slopes)
+
+
+def _central(f: Callable[[float], float], noise: float) -> tuple[float, float, bool]:
+    h = _step(f, noise)
+    best = (np.nan, np.inf, False)
+    for _ in range(ATTEMPTS):
+        coarse, fine = _stencil(f, h), _stencil(f, h / 2)
+        rounding = 3 * noise / h
+        difference = abs(coarse - fine)
+        if np.isfinite(difference) and difference + rounding < best[1]:
+            resolved = difference <= 1e-5 * max(abs(fine), abs(coarse)) + 4 * rounding
+            best = (fine, difference + rounding, resolved)
+            if resolved:
+                return best
+        h /= 8
+    return best
+
+
+def _stencil(f: Callable[[float], float], h: float) -> float:
+    return (f(-2 * h) - 8 * f(-h) + 8 * f(h) - f(2 * h)) / (12 * h)
+
+
+def _step(f: Callable[[float], float], noise: float) -> float:
+    """The step at which truncation and rounding are equal, the 5th derivative taken from a wide stencil."""
+    wide = 2.0**-5
+    weights = {-3: -1, -2: 4, -1: -5, 1: 5, 2: -4, 3: 1}
+    fifth = sum(w * f(k * wide) for k, w in weights.items()) / (2 * wide**5)
+    if not np.isfinite(fifth):
+        return 2.0**-10
+    return float(np.clip((11 * noise / max(abs(fifth), 1e-300)) ** 0.2, 2.0**-16, 2.0**-5))
+
+
+def _one_sided(values: Values, at_zero: list[np.ndarray], bars: list[np.ndarray]) -> tuple[bool, float, float, float, float]:
+    """Whether there is a kink, the slopes from left and right, and between what slopes a choice for each output entry lies."""
+    low = high = from_left = from_right = 0.0
+    scale = 1e-300
+    kink = False
+    for bar, *points in zip(bars, at_zero, *(values(t) for h in (2.0**-20, 2.0**-23) for t in (h, -h)), strict=True):
+        zero, right, left, nearer_right, nearer_left = points
+        far = (right - zero) * 2.0**20, (zero - left) * 2.0**20
+        near = (nearer_right - zero) * 2.0**23, (zero - nearer_left) * 2.0**23
+        if not all(np.isfinite(a).all() for a in (*far, *near)):
+            return False, np.nan, np.nan, -np.inf, np.inf
+        slopes = [np.real(bar * slope) for slope in near]
+        from_right += float(slopes[0].sum())
+        from_left += float(slopes[1].sum())
+        low += float(np.minimum(*slopes).sum())
+        high += float(np.maximum(*slopes).sum())
+        gap = np.abs(near[0] - near[1])
+        size = np.maximum(np.abs(near[0]), np.abs(near[1]))
+        scale = max(scale, float(size.max(initial=0.0)))
+        noise = 32 * np.finfo(np.float64).eps * np.abs(zero) * 2.0**23
+        kink |= bool(((gap > KINK * size) & (gap > np.abs(far[0] - far[1]) / 4) & (gap > 1e-6 * scale + noise)).any())
+    return kink, from_left, from_right, low, high

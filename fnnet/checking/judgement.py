@@ -1,0 +1,257 @@
+"""Rule against reference at some arguments: where they differ, who is right, and what the difference looks like.
+
+Where they differ, finite differences decide. An entry at a kink, where the slopes from left and from right are not the
+same, may be any value between the two: a convention, not an error.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fnnet.checking.diagnosis import Evidence, diagnose
+from fnnet.checking.differences import Difference
+from fnnet.checking.programs import as_wide, widened
+from fnnet.checking.report import Failure, number
+from fnnet.checking.session import Convention, Session, first_line, rms
+from fnnet.checking.tolerance import Expected, wrong_entries
+
+MOST_KINKS = 48
+Leaves = Sequence[Any]
+
+
+def judge(
+    session: Session, check: str, leaves: Leaves, output_bars: Leaves, circumstance: str = "", previous: Leaves | None = None
+) -> bool:
+    """Compare every cotangent with the reference's; failures and conventions go to the session. True if all are right."""
+    expected = session.expected(leaves, output_bars)
+    try:
+        _, bars = session.pull(leaves, output_bars)
+    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+        session.failures.append(Failure(check, "", circumstance, f"raises {first_line(problem)}"))
+        return False
+    bars = [as_wide(bar) for bar in bars]
+    failed, conventions = len(session.failures), len(session.conventions)
+    for k, bar in enumerate(bars):
+        if k in session.settled:
+            failure = _known(session, check, circumstance, expected, k, bar)
+        else:
+            failure = _of_leaf(session, check, leaves, output_bars, circumstance, expected, k, bar, previous)
+        session.failures += [failure] if failure is not None else []
+    if len(session.conventions) > conventions:
+        joint = _along_ties(session, leaves, output_bars, bars, expected)
+        if joint:
+            session.failures.append(Failure(check, "", circumstance, joint))
+            del session.conventions[conventions:]
+    return len(session.failures) == failed
+
+
+def _known(session: Session, check: str, circumstance: str, expected: Expected, k: int, ours: np.ndarray) -> Failure | None:
+    """A cotangent that is known to be wrong fails each later check once, and is not looked into again."""
+    known, path = session.settled[k], session.subject.moving_paths()[k]
+    if any((f.check, f.argument) == (check, path) for f in session.failures) or ours.shape != expected.bars[k].shape:
+        return None
+    wrong = wrong_entries(ours, expected.bars[k], expected.bar_allowed[k]) & ~expected.jumps[k]
+    if not wrong.any():
+        return None
+    return Failure(check, path, circumstance, known.diagnosis, wrong=int(wrong.sum()), size=wrong.size, blame=known.blame)
+
+
+def _of_leaf(
+    session: Session,
+    check: str,
+    leaves: Leaves,
+    output_bars: Leaves,
+    circumstance: str,
+    expected: Expected,
+    k: int,
+    ours: np.ndarray,
+    previous: Leaves | None,
+) -> Failure | None:
+    theirs, allowed = expected.bars[k], expected.bar_allowed[k]
+    path = session.subject.moving_paths()[k]
+    if ours.shape != theirs.shape:
+        return Failure(check, path, circumstance, f"has shape {ours.shape}, not {theirs.shape}")
+    if not np.isfinite(theirs).all():
+        _reference_not_finite(session, check, leaves, output_bars, circumstance, k, ours, theirs, allowed)
+    wrong = wrong_entries(ours, theirs, allowed)
+    if not wrong.any() or _as_imprecise_as_autodiff(session, leaves, output_bars, k, ours, theirs, wrong):
+        return None
+    found = _worst(session, leaves, output_bars, k, ours, theirs, allowed, wrong)
+    entry, difference = found
+    if difference.contains(ours[entry], allowed) and np.isrealobj(ours):
+        sides = [difference.side(value[entry], allowed) for value in (ours, theirs)]
+        where = circumstance or "the example"
+        if session.options.ties == "reference":
+            text = f"at a kink or tie takes {sides[0]}, the reference takes {sides[1]}"
+            return _failure(check, path, circumstance, text, entry, ours, theirs, None, allowed, wrong, "rule")
+        session.conventions.append(Convention(path, *sides, where, int(wrong.sum()), wrong.size))
+        return None
+    evidence = Evidence(
+        ours,
+        theirs,
+        allowed,
+        session.sizes(leaves, output_bars),
+        {f"the cotangent of {p}": b for p, b in zip(session.subject.moving_paths(), expected.bars, strict=True) if p != path},
+        {p: as_wide(leaf) for p, leaf in zip(session.subject.paths, leaves, strict=True) if getattr(leaf, "dtype", None) in _NUMERIC},
+        _variants(session, leaves, output_bars, k, previous),
+    )
+    blame = _blame(difference, ours[entry], theirs[entry], allowed)
+    text = diagnose(evidence)
+    if blame == "reference":
+        if not session.is_reference_given:
+            session.notes.append(
+                f"{check}: {path}, {circumstance or 'the example'}: autodiff of {session.subject.origin} gives {number(theirs[entry])} at "
+                f"{list(entry)}; finite differences agree with the rule, {number(ours[entry])}"
+            )
+            return None
+        text = f"the rule agrees with finite differences, the reference does not (the rule {text})"
+    return _failure(check, path, circumstance, text, entry, ours, theirs, difference, allowed, wrong, blame)
+
+
+def _reference_not_finite(
+    session: Session, check: str, leaves: Leaves, output_bars: Leaves, circumstance: str, k: int, ours: Any, theirs: Any, allowed: float
+) -> None:
+    """The value is finite and the reference's gradient is not: whether finite differences know better."""
+    path, bad = session.subject.moving_paths()[k], ~np.isfinite(theirs)
+    for flat in np.flatnonzero(bad)[:4]:
+        entry = tuple(map(int, np.unravel_index(flat, bad.shape)))
+        found = session.entry_difference(leaves, output_bars, k, entry)
+        if found.agrees(ours[entry], allowed) or (np.isrealobj(ours) and found.contains(ours[entry], allowed)):
+            text = f"the reference's gradient is {theirs[entry]} where the rule's agrees with finite differences"
+            if session.is_reference_given:
+                session.failures.append(_failure(check, path, circumstance, text, entry, ours, theirs, found, allowed, bad, "reference"))
+            else:
+                session.notes.append(f"{check}: {path}, {circumstance or 'the example'}: {text}, {number(ours[entry])}")
+            return
+        if not np.isfinite(ours[entry]) and found.conclusive:
+            session.notes.append(
+                f"{check}: {path}, {circumstance or 'the example'}: rule and reference are both not finite at {list(entry)}; "
+                f"finite differences give {number(found.value)}"
+            )
+            return
+
+
+_NUMERIC = tuple(np.dtype(d) for d in ("float64", "float32", "float16", "complex64", "complex128", "int32", "int64"))
+
+
+def _worst(
+    session: Session, leaves: Leaves, output_bars: Leaves, k: int, ours: Any, theirs: Any, allowed: float, wrong: np.ndarray
+) -> tuple[tuple[int, ...], Difference]:
+    """The worst entry that no kink explains, and finite differences there; where kinks explain all, the worst entry."""
+    with np.errstate(invalid="ignore"):
+        error = np.where(wrong, np.nan_to_num(np.abs(ours - theirs), nan=np.inf, posinf=np.inf), -1.0)
+    order = np.argsort(error, axis=None, kind="stable")[::-1][: int(wrong.sum())]
+    if order.size > MOST_KINKS:
+        order = order[np.linspace(0, order.size - 1, MOST_KINKS).astype(int)]
+    worst = None
+    for flat in order:
+        entry = tuple(map(int, np.unravel_index(flat, error.shape)))
+        turned = np.iscomplexobj(ours) and abs((ours - theirs)[entry].imag) > abs((ours - theirs)[entry].real)
+        difference = session.entry_difference(leaves, output_bars, k, entry, 1j if turned else 1)
+        if not (np.isrealobj(ours) and difference.contains(ours[entry], allowed)):
+            return entry, difference
+        worst = worst or (entry, difference)
+    return worst
+
+
+def _blame(difference: Difference, ours: Any, theirs: Any, allowed: float) -> str:
+    """The rule, unless finite differences agree with it and not with the reference."""
+    if np.iscomplexobj(ours):
+        turned = abs((ours - theirs).imag) > abs((ours - theirs).real)
+        ours, theirs = (np.real(v * 1j) if turned else np.real(v) for v in (ours, theirs))
+    rule_agrees, reference_agrees = difference.agrees(ours, allowed), difference.agrees(theirs, allowed)
+    return "reference" if rule_agrees and not reference_agrees else "rule"
+
+
+def _failure(check, path, circumstance, text, entry, ours, theirs, difference, allowed, wrong, blame) -> Failure:
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        multiple = float(np.abs(ours[entry] - theirs[entry]) / allowed) if allowed else np.inf
+    conclusive = difference is not None and difference.conclusive
+    return Failure(
+        check, path, circumstance, text, entry, ours[entry].item(), theirs[entry].item(), difference.value if conclusive else None,
+        multiple, int(wrong.sum()), wrong.size, blame, ours, theirs,
+    )  # fmt: skip
+
+
+def _as_imprecise_as_autodiff(session: Session, leaves: Leaves, output_bars: Leaves, k: int, ours: Any, theirs: Any, wrong: Any) -> bool:
+    """Whether autodiff of the reference, in the dtype under test, is as far off: then no rule is to blame."""
+    place = session.subject.places[k]
+    dtype = np.dtype(leaves[place].dtype)
+    if dtype in (np.float64, np.complex128) or not np.isfinite(ours).all():
+        return False
+    try:
+        theirs_here = as_wide(session.programs.narrow_reference_pull(list(leaves), list(output_bars))[1][k])
+    except Exception:  # noqa: BLE001 -- a reference need not take every dtype
+        return False
+    own_error = np.abs(theirs_here - theirs)[np.isfinite(theirs)]
+    if not np.isfinite(own_error).all():
+        return False
+    return bool((np.abs(ours - theirs)[wrong] <= 4 * own_error.max(initial=0.0)).all())
+
+
+def _along_ties(session: Session, leaves: Leaves, output_bars: Leaves, bars: Sequence[np.ndarray], expected: Expected) -> str:
+    """Directions that move tied entries together: there the function is smooth, and the slopes have to add up."""
+    moving = [as_wide(leaves[place]) for place in session.subject.places]
+    finite = [np.where(np.isfinite(leaf), leaf, 0) for leaf in moving]
+    choices = [[[k] for k in range(len(moving))], [list(range(len(moving)))]]
+    for numbers in [n for choice in choices[: 1 + (len(moving) > 1)] for n in choice]:
+        for along in (lambda a: a, np.ones_like, lambda a: np.sin(3 * a) + a**2):
+            directions = {k: along(finite[k]) for k in numbers}
+            size = max(rms(d) for d in directions.values())
+            if not size or any(not np.isfinite(bars[k]).all() for k in numbers):
+                continue
+            directions = {k: d / size for k, d in directions.items()}
+            found = session.difference(leaves, output_bars, directions)
+            slope = sum(float(np.sum(bars[k] * d).real) for k, d in directions.items())
+            slack = sum(expected.bar_allowed[k] * float(np.abs(d).sum()) for k, d in directions.items())
+            if found.conclusive and abs(slope - found.value) > found.uncertainty + slack:
+                return (
+                    "each entry lies between the one-sided slopes at its tie, but together they do not: where tied entries move "
+                    f"alike the slope is {number(found.value)}, the rule's is {number(slope)}"
+                )
+    return ""
+
+
+def _variants(session: Session, leaves: Leaves, output_bars: Leaves, k: int, previous: Leaves | None) -> dict[str, Callable[[], np.ndarray]]:
+    """What the reference gives for a spoilt cotangent, or for other arguments."""
+
+    def with_bars(change: Callable) -> Callable[[], np.ndarray]:
+        def run() -> np.ndarray:
+            bars = [np.asarray(change(as_wide(b))).astype(np.complex128 if np.iscomplexobj(b) else np.float64) for b in output_bars]
+            return as_wide(session.reference_pull(widened(leaves), bars)[1][k])
+
+        return run
+
+    phrases: dict[str, Callable[[], np.ndarray]] = {
+        "is the reference for the cotangent's absolute value": with_bars(np.abs),
+        "is the reference for the cotangent's sign": with_bars(np.sign),
+        "is the reference for the cotangent's square": with_bars(np.square),
+        "is the reference for a cotangent of ones: the incoming one is not used": with_bars(np.ones_like),
+        "is the reference for the cotangent clipped to [-1, 1]": with_bars(lambda b: np.clip(b, -1, 1)),
+        "is the reference for the cotangent's mean": with_bars(lambda b: np.full_like(b, b.mean() if b.size else 0)),
+        "is the reference for the cotangent's sum": with_bars(lambda b: np.full_like(b, b.sum())),
+        "is the reference for the cotangent's first entry alone": with_bars(lambda b: np.full_like(b, b.flat[0] if b.size else 0)),
+        "is the reference for a cotangent divided by its norm": with_bars(lambda b: b / (np.linalg.norm(b) or 1)),
+    }
+    for axis in range(max((b.ndim for b in output_bars), default=0)):
+        phrases[f"is the reference for the cotangent reversed along axis {axis}"] = with_bars(
+            lambda b, axis=axis: np.flip(b, axis) if b.ndim > axis else b
+        )
+        phrases[f"is the reference for the cotangent averaged along axis {axis}"] = with_bars(
+            lambda b, axis=axis: np.broadcast_to(b.mean(axis, keepdims=True), b.shape) if b.ndim > axis and b.size else b
+        )
+        phrases[f"is the reference for the cotangent at index 0 of axis {axis} alone"] = with_bars(
+            lambda b, axis=axis: np.where(np.arange(b.shape[axis]).reshape([-1 if i == axis else 1 for i in range(b.ndim)]) == 0, b, 0)
+            if b.ndim > axis else b
+        )  # fmt: skip
+    if len(output_bars) > 1:
+        for i in range(len(output_bars)):
+            phrases[f"is the reference with output {i}'s cotangent left out"] = lambda i=i: as_wide(
+                session.reference_pull(widened(leaves), [as_wide(b) * (j != i) for j, b in enumerate(output_bars)])[1][k]
+            )
+    if previous is not None:
+        phrases["is the reference at the arguments of the previous call: a residual is stale"] = lambda: as_wide(
+            session.reference_pull(widened(previous), [as_wide(b) for b in output_bars])[1][k]
+        )
+    return phrases

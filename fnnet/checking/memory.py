@@ -1,0 +1,34 @@
+"""M: how many bytes the rule saves for its backward, beside what autodiff of the reference saves. Nothing fails."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from fnnet.checking.programs import Program, is_wide, vjp
+from fnnet.checking.session import Session, first_line
+
+
+def memory(session: Session) -> None:
+    """A note: bytes of the pullback's residuals, in the example's dtype."""
+    subject, leaves = session.subject, session.example
+    try:
+        ours = _bytes(session, subject.function)
+        theirs = _bytes(session, subject.reference) if session.has_reference else None
+    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+        session.notes.append(f"M: the residuals could not be counted: {first_line(problem)}")
+        return
+    given = sum(np.asarray(leaf).nbytes for leaf in leaves if isinstance(leaf, np.ndarray))
+    beside = "" if theirs is None else f"; autodiff of the reference saves {theirs:,}"
+    session.notes.append(f"M: the rule saves {ours:,} bytes for its backward{beside}; the arguments have {given:,}")
+
+
+def _bytes(session: Session, function: Callable) -> int:
+    """Bytes of what the pullback holds."""
+
+    def residuals(leaves: list) -> list:
+        _, pulled = vjp(session.subject, function, leaves)
+        return [leaf for leaf in jax.tree.leaves(pulled) if hasattr(leaf, "shape")]
+
+    held = Program(residuals, is_wide(session.example)).shape(session.example)
+    return sum(int(np.prod(a.shape)) * np.dtype(a.dtype).itemsize for a in held)

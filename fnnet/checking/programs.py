@@ -1,0 +1,121 @@
+"""Compiled programs of a subject and of its reference: value, and cotangents pulled back, on flat lists of leaves.
+
+Nearly all the cost of a check is compilation. So one jitted function serves every shape and dtype, XLA's optimisation
+is switched off, and a cotangent more is a call more, not a program more.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnnet.checking.subject import Subject, is_moving, moving_leaves
+
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+TRACING = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
+Leaves = Sequence[Any]
+
+
+class Program:
+    """A function of arrays, compiled without optimisation; run as it is where it cannot be traced.
+
+    `wide`: in 64-bit mode; else in the mode that the caller of `check` has.
+    """
+
+    def __init__(self, function: Callable, wide: bool):
+        self.function, self.wide = function, wide
+        self.compiled = jax.jit(function, compiler_options=QUICK)
+        self.untraceable = ""
+
+    def __call__(self, *args: Any) -> Any:
+        with self._mode():
+            if not self.untraceable:
+                try:
+                    return jax.tree.map(np.asarray, self.compiled(*args))
+                except TRACING as problem:
+                    eager = self.function(*jax.tree.map(jax.numpy.asarray, args))
+                    self.untraceable = type(problem).__name__
+                    return jax.tree.map(np.asarray, eager)
+            return jax.tree.map(np.asarray, self.function(*jax.tree.map(jax.numpy.asarray, args)))
+
+    def shape(self, *args: Any) -> Any:
+        """The shapes and dtypes of the result; nothing is compiled."""
+        with self._mode():
+            try:
+                return jax.eval_shape(self.function, *args)
+            except TRACING:
+                eager = self.function(*jax.tree.map(jax.numpy.asarray, args))
+                return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), eager)
+
+    def _mode(self) -> contextlib.AbstractContextManager:
+        return jax.enable_x64(True) if self.wide else contextlib.nullcontext()
+
+
+def value_of(subject: Subject, function: Callable) -> Callable:
+    """value(leaves) -> the floating leaves of the output."""
+    return lambda leaves: moving_leaves(function(*subject.merge(leaves)))
+
+
+def pull_of(subject: Subject, function: Callable) -> Callable:
+    """pull(leaves, bars) -> the floating leaves of the output, and the cotangents of the floating leaves."""
+
+    def pull(leaves: Leaves, bars: Leaves) -> tuple[list, list]:
+        outs, pulled = vjp(subject, function, leaves)
+        return outs, list(pulled([bar.astype(out.dtype) for bar, out in zip(bars, outs, strict=True)]))
+
+    return pull
+
+
+def vjp(subject: Subject, function: Callable, leaves: Leaves) -> tuple[list, Callable]:
+    """jax.vjp by the floating leaves: the output's floating leaves, and pulled(bars) -> cotangents."""
+    places = subject.places
+
+    def of_moving(*moving: Any) -> list:
+        merged = list(leaves)
+        for i, leaf in zip(places, moving, strict=True):
+            merged[i] = leaf
+        return moving_leaves(function(*subject.merge(merged)))
+
+    return jax.vjp(of_moving, *(leaves[i] for i in places))
+
+
+class Programs:
+    """The programs that the checks share."""
+
+    def __init__(self, subject: Subject):
+        value, pull = value_of(subject, subject.function), pull_of(subject, subject.function)
+        self.value = {wide: Program(value, wide) for wide in (False, True)}
+        self.pull = {wide: Program(pull, wide) for wide in (False, True)}
+        self.reference_pull = self.narrow_reference_pull = None
+        self.reference_in: dict[bool, Program] = {}
+        if subject.reference is not None:
+            self.reference_in = {wide: Program(value_of(subject, subject.reference), wide) for wide in (False, True)}
+            self.reference_pull = Program(pull_of(subject, subject.reference), True)
+            self.narrow_reference_pull = Program(pull_of(subject, subject.reference), False)
+
+
+def is_wide(leaves: Leaves) -> bool:
+    """Whether these leaves need 64-bit mode."""
+    return any(np.dtype(leaf.dtype) in (np.float64, np.complex128) for leaf in leaves if is_moving(leaf))
+
+
+def widened(leaves: Leaves) -> list:
+    """The same numbers in double precision."""
+    return [as_wide(leaf) if is_moving(leaf) else leaf for leaf in leaves]
+
+
+def as_wide(leaf: Any) -> np.ndarray:
+    """The same numbers as f64, or as complex128."""
+    leaf = np.asarray(leaf)
+    return leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64)
+
+
+def cast(leaves: Leaves, dtype: str) -> list:
+    """The floating leaves in another dtype, complex ones in the complex dtype of that precision."""
+    kinds = {"float32": np.complex64, "float64": np.complex128}
+    return [
+        (np.asarray(a).astype(kinds[dtype] if np.iscomplexobj(a) else jax.numpy.dtype(dtype))) if is_moving(a) else a
+        for a in leaves
+    ]

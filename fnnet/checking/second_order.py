@@ -1,0 +1,114 @@
+"""2: the gradient of the gradient. <direction, cotangents> is differentiated by the arguments and by the cotangent."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.checking import differences, tolerance
+from fnnet.checking.programs import Program, as_wide, pull_of
+from fnnet.checking.report import Failure, number
+from fnnet.checking.session import NotRun, Session, first_line, gaussians, rms
+from fnnet.checking.tolerance import wrong_entries
+
+
+def second_order(session: Session) -> None:
+    """Against the reference's, entry by entry; without a reference, against differences of the rule's own gradient."""
+    if session.options.second_order is False:
+        raise NotRun("not asked for")
+    subject, leaves = session.subject, session.smooth_point
+    output_bars = session.output_bars(leaves, "second order")
+    directions = gaussians([leaves[i] for i in subject.places], session.rng("second order directions"))
+    directions = [0 * d if k in session.settled else d for k, d in enumerate(directions)]
+    ours = Program(_second(session, subject.function, directions), session.takes_doubles)
+    try:
+        _, bars = ours(leaves, output_bars)
+    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+        text = f"the gradient cannot be differentiated again: {first_line(problem)}"
+        if session.options.second_order:
+            session.failures.append(Failure("2", "", "", text))
+            return
+        raise NotRun(text) from None
+    paths = [*subject.moving_paths(), *(f"the output's cotangent {i}" if len(output_bars) > 1 else "the output's cotangent"
+                                        for i in range(len(output_bars)))]  # fmt: skip
+    try:
+        theirs = Program(_second(session, subject.reference, directions), True) if session.has_reference else None
+        expected = tolerance.expected(theirs, leaves, output_bars, session.rng("perturbations")) if theirs else None
+    except Exception as problem:  # noqa: BLE001 -- a reference need not be differentiable twice
+        session.notes.append(f"2: the reference's gradient cannot be differentiated again: {first_line(problem)}")
+        expected = None
+    bars = [as_wide(b) for b in bars]
+    for k, (path, bar) in enumerate(zip(paths, bars, strict=True)):
+        if expected is None:
+            allowed = 0.0
+            wrong = np.zeros(bar.shape, bool)
+        else:
+            allowed = expected.bar_allowed[k]
+            wrong = wrong_entries(bar, expected.bars[k], allowed) & ~expected.jumps[k]
+        slope = None
+        if (wrong.any() or expected is None) and k < len(subject.places):
+            slope = _slope(session, leaves, output_bars, directions, k, bar)
+        if expected is None and slope is not None:
+            found, ours_along = slope
+            if found.conclusive and abs(ours_along - found.value) > found.uncertainty + 1e-6 * (abs(found.value) + rms(bar)):
+                text = (
+                    f"differentiated again, the slope of the gradient is {number(ours_along)} along a random direction; "
+                    f"finite differences of the gradient give {number(found.value)}"
+                )
+                session.failures.append(Failure("2", path, "", text))
+        elif wrong.any():
+            _wrong(session, path, bar, expected.bars[k], allowed, wrong, slope)
+
+
+def _second(session: Session, function: Callable, directions: list[np.ndarray]) -> Callable:
+    """second(leaves, output_bars) -> no outputs, and the gradient of <directions, cotangents> by both."""
+    pull, places = pull_of(session.subject, function), session.subject.places
+
+    def run(leaves: list, output_bars: list) -> tuple[list, list]:
+        def along(moving: list, output_bars: list) -> jax.Array:
+            merged = list(leaves)
+            for i, leaf in zip(places, moving, strict=True):
+                merged[i] = leaf
+            _, bars = pull(merged, output_bars)
+            return sum(jnp.sum(jnp.real(bar * d.astype(bar.dtype))) for bar, d in zip(bars, directions, strict=True))
+
+        by_leaves, by_bars = jax.grad(along, argnums=(0, 1))([leaves[i] for i in places], list(output_bars))
+        return [], [*by_leaves, *by_bars]
+
+    return run
+
+
+def _slope(session: Session, leaves: list, output_bars: list, directions: list, k: int, bar: np.ndarray):
+    """The rule's gradient, moved along a random direction: by finite differences, and by differentiating it."""
+    place = session.subject.places[k]
+    start = as_wide(leaves[place])
+    along = session.rng("second slope", k).normal(size=start.shape) * (rms(start) or 1.0)
+
+    def values(t: float) -> list[np.ndarray]:
+        moved = list(leaves)
+        moved[place] = (start + t * along).astype(leaves[place].dtype)
+        return [as_wide(b) for b in session.pull(moved, output_bars)[1]]
+
+    return differences.along(values, directions), float(np.sum(bar * along).real)
+
+
+def _wrong(session: Session, path: str, ours, theirs, allowed: float, wrong, slope) -> None:
+    with np.errstate(invalid="ignore"):
+        error = np.where(wrong, np.nan_to_num(np.abs(ours - theirs), nan=np.inf), -1)
+    entry = tuple(int(i) for i in np.unravel_index(np.argmax(error), error.shape))
+    blame, told = "rule", ""
+    if slope is not None and slope[0].conclusive:
+        found, along = slope
+        confirmed = abs(along - found.value) <= found.uncertainty + 1e-6 * (abs(found.value) + rms(ours))
+        told = f"; finite differences of the rule's own gradient {'confirm it' if confirmed else 'do not confirm it'}"
+        blame = "reference" if confirmed else "rule"
+    zero = ", and is zero: a part of the backward is taken for a constant" if not ours.any() else ""
+    text = f"the second derivative is not the reference's{zero}{told}"
+    multiple = float(abs(ours[entry] - theirs[entry]) / allowed) if allowed else np.inf
+    session.failures.append(
+        Failure("2", path, "", text, entry, ours[entry].item(), theirs[entry].item(), None, multiple, int(wrong.sum()), wrong.size,
+                blame, ours, theirs)  # fmt: skip
+    )
+
+

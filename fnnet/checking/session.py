@@ -1,0 +1,324 @@
+"""One run of the checker: the subject, its programs, what the caller asked for, and what was found so far."""
+
+import functools
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnnet.checking import differences, tolerance
+from fnnet.checking.differences import Difference
+from fnnet.checking.programs import Program, Programs, as_wide, is_wide, widened
+from fnnet.checking.report import Failure
+from fnnet.checking.subject import GIVEN, Subject, is_moving
+
+Leaves = Sequence[Any]
+
+
+class NotRun(Exception):  # noqa: N818 -- no error: the reason why a check cannot run here
+    """A check cannot run here; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller of `check` asked for."""
+
+    dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16", "float16")
+    mapped: tuple[str, ...] | None = None
+    second_order: bool | None = None
+    ties: str = "any"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What the rule does at a kink or a tie, where the reference does something else."""
+
+    argument: str
+    rule: str
+    reference: str
+    circumstance: str
+    count: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A rule's slope along a random direction of one argument, beside that of finite differences."""
+
+    difference: Difference
+    rule: float
+    slack: float
+
+    @property
+    def error(self) -> float:
+        """How far the two are apart."""
+        return abs(self.rule - self.difference.value)
+
+    @property
+    def allowed(self) -> float:
+        """How far they may be."""
+        return self.difference.uncertainty + self.slack
+
+    @property
+    def agrees(self) -> bool:
+        """Whether finite differences confirm the rule."""
+        return self.difference.conclusive and self.error <= self.allowed
+
+
+@dataclass(eq=False)
+class Session:
+    """The state of one run.
+
+    `settled` are the cotangents that failed check R, at the example itself: later checks do not ask again what is wrong.
+    """
+
+    subject: Subject
+    options: Options
+    programs: Programs
+    failures: list[Failure] = field(default_factory=list)
+    conventions: list[Convention] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    settled: dict[int, Failure] = field(default_factory=dict)
+    not_conclusive: set[str] = field(default_factory=set)
+    partly_not_run: dict[str, str] = field(default_factory=dict)
+    power: Any = None
+    has_reference: bool = False
+    takes_doubles: bool = False
+    _slopes: list["Slope"] | None = None
+
+    @property
+    def is_reference_given(self) -> bool:
+        """Whether the caller named the reference: then it can be to blame."""
+        return self.has_reference and self.subject.origin == GIVEN
+
+    @property
+    def example(self) -> list:
+        """The example's leaves, as given."""
+        return list(self.subject.leaves)
+
+    @property
+    def working(self) -> list:
+        """The example in double precision, where the rule takes it."""
+        return widened(self.example) if self.takes_doubles else self.example
+
+    def rng(self, *stream: Any) -> np.random.Generator:
+        """Random numbers of this stream, always the same."""
+        return np.random.default_rng([self.options.seed, *(zlib.crc32(str(s).encode()) for s in stream)])
+
+    def prepare(self) -> None:
+        """Find out whether the rule takes double precision, and whether the reference can be differentiated."""
+        outs = self.out_shapes(self.example)
+        if not self.subject.places:
+            raise ValueError(f"check: {self.subject.name} has no floating argument, so there is no gradient to check")
+        if not outs:
+            raise ValueError(f"check: {self.subject.name} has no floating output, so there is no gradient to check")
+        doubles = widened(self.example)
+        try:
+            wide = self.programs.value[True].shape(doubles)
+            bars = [np.zeros(o.shape, o.dtype) for o in wide]
+            self.programs.pull[True].shape(doubles, bars)
+            self.takes_doubles = all(np.dtype(o.dtype) in (np.float64, np.complex128) for o in wide)
+        except Exception:  # noqa: BLE001 -- whatever the rule raises, it does not take doubles; check D says so
+            self.takes_doubles = False
+        if self.programs.reference_pull is None:
+            return
+        try:
+            values = self.programs.reference_in[True].shape(doubles)
+            if [v.shape for v in values] != [o.shape for o in outs]:
+                ours, theirs = ([tuple(s.shape) for s in shapes] for shapes in (outs, values))
+                raise ValueError(f"its output has the shapes {theirs}, the rule's has {ours}")
+            self.programs.reference_pull.shape(doubles, [np.zeros(o.shape) for o in outs])
+            self.has_reference = True
+        except Exception as problem:  # noqa: BLE001 -- a reference may raise anything
+            said = f"{self.subject.origin} cannot be differentiated: {first_line(problem)}"
+            if self.subject.origin == GIVEN:
+                self.failures.append(Failure("R", "", "", said, blame="reference"))
+            self.notes.append(said)
+
+    def reference_stops_gradients(self) -> bool:
+        """Whether there is a stop_gradient in the reference: somebody wants another gradient than the derivative."""
+        with jax.enable_x64(True):
+            jaxpr = jax.make_jaxpr(self.programs.reference_in[True].function)(widened(self.example))
+        return "stop_gradient" in str(jaxpr)
+
+    def out_shapes(self, leaves: Leaves) -> list:
+        """Shapes and dtypes of the floating outputs at these leaves."""
+        try:
+            return self.programs.value[is_wide(leaves)].shape(leaves)
+        except Exception as problem:
+            problem.add_note(f"check: {self.subject.name} raises at the arguments {describe(self.subject, leaves)}")
+            raise
+
+    def output_bars(self, leaves: Leaves, *stream: Any) -> list[np.ndarray]:
+        """Gaussian cotangents for these leaves, in the output's dtypes: ones would hide whatever sums over the output."""
+        return gaussians(self.out_shapes(leaves), self.rng("cotangent", *stream))
+
+    def pull(self, leaves: Leaves, output_bars: Leaves) -> tuple[list, list]:
+        """The rule's outputs and cotangents."""
+        return self.programs.pull[is_wide(leaves)](list(leaves), list(output_bars))
+
+    def value(self, leaves: Leaves) -> list:
+        """The undifferentiated value."""
+        return self.programs.value[is_wide(leaves)](list(leaves))
+
+    @property
+    def reference_pull(self) -> Program:
+        """The reference's outputs and cotangents; NotRun without one."""
+        if not self.has_reference:
+            raise NotRun("there is no reference that JAX can differentiate")
+        return self.programs.reference_pull
+
+    def expected(self, leaves: Leaves, output_bars: Leaves) -> tolerance.Expected:
+        """What the reference gives there, with allowances."""
+        return tolerance.expected(self.reference_pull, leaves, output_bars, self.rng("perturbations"))
+
+    def own_expected(self, leaves: Leaves, output_bars: Leaves) -> tolerance.Expected:
+        """What the rule itself gives there, with the allowances of its own conditioning."""
+        program = self.programs.pull[is_wide(self.working)]
+        return tolerance.expected(program, leaves, output_bars, self.rng("perturbations"))
+
+    # Finite differences.
+
+    def _primal(self) -> Callable[[Leaves], list[np.ndarray]]:
+        """The function in double precision; the reference's where the rule's does not take it."""
+        if self.takes_doubles or not self.has_reference:
+            return lambda leaves: [as_wide(a) for a in self.value(leaves)]
+        return lambda leaves: [as_wide(a) for a in self.programs.reference_in[True](list(leaves))]
+
+    def difference(self, leaves: Leaves, output_bars: Leaves, directions: dict[int, np.ndarray]) -> Difference:
+        """The derivative of <output_bars, f> along directions of some of the leaves that have a gradient."""
+        leaves, primal = widened(leaves) if self.takes_doubles or self.has_reference else list(leaves), self._primal()
+
+        def values(t: float) -> list[np.ndarray]:
+            moved = list(leaves)
+            for number, direction in directions.items():
+                place = self.subject.places[number]
+                moved[place] = (leaves[place] + t * direction).astype(leaves[place].dtype)
+            return primal(moved)
+
+        return differences.along(values, output_bars)
+
+    def entry_difference(self, leaves: Leaves, output_bars: Leaves, number: int, entry: tuple[int, ...], unit: complex = 1) -> Difference:
+        """The partial derivative by one entry, in the units of that entry."""
+        start = as_wide(leaves[self.subject.places[number]])
+        scale = max(float(abs(start[entry])), rms(start)) or 1.0
+        direction = np.zeros_like(start)
+        direction[entry] = scale * unit
+        found = self.difference(leaves, output_bars, {number: direction})
+        return Difference(  # fmt: skip
+            found.value / scale, found.uncertainty / scale, found.conclusive, found.kink,
+            found.left / scale, found.right / scale, found.low / scale, found.high / scale,
+        )
+
+    @functools.cached_property
+    def smooth_point(self) -> list:
+        """The example in double precision; moved a little where it stands on a kink or a tie."""
+        leaves = self.working
+        output_bars = self.output_bars(leaves, "smooth point")
+        expected = (self.expected if self.has_reference else self.own_expected)(leaves, output_bars)
+        if not any(jumps.any() for jumps in expected.jumps):
+            return leaves
+        rng, moved = self.rng("off the kinks"), []
+        for leaf in leaves:
+            wide = as_wide(leaf) if is_moving(leaf) else leaf
+            step = 0.05 * (rms(wide) or 1.0) * rng.normal(size=leaf.shape) if is_moving(leaf) else 0
+            moved.append(np.where(np.isfinite(wide), wide + step, wide).astype(leaf.dtype) if is_moving(leaf) else leaf)
+        return moved if all(np.isfinite(as_wide(o)).all() for o in self.value(moved)) else leaves
+
+    def undecided(self) -> list[str]:
+        """Cotangents of which nothing can be told: finite differences do not settle, and the tolerance hides the reference."""
+        if not self.has_reference:
+            return [path for path, slope in zip(self.subject.moving_paths(), self.slopes(), strict=True) if not slope.difference.conclusive]
+        leaves = self.smooth_point
+        expected = self.expected(leaves, self.output_bars(leaves, "smooth point"))
+        found = zip(self.subject.moving_paths(), self.slopes(), expected.bars, expected.bar_allowed, expected.jumps, strict=True)
+        return [
+            path for path, slope, bar, allowed, jumps in found
+            if not slope.difference.conclusive and bar.size
+            and (allowed > 0.1 * np.abs(bar[np.isfinite(bar)]).max(initial=0) or jumps.mean() > 0.5)
+        ]  # fmt: skip
+
+    def slopes(self) -> list[Slope]:
+        """For each cotangent, its slope along one random direction; found once."""
+        if self._slopes is None:
+            leaves, rng = self.smooth_point, self.rng("directions")
+            output_bars = self.output_bars(leaves, "directions")
+            _, bars = self.pull(leaves, output_bars)
+            expected = (self.expected if self.has_reference else self.own_expected)(leaves, output_bars)
+            self._slopes = []
+            for k, (place, bar) in enumerate(zip(self.subject.places, bars, strict=True)):
+                leaf = as_wide(leaves[place])
+                finite = np.where(np.isfinite(leaf), leaf, 0)
+                direction = np.abs(finite) + (0.1 * rms(leaf) or 1.0)
+                direction = np.where(np.isfinite(leaf), direction * rng.normal(size=leaf.shape), 0).astype(leaf.dtype)
+                found = self.difference(leaves, output_bars, {k: direction})
+                slope = float(np.sum(as_wide(bar) * direction).real)
+                self._slopes.append(Slope(found, slope, expected.bar_allowed[k] * float(np.abs(direction).sum())))
+        return self._slopes
+
+    def sizes(self, leaves: Leaves, output_bars: Leaves) -> dict[str, int]:
+        """The numbers that a wrong factor may be."""
+        batches = {b.shape[0] for b in output_bars if b.ndim}
+        sizes = {}
+        for path, leaf in zip(self.subject.paths, leaves, strict=True):
+            for axis, n in enumerate(np.shape(leaf)):
+                name = "the batch size" if axis == 0 and batches == {n} and np.ndim(leaf) > 1 else f"the size of axis {axis} of {path}"
+                sizes.setdefault(name, n)
+        for path, leaf in zip(self.subject.paths, leaves, strict=True):
+            sizes.setdefault(f"the number of entries of {path}", np.size(leaf))
+        return sizes | {"the number of entries of the output": sum(b.size for b in output_bars)}
+
+
+def gaussians(shapes: Sequence[Any], rng: np.random.Generator) -> list[np.ndarray]:
+    """Normal numbers of these shapes and dtypes."""
+
+    def one(shape: Any) -> np.ndarray:
+        values = rng.normal(size=shape.shape)
+        if np.dtype(shape.dtype).kind == "c":
+            values = values + 1j * rng.normal(size=shape.shape)
+        return np.asarray(values).astype(shape.dtype)
+
+    return [one(shape) for shape in shapes]
+
+
+def jittered(leaves: Leaves, rng: np.random.Generator, by: float = 0.2) -> list:
+    """Leaves like these: every number shrunk by up to `by` of itself, so that signs, zeros and bounds stay."""
+
+    def one(leaf: Any) -> Any:
+        if not is_moving(leaf):
+            return leaf
+        factors = 1 - by * rng.random(leaf.shape)
+        finite = np.isfinite(as_wide(leaf))
+        return np.where(finite, np.where(finite, as_wide(leaf), 0) * factors, leaf).astype(leaf.dtype)
+
+    return [one(leaf) for leaf in leaves]
+
+
+def rms(a: np.ndarray) -> float:
+    """Root mean square of the finite entries."""
+    finite = np.abs(a[np.isfinite(a)])
+    return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+
+
+def describe(subject: Subject, leaves: Leaves) -> str:
+    """The leaves in words: x f32[2, 5], labels i32[2]."""
+    return ", ".join(f"{path} {leaf_type(leaf)}" for path, leaf in zip(subject.paths, leaves, strict=True))
+
+
+def leaf_type(leaf: Any) -> str:
+    """A leaf's dtype and shape, shortly."""
+    short = {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
+    name = str(leaf.dtype)
+    kind = name.rstrip("0123456789")
+    return f"{short.get(kind, kind)}{name[len(kind):]}[{','.join(map(str, leaf.shape))}]"
+
+
+def first_line(problem: BaseException) -> str:
+    """An exception in one line."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    return f"{type(problem).__name__}: {text[:300]}" if text else type(problem).__name__

@@ -1,0 +1,49 @@
+"""W: whether these inputs could have seen a wrong backward at all. Its jaxpr is mutated, and each mutant put to check R."""
+
+import contextlib
+
+import jax
+import numpy as np
+
+from fnnet.checking.power import power
+from fnnet.checking.programs import Program, as_wide, vjp
+from fnnet.checking.session import NotRun, Session, first_line
+from fnnet.checking.tolerance import wrong_entries
+
+COTANGENTS = 3
+
+
+def strength(session: Session) -> None:
+    """Nothing fails. A note names the mutants that the example cannot tell from the rule; `session.power` has them all."""
+    subject, leaves = session.subject, session.working
+    output_bars = [session.output_bars(leaves, n) for n in range(COTANGENTS)]
+    structure: list = []
+
+    def forward(leaves: list) -> list:
+        _, pulled = vjp(subject, subject.function, leaves)
+        held, tree = jax.tree.flatten(pulled)
+        structure[:] = [tree]
+        return held
+
+    held = Program(forward, session.takes_doubles)(leaves)
+    if any(type(h) is not np.ndarray for h in held):
+        raise NotRun("what the backward keeps is not all arrays")
+
+    def backward(*arrays: jax.Array) -> list:
+        pulled = jax.tree.unflatten(structure[0], arrays[: len(held)])
+        return list(pulled(list(arrays[len(held) :])))
+
+    right = [session.own_expected(leaves, bars) for bars in output_bars]
+
+    def passes(n: int, bars: list) -> bool:
+        return not any(
+            m.shape != b.shape or wrong_entries(m, b, a).any()
+            for m, b, a in zip(map(as_wide, bars), right[n].bars, right[n].bar_allowed, strict=True)
+        )
+
+    with jax.enable_x64(True) if session.takes_doubles else contextlib.nullcontext():
+        try:
+            session.power = power(backward, [(*held, *bars) for bars in output_bars], passes, seed=session.options.seed)
+        except Exception as problem:  # noqa: BLE001 -- a backward need not be traceable
+            raise NotRun(f"the backward cannot be mutated: {first_line(problem)}") from None
+    session.notes += [f"W: {line.strip()}" for line in str(session.power).splitlines()]

@@ -1,0 +1,253 @@
+"""What is checked: a function with a custom backward, its example arguments, and a reference.
+
+A rule comes as an `fnnet.rule`, a `jax.custom_vjp`, a pair of a raw forward and backward, or inside any function.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.checking.undecorated import undecorated
+from fnnet.registration import Rule
+
+GIVEN = "the given reference"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A rule at example arguments; its static values are bound.
+
+    Args:
+        name: What the report calls it.
+        function: function(*args), differentiable.
+        forward: The raw forward, or None: forward(*args) -> (output, residuals).
+        backward: The raw backward, or None: backward(residuals, output_bar) -> one cotangent an argument.
+        reference: reference(*args), plain JAX, or None.
+        origin: Where the reference comes from, in words.
+        own_batching: Whether more than JAX's own batching of custom_vjp decides what vmap does.
+        names: Of the arguments.
+        tree: Structure of the arguments.
+        leaves: Their leaves, NumPy arrays.
+        paths: Of the leaves, such as "params['kernel']".
+        owners: The argument that each leaf belongs to.
+    """
+
+    name: str
+    function: Callable
+    forward: Callable | None
+    backward: Callable | None
+    reference: Callable | None
+    origin: str
+    own_batching: bool
+    names: tuple[str, ...]
+    tree: Any
+    leaves: tuple[Any, ...]
+    paths: tuple[str, ...]
+    owners: tuple[int, ...]
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The leaves that have a gradient."""
+        return tuple(i for i, leaf in enumerate(self.leaves) if is_moving(leaf))
+
+    def merge(self, leaves: Sequence) -> tuple:
+        """The arguments that these leaves make."""
+        return jax.tree.unflatten(self.tree, leaves)
+
+    def moving_paths(self) -> list[str]:
+        """Paths of the leaves that have a gradient."""
+        return [self.paths[i] for i in self.places]
+
+
+def is_moving(leaf: Any) -> bool:
+    """Whether a leaf is a floating or complex array."""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
+def moving_leaves(output: Any) -> list:
+    """The leaves of an output that take a cotangent."""
+    return [leaf for leaf in jax.tree.leaves(output) if is_moving(leaf)]
+
+
+def subject_of(f: Any, args: tuple, reference: Callable | None, static: Mapping[str, Any] | None, name: str | None) -> Subject:
+    """The subject that the arguments of `check` describe."""
+    static, f = dict(static or {}), _without_jit(f)
+    if isinstance(f, Rule):
+        form = _of_rule(f, args, static)
+    elif isinstance(f, jax.custom_vjp):
+        form = _of_custom_vjp(f, args, static)
+    elif isinstance(f, tuple | list) and len(f) == 2 and all(map(callable, f)):
+        form = _of_pair(f[0], f[1], args, static)
+    elif callable(f):
+        form = _of_function(f, args, static)
+    else:
+        raise TypeError(f"check: f (={f!r}) must be a function with a custom backward, or a pair (forward, backward)")
+    names, arrays = form.pop("names"), form.pop("arrays")
+    prepared = jax.tree.map(_as_array, arrays)
+    pairs, tree = jax.tree.flatten_with_path(prepared)
+    if reference is not None:
+        form |= {"reference": _filled(reference, args, static), "origin": GIVEN}
+    return Subject(
+        name=name or form.pop("name"),
+        **{k: v for k, v in form.items() if k != "name"},
+        names=names,
+        tree=tree,
+        leaves=tuple(leaf for _, leaf in pairs),
+        paths=tuple(names[path[0].idx] + jax.tree_util.keystr(path[1:]) for path, _ in pairs),
+        owners=tuple(path[0].idx for path, _ in pairs),
+    )
+
+
+def _of_rule(f: Rule, args: tuple, static: dict) -> dict[str, Any]:
+    bound = f.signature.bind(*args, **static)
+    bound.apply_defaults()
+    arrays = tuple(bound.arguments[n] for n in f.arrays)
+    static = {k: v for k, v in bound.arguments.items() if k not in f.arrays}
+    forward, backward = functools.partial(f.forward, **static), functools.partial(f.backward, **static)
+    return {
+        "name": f.name, "function": functools.partial(f, **static), "forward": forward, "backward": backward,
+        "reference": lambda *arrays: forward(*arrays)[0], "origin": "the undecorated forward", "own_batching": True,
+        "names": f.arrays, "arrays": arrays,
+    }  # fmt: skip
+
+
+def _of_custom_vjp(f: Any, args: tuple, static: dict) -> dict[str, Any]:
+    """The values of nondiff_argnums are taken out, wherever they were given."""
+    values, names, given = _placed(f.fun, args, static)
+    fixed = {i for i in range(len(values)) if i in f.nondiff_argnums or i not in given}
+    places = [i for i in range(len(values)) if i not in fixed]
+    differentiated = [i for i in range(len(values)) if i not in f.nondiff_argnums]
+
+    def fill(arrays: Sequence) -> list:
+        merged = list(values)
+        for i, array in zip(places, arrays, strict=True):
+            merged[i] = array
+        return merged
+
+    def forward(*arrays: Any) -> Any:
+        filled = fill(arrays)
+        if f.symbolic_zeros:
+            wrapped = jax.custom_derivatives.CustomVJPPrimal
+            filled = [jax.tree.map(lambda a: wrapped(a, True), v) if i in differentiated else v for i, v in enumerate(filled)]
+        return f.fwd(*filled)
+
+    def backward(residuals: Any, output_bar: Any) -> Any:
+        cotangents = f.bwd(*(values[i] for i in f.nondiff_argnums), residuals, output_bar)
+        if len(places) == len(differentiated) or not isinstance(cotangents, tuple | list):
+            return cotangents
+        return tuple(bar for i, bar in zip(differentiated, cotangents, strict=True) if i in places)
+
+    return {
+        "name": getattr(f.fun, "__name__", "rule"), "function": lambda *arrays: f(*fill(arrays)),
+        "forward": forward, "backward": backward, "reference": lambda *arrays: f.fun(*fill(arrays)),
+        "origin": "the undecorated primal", "own_batching": False,
+        "names": tuple(names[i] for i in places), "arrays": tuple(values[i] for i in places),
+    }  # fmt: skip
+
+
+def _of_pair(forward: Callable, backward: Callable, args: tuple, static: dict) -> dict[str, Any]:
+    forward, backward = functools.partial(forward, **static), functools.partial(backward, **static)
+    function = jax.custom_vjp(lambda *arrays: forward(*arrays)[0])
+    function.defvjp(lambda *arrays: forward(*arrays), lambda residuals, bar: backward(residuals, bar))
+    name = getattr(forward.func, "__name__", "rule").strip("_").removesuffix("_fwd").removesuffix("_forward")
+    return {
+        "name": name, "function": function, "forward": forward, "backward": backward,
+        "reference": lambda *arrays: forward(*arrays)[0], "origin": "the undecorated forward", "own_batching": False,
+        "names": _names(forward.func, len(args)), "arrays": tuple(args),
+    }  # fmt: skip
+
+
+def _of_function(f: Callable, args: tuple, static: dict) -> dict[str, Any]:
+    """Python numbers, strings and the like stay what they are: such a function may use them at trace time."""
+    plain = [i for i, a in enumerate(args) if isinstance(a, int | str) or callable(a)]
+    moving = [i for i in range(len(args)) if i not in plain]
+
+    def function(*arrays: Any) -> Any:
+        merged = list(args)
+        for i, array in zip(moving, arrays, strict=True):
+            merged[i] = array
+        return f(*merged, **static)
+
+    names = _names(f, len(args))
+    if isinstance(f, jax.custom_jvp):
+        reference, origin = _filled(f.fun, args, static), "the undecorated primal"
+    else:
+        reference, origin = undecorated(function), "the function without its custom backward"
+    return {
+        "name": getattr(f, "__name__", type(f).__name__), "function": function, "forward": None, "backward": None,
+        "reference": reference, "origin": origin, "own_batching": True,
+        "names": tuple(names[i] for i in moving), "arrays": tuple(args[i] for i in moving),
+    }  # fmt: skip
+
+
+def _filled(reference: Callable, args: tuple, static: dict) -> Callable:
+    """The reference as a function of the arrays alone; what is not an array keeps its place among the arguments."""
+
+    def filled(*arrays: Any) -> Any:
+        if len(arrays) == len(args):
+            return reference(*arrays, **static)
+        merged, rest = [], list(arrays)
+        for arg in args:
+            keep = isinstance(arg, int | str) or callable(arg)
+            merged.append(arg if keep else rest.pop(0))
+        return reference(*merged, *rest, **static)
+
+    return filled
+
+
+def _placed(function: Callable, args: tuple, static: dict) -> tuple[list, list[str], set[int]]:
+    """All positional values, their names, and the places that `args` gave."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        if static:
+            raise TypeError(f"check: {function!r} has no signature, so static values must be positional") from None
+        return list(args), [f"argument {i}" for i in range(len(args))], set(range(len(args)))
+    bound = signature.bind(*args, **static)
+    bound.apply_defaults()
+    names = [
+        *(p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)),
+        *(f"argument {i}" for i in range(len(bound.args))),
+    ]
+    given = {i for i in range(len(bound.args)) if names[i] not in static and i < len(args)}
+    return list(bound.args), names, given
+
+
+def _names(function: Callable, count: int) -> tuple[str, ...]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return tuple((names + [f"argument {i}" for i in range(len(names), count)])[:count])
+
+
+def _as_array(leaf: Any) -> Any:
+    """The leaf as an array of the dtype that JAX gives it under the caller's settings; random keys stay."""
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return leaf
+    try:
+        array = np.asarray(leaf)
+    except (TypeError, ValueError):
+        array = np.asarray(None)
+    if array.dtype == object:
+        raise TypeError(f"check: {leaf!r} among the arguments is not an array; give static values with static=")
+    if isinstance(leaf, float | int | complex):
+        return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+
+
+def _without_jit(f: Any) -> Any:
+    compiled = type(jax.jit(lambda: None))
+    while isinstance(f, compiled) and hasattr(f, "__wrapped__"):
+        inner = f.__wrapped__
+        if not isinstance(inner, Rule | jax.custom_vjp | jax.custom_jvp | compiled):
+            break
+        f = inner
+    return f

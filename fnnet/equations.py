@@ -1,0 +1,241 @@
+"""A function as one flat list of equations, any of which can be replaced: what the power check mutates.
+
+`jax.make_jaxpr` gives equations that call further jaxprs. Here calls are written out, and so are primitives from
+outside JAX such as those of `bridge`, by tracing what they compute. Equations that no output needs are left out. To
+tell literals from variables it needs jax.extend, as `bridge` does; no other module touches JAX's extension interface.
+"""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive
+
+# Primitives that only run a jaxpr on their operands, and the parameter that holds it.
+CALLS = {
+    "jit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "remat2": "jaxpr",
+}
+# Lines in JAX, or in these, say nothing of where an equation comes from.
+JAX, HERE = os.path.dirname(jax.__file__), os.path.dirname(__file__)
+MACHINERY = frozenset(
+    os.path.join(HERE, f"{name}.py") for name in ("bridge", "equations", "multilinear", "registration")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """outputs = run(*inputs).
+
+    Args:
+        name: The primitive's name; "constant" (without inputs) and "output" (the identity) are equations too.
+        run: run(*values) -> list of values.
+        inputs: Where its operands are kept: each value of a program has an index.
+        outputs: Where its results are put.
+        in_avals: Shapes and dtypes of the operands.
+        out_avals: Those of the results.
+        params: The primitive's parameters.
+        inside: The primitives from outside JAX that it was written out of, the outermost first.
+        where: File, line and function that it comes from, if known.
+    """
+
+    name: str
+    run: Callable[..., list]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    in_avals: tuple[Any, ...]
+    out_avals: tuple[Any, ...]
+    params: dict[str, Any] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
+    where: str = ""
+
+    def with_params(self, **changes: Any) -> Callable[..., list]:
+        """`run`, with some of the primitive's parameters changed."""
+        primitive, params = self.run.args  # type: ignore[attr-defined]
+        return functools.partial(_bind, primitive, {**params, **changes})
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A function as its equations, in an order in which they can be run; it is called as the function is.
+
+    Args:
+        in_avals: Of its inputs, which are its first values.
+        equations: What it does.
+        outputs: The values that it returns.
+        out_tree: The structure of what it returns.
+    """
+
+    in_avals: tuple[Any, ...]
+    equations: tuple[Equation, ...]
+    outputs: tuple[int, ...]
+    out_tree: Any
+
+    def __call__(self, *args: Any) -> Any:
+        """What the function returns; the arguments' structure must be the same, up to the order of their leaves."""
+        values = self.values(*args)
+        return jax.tree.unflatten(self.out_tree, [values[i] for i in self.outputs])
+
+    def values(self, *args: Any) -> dict[int, Any]:
+        """Every value, by its index."""
+        values = dict(enumerate(map(jnp.asarray, jax.tree.leaves(args))))
+        for equation in self.equations:
+            outs = equation.run(*(values[i] for i in equation.inputs))
+            values.update(zip(equation.outputs, outs, strict=True))
+        return values
+
+    def replaced(self, number: int, run: Callable[..., list]) -> "Program":
+        """The program whose equation `number` runs `run`."""
+        changed = replace(self.equations[number], run=run)
+        return replace(self, equations=(*self.equations[:number], changed, *self.equations[number + 1 :]))
+
+    def rerun(self, values: dict[int, Any], number: int, run: Callable[..., list]) -> list | None:
+        """The outputs of `replaced(number, run)` where the program itself has `values`: only what changes is computed.
+
+        None where the equation's results have the same bits as before, so that nothing else can have changed.
+        """
+        first = self.equations[number]
+        changed = dict(zip(first.outputs, run(*(values[i] for i in first.inputs)), strict=True))
+        if all(_same_bits(changed[i], values[i]) for i in first.outputs):
+            return None
+        for equation in self.equations[number + 1 :]:
+            if any(i in changed for i in equation.inputs):
+                outs = equation.run(*(changed.get(i, values[i]) for i in equation.inputs))
+                changed.update(zip(equation.outputs, outs, strict=True))
+        return [changed.get(i, values[i]) for i in self.outputs]
+
+    def ancestors(self, wanted: Iterable[int]) -> set[int]:
+        """The values that the wanted ones are computed from, and these themselves."""
+        needed = set(wanted)
+        for equation in reversed(self.equations):
+            if needed.intersection(equation.outputs):
+                needed.update(equation.inputs)
+        return needed
+
+
+def trace(function: Callable, *args: Any) -> Program:
+    """`function` at the shapes and dtypes of these arguments (arrays, or pytrees of arrays), as a program."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
+    program = written(closed)
+    count = 1 + max([len(program.in_avals), *(i for e in program.equations for i in e.outputs)])
+    ends = tuple(
+        Equation("output", lambda value: [value], (i,), (count + n,), (aval,), (aval,))
+        for n, (i, aval) in enumerate(zip(program.outputs, closed.out_avals, strict=True))
+    )
+    outputs = tuple(range(count, count + len(ends)))
+    return Program(program.in_avals, (*program.equations, *ends), outputs, jax.tree.structure(shapes))
+
+
+def written(closed: ClosedJaxpr) -> Program:
+    """A jaxpr as a program that returns a list."""
+    writer = _Writer(len(closed.jaxpr.invars))
+    consts = [writer.constant(value) for value in closed.consts]
+    outputs = writer.inline(closed.jaxpr, consts, range(len(closed.jaxpr.invars)))
+    tree = jax.tree.structure([0] * len(outputs))
+    program = Program(tuple(closed.in_avals), tuple(writer.equations), tuple(outputs), tree)
+    needed = program.ancestors(outputs)
+    return replace(program, equations=tuple(e for e in program.equations if needed.intersection(e.outputs)))
+
+
+class _Writer:
+    """Writes jaxprs out as equations; a jaxpr that is called twice is written twice, with values of its own."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.equations: list[Equation] = []
+
+    def fresh(self, how_many: int) -> list[int]:
+        self.count += how_many
+        return list(range(self.count - how_many, self.count))
+
+    def constant(self, value: Any) -> int:
+        (output,) = self.fresh(1)
+        self.equations.append(Equation("constant", lambda: [value], (), (output,), (), (jax.typeof(value),)))
+        return output
+
+    def inline(
+        self,
+        jaxpr: Jaxpr,
+        consts: Sequence[int],
+        args: Sequence[int],
+        inside: tuple[str, ...] = (),
+        called_at: str = "",
+    ) -> list[int]:
+        """Where the jaxpr's outputs are put."""
+        places: dict[Any, int] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+
+        def place(atom: Any) -> int:
+            if isinstance(atom, Literal):
+                return self.constant(np.asarray(atom.val, atom.aval.dtype))  # type: ignore[attr-defined]
+            return places[atom]
+
+        for eqn in jaxpr.eqns:
+            inputs, where = list(map(place, eqn.invars)), _where(eqn) or called_at
+            called, name = _called(eqn)
+            if called is None:
+                outputs = self.fresh(len(eqn.outvars))
+                equation = Equation(
+                    name=eqn.primitive.name,
+                    run=functools.partial(_bind, eqn.primitive, eqn.params),
+                    inputs=tuple(inputs),
+                    outputs=tuple(outputs),
+                    in_avals=tuple(v.aval for v in eqn.invars),
+                    out_avals=tuple(v.aval for v in eqn.outvars),
+                    params=eqn.params,
+                    inside=inside,
+                    where=where,
+                )
+                self.equations.append(equation)
+            else:
+                held = list(map(self.constant, called.consts))
+                outputs = self.inline(called.jaxpr, held, inputs, (*inside, *name), where)
+            places.update(zip(eqn.outvars, outputs, strict=True))
+        return [place(atom) for atom in jaxpr.outvars]
+
+
+def _called(eqn: Any) -> tuple[ClosedJaxpr | None, tuple[str, ...]]:
+    """What the equation calls, and under which name, if any; None if it computes something itself."""
+    primitive = eqn.primitive
+    if primitive.name in CALLS:
+        called = eqn.params[CALLS[primitive.name]]
+        return (called if isinstance(called, ClosedJaxpr) else ClosedJaxpr(called, ())), ()
+    if not inspect.isfunction(primitive.impl) or primitive.impl.__module__.startswith("jax."):
+        return None, ()
+    try:
+        traced = jax.make_jaxpr(functools.partial(primitive.impl, **eqn.params))(*(v.aval for v in eqn.invars))
+    except Exception:  # somebody's implementation that cannot be traced, for whatever reason
+        return None, ()
+    inner = traced.jaxpr
+    while len(inner.eqns) == 1 and inner.eqns[0].primitive.name == "jit":
+        inner = inner.eqns[0].params["jaxpr"].jaxpr
+    is_itself = len(inner.eqns) == 1 and inner.eqns[0].primitive is primitive
+    return (None, ()) if is_itself else (traced, (primitive.name,))
+
+
+def _bind(primitive: Primitive, params: dict[str, Any], *values: Any) -> list:
+    outs = primitive.bind(*values, **primitive.get_bind_params(params))
+    return list(outs) if primitive.multiple_results else [outs]
+
+
+def _where(eqn: Any) -> str:
+    """The innermost line that is neither JAX's nor fnnet's machinery."""
+    traceback = eqn.source_info.traceback
+    for frame in traceback.frames if traceback is not None else ():
+        if not frame.file_name.startswith(JAX) and frame.file_name not in MACHINERY:
+            return f"{os.path.basename(frame.file_name)}:{frame.line_num} ({frame.function_name})"
+    return ""
+
+
+def _same_bits(a: Any, b: Any) -> bool:
+    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.extended):
+        return False
+    return np.asarray(a).tobytes() == np.asarray(b).tobytes()
