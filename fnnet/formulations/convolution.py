@@ -56,8 +56,10 @@ def kernel_gradient(x, g, *, window: Window, groups: int):
     padding = []
     for axis, (n, k, s, d, (lo, _), o) in enumerate(_axes(window)):
         hi = d * (k - 1) + s * (o - 1) + 1 - n - lo
-        if hi < 0:  # places that the stride leaves out at the end: cut off, since negative padding has no fast kernel
-            images = lax.slice_in_dim(images, 0, n + hi, axis=axis + 1)
+        if hi < 0:  # what the stride leaves out at the end is cut off here: negative padding has no fast kernel
+            edges = [(0, 0, 0)] * images.ndim
+            edges[axis + 1] = (lo, hi, 0)
+            images, lo = lax.pad(images, jnp.zeros((), x.dtype), edges), 0
         padding.append((lo, max(hi, 0)))
     spatial = images.shape[1:-1]
     grouped = images.reshape(-1, *spatial, groups, channels)
