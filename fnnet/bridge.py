@@ -85,7 +85,7 @@ def transpose(linear: Primitive, rule: Callable) -> None:
     ad.primitive_transposes[linear] = transposed
 
 
-def to_axis(a: Any, dim: int | None, size: int, axis: int) -> Any:
+def to_axis(a: Any, dim: int | None, size: Any, axis: int) -> Any:
     """`a` with its mapped axis, or a new one of that size, at `axis`."""
     if dim is not None:
         return jnp.moveaxis(a, dim, axis)
@@ -110,11 +110,14 @@ def same_varying(args: Sequence) -> Arrays:
 
 
 def collectives(function: Callable, *args: Any) -> set[str]:
-    """Names of the collective operations that function(*args) runs; looked for only where devices have names."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not mesh.manual_axes:
-        return set()
+    """Names of the collective operations that function(*args) runs."""
     return {name for name in _primitives(jax.make_jaxpr(function)(*args).jaxpr) if name in COLLECTIVES}
+
+
+def devices_have_names() -> bool:
+    """Whether this is traced inside shard_map, where a collective operation finds its axis."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and bool(mesh.manual_axes)
 
 
 def _primitives(jaxpr: Jaxpr) -> Iterator[str]:

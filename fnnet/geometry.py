@@ -62,7 +62,7 @@ def same_padding(n: int, size: int, stride: int, dilation: int) -> tuple[int, in
 
 def window(
     function: str,
-    x_shape: Sequence[int],
+    x_shape: Sequence[Any],
     size: Sequence[int],
     *,
     stride: int | Sequence[int] = 1,
@@ -96,7 +96,7 @@ def window(
 
 def pooling_window(
     function: str,
-    x_shape: Sequence[int],
+    x_shape: Sequence[Any],
     size: int | Sequence[int],
     stride: int | Sequence[int] | None,
     padding: Padding,
@@ -163,7 +163,12 @@ def _pads(
     try:
         both = (operator.index(padding),) * rank  # type: ignore[arg-type]
     except TypeError:
-        both = tuple(padding)  # type: ignore[assignment, arg-type]
+        try:
+            both = tuple(padding)  # type: ignore[assignment, arg-type]
+        except TypeError:
+            raise TypeError(
+                f"{function}: padding (={padding!r}) must be 'SAME', 'VALID', an integer, or one pair an axis"
+            ) from None
     if len(both) != rank:
         raise ValueError(f"{function}: padding (={padding!r}) must have {rank} entries, one for each spatial axis")
     pads = tuple(per_axis(function, "padding", p, 2, least=0) for p in both)

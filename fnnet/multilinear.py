@@ -66,7 +66,7 @@ class Form:
             ]
             return out, [functools.reduce(lambda a, b: a + b, terms) if terms else None]
 
-        def batch(args: Sequence, dims: Sequence, size: int, *, lanes: int, **static: Any) -> tuple[list, list[int]]:
+        def batch(args: Sequence, dims: Sequence, size: Any, *, lanes: int, **static: Any) -> tuple[list, list[int]]:
             mapped = [name for name, dim in zip(names, dims, strict=True) if dim is not None]
             if by in self.parameters or any(name in self.parameters for name in mapped):  # a parameter for each: a lane
                 moved = [bridge.to_axis(a, dim, size, 0) for a, dim in zip(args, dims, strict=True)]

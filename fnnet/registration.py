@@ -8,11 +8,12 @@ again with the mapped axis in front, so that the backward is called once, with t
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnnet import bridge
 
@@ -56,9 +57,10 @@ def rule(forward: Callable, backward: Callable, *, batched: Sequence[str] = ()) 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class _Primals:
-    """What the backward has to know of the forward's arguments, leaf by leaf."""
+    """What the backward has to know of the forward: its arguments, leaf by leaf, and the structure of its output."""
 
     avals: tuple[Any, ...]
+    out_tree: Any = None
 
 
 @dataclass(eq=False)
@@ -67,7 +69,7 @@ class _Call:
 
     in_tree: Any
     static: tuple[tuple[str, Hashable], ...]
-    out_tree: Any = None  # known once the forward was traced
+    out_trees: dict[tuple, Any] = field(default_factory=dict)  # by the shapes at which the forward was traced
 
 
 class Rule:
@@ -100,7 +102,9 @@ class Rule:
         leaves = bridge.same_varying([jnp.asarray(leaf) for leaf in leaves])
         call = self._call(in_tree, values)
         outs = self._primitive.bind(*leaves, call=call, lanes=())
-        return jax.tree.unflatten(call.out_tree, outs)
+        if _shapes(leaves) not in call.out_trees:  # under vmap the forward was traced at other shapes
+            jax.eval_shape(functools.partial(self._forward, call), *leaves)
+        return jax.tree.unflatten(call.out_trees[_shapes(leaves)], outs)
 
     def __repr__(self) -> str:
         """The rule's name and arrays."""
@@ -126,7 +130,7 @@ class Rule:
         outs, out_dots = jax.jvp(of_moving, tuple(primals[i] for i in moving), dots)
         return outs, [t if bridge.is_inexact(o) else None for o, t in zip(outs, out_dots, strict=True)]
 
-    def _batch(self, leaves: Sequence, dims: Sequence, size: int, call: _Call, lanes: Lanes) -> tuple[list, list[int]]:
+    def _batch(self, leaves: Sequence, dims: Sequence, size: Any, call: _Call, lanes: Lanes) -> tuple[list, list[int]]:
         """One more batch axis, or, where an array without batch axes is mapped (an ensemble), one more lane."""
         is_batched = self._leaf_flags(call)
         if any(dim is not None and not flag for dim, flag in zip(dims, is_batched, strict=True)):
@@ -139,7 +143,11 @@ class Rule:
             bridge.to_axis(a, dim, size, axis) if flag else a
             for a, dim, axis, flag in zip(leaves, dims, depth, is_batched, strict=True)
         ]
-        outs = self._primitive.bind(*moved, call=call, lanes=lanes)
+        try:
+            outs = self._primitive.bind(*moved, call=call, lanes=lanes)
+        except (AssertionError, NameError):  # what JAX says of a collective over the axis of this vmap
+            self._refuse_collectives("forward", bridge.collectives(functools.partial(self._forward, call), *leaves))
+            raise
         return outs, [len(lanes)] * len(outs)
 
     def _custom_vjp(self, call: _Call, lanes: Lanes) -> Callable:
@@ -155,13 +163,15 @@ class Rule:
             forward, backward = _lane_forward(forward, mask), _lane_backward(backward, mask)
 
         def outer_forward(*leaves: Any) -> tuple[list, Any]:
-            self._refuse_collectives("forward", bridge.collectives(forward, *leaves))
+            if bridge.devices_have_names():
+                self._refuse_collectives("forward", bridge.collectives(forward, *leaves))
             outs, residuals = forward(*leaves)
             return outs, (_Primals(tuple(jax.typeof(a) for a in leaves)), residuals)
 
         def outer_backward(residuals: Any, bars: list) -> tuple:
             primals, kept = residuals
-            self._refuse_collectives("backward", bridge.collectives(backward, kept, bars))
+            if bridge.devices_have_names():
+                self._refuse_collectives("backward", bridge.collectives(backward, kept, bars))
             moving = [i for i, aval in enumerate(primals.avals) if bridge.is_inexact(aval)]
 
             def of_moving(kept: Any, bars: list) -> list:
@@ -188,14 +198,21 @@ class Rule:
                 f"rule {self.name}: forward must return the pair (output, residuals), not {type(result).__name__}"
             )
         output, residuals = result
-        outs, call.out_tree = jax.tree.flatten(output)
-        return outs, (_Primals(tuple(jax.typeof(a) for a in leaves)), residuals)
+        outs, out_tree = jax.tree.flatten(output)
+        call.out_trees[_shapes(leaves)] = out_tree
+        return outs, (_Primals(tuple(jax.typeof(a) for a in leaves), out_tree), residuals)
 
     def _backward(self, call: _Call, residuals: Any, bars: list) -> list:
         primals, kept = residuals
-        output_bar = jax.tree.unflatten(call.out_tree, bars)
+        bars = [bar if bar.dtype == jax.dtypes.float0 else jnp.asarray(bar) for bar in bars]
+        output_bar = jax.tree.unflatten(primals.out_tree, bars)
         with jax.named_scope(f"fnnet.{self.name}.backward"):
-            cotangents = self.backward(kept, output_bar, **dict(call.static))
+            try:
+                cotangents = self.backward(kept, output_bar, **dict(call.static))
+            except NameError as error:
+                if "unbound axis name" in str(error):
+                    self._refuse_collectives("backward", {f"a collective ({error})"})
+                raise
         return self._checked(call, primals.avals, cotangents)
 
     def _checked(self, call: _Call, avals: tuple, cotangents: Any) -> list:
@@ -209,12 +226,17 @@ class Rule:
         primals = jax.tree.unflatten(call.in_tree, avals)
         checked: list = []
         for name, primal, bar in zip(self.arrays, primals, cotangents, strict=True):
-            leaves, tree = jax.tree.flatten_with_path(primal)
-            if not leaves:
-                continue  # the argument is None: whatever the backward says of it is unused
-            bars = [None] * len(leaves) if bar is None else tree.flatten_up_to(bar)  # type: ignore[attr-defined]
+            leaves, tree = jax.tree.flatten_with_path(primal, is_leaf=lambda leaf: leaf is None)
+            try:
+                bars = [None] * len(leaves) if bar is None else tree.flatten_up_to(bar)  # type: ignore[attr-defined]
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"rule {self.name}: the cotangent of {name} has the structure {jax.tree.structure(bar)}; it must "
+                    f"have {name}'s structure {tree}"
+                ) from None
             for (path, aval), leaf_bar in zip(leaves, bars, strict=True):
-                checked.append(self._checked_leaf(name + jax.tree_util.keystr(path), aval, leaf_bar))
+                if aval is not None:  # where the argument is None, what the backward says of it is unused
+                    checked.append(self._checked_leaf(name + jax.tree_util.keystr(path), aval, leaf_bar))
         return checked
 
     def _checked_leaf(self, argument: str, aval: Any, bar: Any) -> Any:
@@ -224,7 +246,12 @@ class Rule:
             raise ValueError(
                 f"rule {self.name}: backward gave no cotangent for {argument}, {aval.str_short()}; None is for integers"
             )
-        bar = jnp.asarray(bar)
+        try:
+            bar = jnp.asarray(bar)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"rule {self.name}: the cotangent of {argument} must be an array, not {type(bar).__name__}"
+            ) from None
         if bar.shape != aval.shape:
             raise ValueError(
                 f"rule {self.name}: the cotangent of {argument} has shape {bar.shape}; it must have {argument}'s "
@@ -248,7 +275,7 @@ class Rule:
     def _hashable(self, name: str, value: Any) -> Hashable:
         if isinstance(value, list):
             value = tuple(self._hashable(name, v) for v in value)
-        if isinstance(value, jax.Array) or hasattr(value, "__array__"):
+        if isinstance(value, jax.Array | np.ndarray):
             raise TypeError(
                 f"rule {self.name}: the static argument {name} is an array; an array must be a positional argument"
             )
@@ -264,6 +291,10 @@ class Rule:
                 f"rule {self.name}: its {part} runs {', '.join(sorted(found))}; a rule must not communicate between "
                 "devices: do that outside, and its gradient follows"
             )
+
+
+def _shapes(leaves: Sequence) -> tuple:
+    return tuple((a.shape, a.dtype) for a in leaves)
 
 
 def _lane_forward(forward: Callable, mask: tuple[bool, ...]) -> Callable:

@@ -160,10 +160,10 @@ def test_an_output_is_made_zero_and_negated():
         (lambda x: x * 0.5, (V,), "constant: 0.5 times 1.1", V * 0.55),
         (lambda x: x.T, (jnp.arange(6.0).reshape(2, 3),), "transpose: made a reshape", jnp.arange(6.0).reshape(3, 2)),
         (
-            lambda x, k: lax.conv(x, k, (1,), [(1, 1)]),
+            lambda x, k: lax.conv(x, k, (1,), [(1, 1)]),  # type: ignore[arg-type]
             (V[None, None], B[None, :1]),
             "conv_general_dilated: kernel flipped",
-            lax.conv(V[None, None], B[None, :1, ::-1], (1,), [(1, 1)]),
+            lax.conv(V[None, None], B[None, :1, ::-1], (1,), [(1, 1)]),  # type: ignore[arg-type]
         ),
         (
             lambda x, k: lax.conv_general_dilated(x, k, (1,), [(1, 1)]),

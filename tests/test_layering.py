@@ -1,4 +1,4 @@
-"""Data flows one way: each floor imports lower floors alone, and only the bridge touches JAX's extension interface."""
+"""Data flows one way: each floor imports lower floors alone, and two modules touch JAX's extension interface."""
 
 import ast
 import os
@@ -46,7 +46,8 @@ def imports(path: Path, *, at_the_top: bool = False) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            if node.level or node.module is None:
+                raise AssertionError(f"{path}: relative import")
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
@@ -86,7 +87,7 @@ def test_data_knows_nothing_of_networks(module):
 def test_only_public_jax(module):
     found = imports(MODULES[module])
     assert not {name for name in found if name.startswith("jax._src") or name.startswith("jaxlib")}
-    if module != "bridge":
+    if module not in ("bridge", "equations"):  # primitives of one's own; the equations of a traced function
         assert not {name for name in found if name.startswith(("jax.extend", "jax.interpreters"))}
     assert "jax._src" not in MODULES[module].read_text()
 

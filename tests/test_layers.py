@@ -167,12 +167,12 @@ def test_lists_and_numpys_integers_become_hashable(unchecked_shapes):
     ("make", "error", "message"),
     [
         (lambda: Dense(0), ValueError, "Dense: features (=0) must be 1 or more"),
-        (lambda: Dense(2.5), TypeError, "Dense: features (=2.5) must be an integer"),
+        (lambda: Dense(2.5), TypeError, "Dense: features (=2.5) must be an integer"),  # type: ignore[arg-type]
         (lambda: Conv(0, 3), ValueError, "Conv: features (=0) must be 1 or more"),
         (lambda: Conv(4, 0), ValueError, "Conv: window (=0) must be 1 or more"),
         (lambda: Conv(4, (3, 0)), ValueError, "Conv: window (=(3, 0)) must be 1 or more"),
         (lambda: Conv(4, (1, 1, 1, 1)), ValueError, "Conv: window (=(1, 1, 1, 1)) must have 1 to 3 entries"),
-        (lambda: Conv(4, 2.5), TypeError, "Conv: window (=2.5) must be an integer"),
+        (lambda: Conv(4, 2.5), TypeError, "Conv: window (=2.5) must be an integer"),  # type: ignore[arg-type]
         (lambda: Conv(4, 3, stride=0), ValueError, "Conv: stride (=0) must be 1 or more"),
         (lambda: Conv(4, (3, 3), stride=(1, 1, 1)), ValueError, "Conv: stride (=(1, 1, 1)) must have 2 entries"),
         (lambda: Conv(4, 3, dilation=0), ValueError, "Conv: dilation (=0) must be 1 or more"),
@@ -188,7 +188,7 @@ def test_lists_and_numpys_integers_become_hashable(unchecked_shapes):
         (lambda: Dropout(1), ValueError, "Dropout: rate (=1.0) must be 0 or more and less than 1"),
         (lambda: Dropout(-0.1), ValueError, "Dropout: rate (=-0.1) must be 0 or more and less than 1"),
         (lambda: Dropout(math.nan), ValueError, "Dropout: rate (=nan) must be 0 or more and less than 1"),
-        (lambda: Dropout("half"), TypeError, "Dropout: rate (='half') must be a number"),
+        (lambda: Dropout("half"), TypeError, "Dropout: rate (='half') must be a number"),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_is_refused_at_once(make, error, message, unchecked_shapes):

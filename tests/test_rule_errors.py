@@ -155,19 +155,19 @@ def on_devices(function):
 
 @pytest.mark.parametrize("collective", list(COLLECTIVES.values()), ids=list(COLLECTIVES))
 def test_collectives_between_devices(collective):
-    with pytest.raises(ValueError, match="rule doubled: its forward runs .*must not communicate"):
+    with pytest.raises(ValueError, match=r"rule doubled: its forward runs .*must not communicate"):
         on_devices(doubled_with(forward=collective))
-    with pytest.raises(ValueError, match="rule doubled: its backward runs .*must not communicate"):
+    with pytest.raises(ValueError, match=r"rule doubled: its backward runs .*must not communicate"):
         on_devices(jax.grad(lambda x: doubled_with(backward=collective)(x).sum()))
 
 
 @pytest.mark.parametrize("collective", list(COLLECTIVES.values()), ids=list(COLLECTIVES))
 def test_collectives_over_an_axis_of_vmap(collective):
-    with pytest.raises(ValueError, match="rule doubled: its forward runs .*must not communicate"):
+    with pytest.raises(ValueError, match=r"rule doubled: its forward runs .*must not communicate"):
         jax.vmap(doubled_with(forward=collective), axis_name="data")(jnp.ones(8))
 
 
 def test_a_collective_in_the_backward_over_an_axis_of_vmap():
     rule = doubled_with(backward=COLLECTIVES["psum"])
-    with pytest.raises(ValueError, match="rule doubled: its backward .*must not communicate"):
+    with pytest.raises(ValueError, match=r"rule doubled: its backward .*must not communicate"):
         jax.grad(lambda xs: jax.vmap(rule, axis_name="data")(xs).sum())(jnp.ones(8))

@@ -6,7 +6,7 @@ from fnnet.checking.judgement import judge
 from fnnet.checking.programs import as_wide, cast, is_wide, widened
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import NotRun, Session, first_line, gaussians, jittered
-from fnnet.checking.structure import faults
+from fnnet.checking.structure import RAISES, faults
 from fnnet.checking.subject import is_moving
 from fnnet.checking.tolerance import ULPS_ALLOWED, precision, wrong_entries
 
@@ -25,7 +25,9 @@ def primal(session: Session) -> None:
     else:
         eps = precision([*leaves, *bars])
         allowed, theirs = [2 * ULPS_ALLOWED * eps * float(abs(v).max(initial=0.0)) for v in values], None
-    _compare(session, outs, values, allowed, "the forward rule's value differs from the undifferentiated function's", "rule")
+    _compare(
+        session, outs, values, allowed, "the forward rule's value differs from the undifferentiated function's", "rule"
+    )
     if theirs is not None and not session.failures:
         blame = "reference" if all(slope.agrees for slope in session.slopes()) else "rule"
         text = "the rule's value differs from the reference's: they are not the same function"
@@ -40,8 +42,22 @@ def _compare(session: Session, ours: list, theirs: list, allowed: list[float], t
             where = f"output {i}" if len(ours) > 1 else "the output"
             multiple = float(abs(a[entry] - b[entry]) / tolerance) if tolerance else float("inf")
             session.failures.append(
-                Failure("P", where, "", text, entry, a[entry].item(), b[entry].item(), None, multiple, int(wrong.sum()), wrong.size,
-                        blame, a, b)  # fmt: skip
+                Failure(
+                    "P",
+                    where,
+                    "",
+                    text,
+                    entry,
+                    a[entry].item(),
+                    b[entry].item(),
+                    None,
+                    multiple,
+                    int(wrong.sum()),
+                    wrong.size,
+                    blame,
+                    a,
+                    b,
+                )  # fmt: skip
             )
 
 
@@ -65,35 +81,54 @@ def reference(session: Session) -> None:
 
 def dtypes(session: Session) -> None:
     """D: the other dtypes; structure first, then every entry for one cotangent."""
-    session.reference_pull  # noqa: B018
+    session.compiled_reference_pull  # noqa: B018 -- raises NotRun without one
     own = {str(leaf.dtype) for leaf in session.example if is_moving(leaf)}
     tried = []
     for dtype in session.options.dtypes:
-        if own == {dtype} or (any(leaf.dtype.kind == "c" for leaf in session.example) and dtype not in ("float32", "float64")):
+        if own == {dtype} or (
+            any(leaf.dtype.kind == "c" for leaf in session.example) and dtype not in ("float32", "float64")
+        ):
             continue
         leaves = cast(session.example, dtype)
         wide = is_wide(leaves)
         try:
             theirs = session.programs.reference_in[wide].shape(leaves)
-        except Exception as problem:  # noqa: BLE001 -- what the reference refuses is not asked of the rule
+        except Exception as problem:
             session.notes.append(f"D: {dtype} left out: {session.subject.origin} raises {first_line(problem)}")
             continue
         tried.append(dtype)
         try:
             outs = session.programs.value[wide].shape(leaves)
-        except Exception as problem:  # noqa: BLE001 -- a loud refusal of a dtype is no wrong gradient
+        except Exception as problem:
             session.notes.append(f"D: refused in {dtype}: {first_line(problem)}")
             continue
         bars = gaussians(outs, session.rng("dtype", dtype))
         found = faults(session.subject, leaves, bars)
+        refused = [text for path, text in found if text.startswith(RAISES)]
+        if refused:  # a loud refusal of a dtype is no wrong gradient
+            session.notes.append(f"D: refused in {dtype}: {refused[0]}")
+            continue
         session.failures += [Failure("D", path, dtype, text) for path, text in found]
         wrong_dtype = [f"{o.dtype}" for o, t in zip(outs, theirs, strict=True) if o.dtype != t.dtype]
         if wrong_dtype:
-            session.notes.append(f"D: in {dtype} the rule's output is {', '.join(wrong_dtype)}, the reference's is {theirs[0].dtype}")
-        if not found and not overflows(session, leaves, bars):
-            judge(session, "D", leaves, bars, dtype)
+            session.notes.append(
+                f"D: in {dtype} the rule's output is {', '.join(wrong_dtype)}, the reference's is {theirs[0].dtype}"
+            )
+        if not found:
+            _values_of_dtype(session, leaves, bars, dtype)
     if not tried:
         raise NotRun("no other dtype that the reference takes")
+
+
+def _values_of_dtype(session: Session, leaves: list, bars: list, dtype: str) -> None:
+    """The example in this dtype, and each argument a hundred times larger: f16 ends at 65504."""
+    if not overflows(session, leaves, bars):
+        judge(session, "D", leaves, bars, dtype)
+    for place in session.subject.places:
+        larger = list(leaves)
+        larger[place] = cast([as_wide(leaves[place]) * 100], dtype)[0]
+        if not overflows(session, larger, bars):
+            judge(session, "D", larger, bars, f"{session.subject.paths[place]} times 100, {dtype}")
 
 
 def overflows(session: Session, leaves: list, bars: list) -> bool:
@@ -111,7 +146,12 @@ def finite_differences(session: Session) -> None:
         if not found.conclusive:
             session.not_conclusive.add(path)
             session.notes.append(f"F: inconclusive for {path}: {'a kink' if found.kink else 'two step sizes disagree'}")
-        elif not slope.agrees and session.is_reference_given and not session.settled and session.reference_stops_gradients():
+        elif (
+            not slope.agrees
+            and session.is_reference_given
+            and not session.settled
+            and session.reference_stops_gradients()
+        ):
             session.notes.append(
                 f"F: {path}: finite differences give {number(found.value)} along a random direction, the rule {number(slope.rule)}; the "
                 "reference has a stop_gradient, and agrees with the rule"
@@ -120,5 +160,17 @@ def finite_differences(session: Session) -> None:
             text = f"along a random direction the rule's slope is {number(slope.rule)}, finite differences give {number(found.value)}"
             size = session.subject.leaves[place].size
             session.failures.append(
-                Failure("F", path, "", text, None, slope.rule, None, found.value, slope.error / (slope.allowed or 1e-300), size, size)
+                Failure(
+                    "F",
+                    path,
+                    "",
+                    text,
+                    None,
+                    slope.rule,
+                    None,
+                    found.value,
+                    slope.error / (slope.allowed or 1e-300),
+                    size,
+                    size,
+                )
             )

@@ -48,7 +48,18 @@ class Evidence:
 
 def diagnose(evidence: Evidence) -> str:
     """The first hypothesis that holds, as a sentence without a subject."""
-    for hypothesis in (_not_finite, _zero, _factor, _rearranged, _exchanged, _added, _varied, _along_an_axis, _somewhere):
+    for hypothesis in (
+        _not_finite,
+        _zero,
+        _factor,
+        _rearranged,
+        _exchanged,
+        _added,
+        _varied,
+        _along_an_axis,
+        _imprecise,
+        _somewhere,
+    ):
         found = hypothesis(evidence)
         if found:
             return found
@@ -73,7 +84,7 @@ def _factor(e: Evidence) -> str:
         return ""
     ratio = np.vdot(e.theirs, e.ours) / square
     ratio = ratio.real if abs(ratio.imag) <= RELATIVE * abs(ratio) else ratio
-    if not e.explains(ratio * e.theirs):
+    if abs(ratio - 1) < 1e-5 or not e.explains(ratio * e.theirs):
         return ""
     if e.ours.size == 1 and not _round(ratio, e.sizes):
         return f"is {ratio:.4g} times the reference, of one entry"
@@ -88,7 +99,7 @@ def _round(ratio: Any, sizes: Mapping[str, int]) -> bool:
 def _named(ratio: Any, sizes: Mapping[str, int]) -> str:
     sign = "minus " if np.real(ratio) < 0 else ""
     size = abs(ratio)
-    if np.isclose(size, 1, rtol=1e-5):
+    if np.isclose(ratio, -1, rtol=1e-5):
         return "has the opposite sign of the reference"
     names = {n: k for n, k in sizes.items() if k > 1}
     times = [f"{name}, {k}" for name, k in names.items() if np.isclose(size, k, rtol=1e-5)]
@@ -104,7 +115,8 @@ def _named(ratio: Any, sizes: Mapping[str, int]) -> str:
 
 
 def _either(names: list[str]) -> str:
-    return " (or ".join(names[:3]) + ")" * (len(names[:3]) - 1)
+    others = f" (or {', or '.join(names[1:3])})" if names[1:] else ""
+    return names[0] + others
 
 
 def _rearranged(e: Evidence) -> str:
@@ -137,7 +149,10 @@ def _arrangements(a: np.ndarray) -> Iterator[tuple[str, Callable]]:
         n = a.shape[axis]
         for shift in sorted(range(1 - n, n), key=abs)[1:17]:
             yield f"rolled by {shift} along axis {axis}", lambda a, s=shift, axis=axis: np.roll(a, s, axis)
-            yield f"shifted by {shift} along axis {axis}, zero where nothing comes in", lambda a, s=shift, axis=axis: _shift(a, s, axis)
+            yield (
+                f"shifted by {shift} along axis {axis}, zero where nothing comes in",
+                lambda a, s=shift, axis=axis: _shift(a, s, axis),
+            )
     yield "in absolute value", np.abs
     yield "by its sign alone", np.sign
     for axis in axes:
@@ -224,9 +239,20 @@ def _along_an_axis(e: Evidence) -> str:
 def _slice(e: Evidence, axis: int, bad: list[int]) -> str:
     taken = np.take(e.ours, bad, axis)
     what = "zero there" if not taken.any() else "wrong there"
-    at = f"index {bad[0]}" if len(bad) == 1 else f"indices {', '.join(map(str, bad[:6]))}{', ...' if len(bad) > 6 else ''}"
+    at = (
+        f"index {bad[0]}"
+        if len(bad) == 1
+        else f"indices {', '.join(map(str, bad[:6]))}{', ...' if len(bad) > 6 else ''}"
+    )
     last = " (the last)" if bad == [e.ours.shape[axis] - 1] else " (the first)" if bad == [0] else ""
     return f"is right except at {at}{last} of axis {axis}: {what}"
+
+
+def _imprecise(e: Evidence) -> str:
+    finite = np.isfinite(e.theirs)
+    norm = np.linalg.norm(e.theirs[finite])
+    relative = np.linalg.norm((e.ours - e.theirs)[finite]) / norm if norm else np.inf
+    return f"is the reference up to a relative error of {relative:.1e}: digits are lost" if relative < 1e-2 else ""
 
 
 def _somewhere(e: Evidence) -> str:
@@ -240,7 +266,9 @@ def _somewhere(e: Evidence) -> str:
         return f"is zero at {wrong.sum()} of {wrong.size} entries, and right at the others"
     for factor in (-1, 2, 0.5):
         if (np.abs(ours - factor * theirs) <= scale).all():
-            return f"is the reference times {factor:g} at {wrong.sum()} of {wrong.size} entries, and right at the others"
+            return (
+                f"is the reference times {factor:g} at {wrong.sum()} of {wrong.size} entries, and right at the others"
+            )
     if np.abs(theirs).max() <= e.allowed:
         return f"is not zero at {wrong.sum()} of {wrong.size} entries where it should be, and right at the others"
     for name, array in e.inputs.items():

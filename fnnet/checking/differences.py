@@ -13,7 +13,7 @@ import numpy as np
 from fnnet.checking.programs import as_wide
 
 ATTEMPTS = 6
-KINK = 1e-3  # two one-sided slopes that differ by this, relative to their size, and do not come nearer with the step
+KINK = 1e-3  # two one-sided slopes that differ by this, relative to their size, and do not change with the step
 Values = Callable[[float], list[np.ndarray]]  # t -> the output's leaves, double precision
 
 
@@ -47,7 +47,11 @@ class Difference:
 
     def side(self, value: Any, allowed: float) -> str:
         """Which slope at a kink `value` is, in words."""
-        slopes = {"the slope from the left": self.left, "the slope from the right": self.right, "their mean": (self.left + self.right) / 2}
+        slopes = {
+            "the slope from the left": self.left,
+            "the slope from the right": self.right,
+            "their mean": (self.left + self.right) / 2,
+        }
         for name, slope in slopes.items():
             if abs(np.real(value) - slope) <= allowed + 1e-5 * abs(self.left - self.right):
                 return name
@@ -62,7 +66,11 @@ def along(values: Values, bars: Sequence[np.ndarray]) -> Difference:
     """The derivative at t = 0 of the sum over the output of bars * values(t)."""
     bars = [as_wide(b) for b in bars]
     at_zero = values(0.0)
-    noise = 4 * np.finfo(np.float64).eps * sum(float(np.sum(np.abs(b) * np.abs(o))) for b, o in zip(bars, at_zero, strict=True))
+    noise = (
+        4
+        * np.finfo(np.float64).eps
+        * sum(float(np.sum(np.abs(b) * np.abs(o))) for b, o in zip(bars, at_zero, strict=True))
+    )
 
     def paired(t: float) -> float:
         return sum(float(np.sum(b * o).real) for b, o in zip(bars, values(t), strict=True))
@@ -102,7 +110,9 @@ def _step(f: Callable[[float], float], noise: float) -> float:
     return float(np.clip((11 * noise / max(abs(fifth), 1e-300)) ** 0.2, 2.0**-16, 2.0**-5))
 
 
-def _one_sided(values: Values, at_zero: list[np.ndarray], bars: list[np.ndarray]) -> tuple[bool, float, float, float, float]:
+def _one_sided(
+    values: Values, at_zero: list[np.ndarray], bars: list[np.ndarray]
+) -> tuple[bool, float, float, float, float]:
     """Whether there is a kink, the slopes from left and right, and between what slopes a choice for each output entry lies."""
     low = high = from_left = from_right = 0.0
     scale = 1e-300
@@ -116,11 +126,13 @@ def _one_sided(values: Values, at_zero: list[np.ndarray], bars: list[np.ndarray]
         slopes = [np.real(bar * slope) for slope in near]
         from_right += float(slopes[0].sum())
         from_left += float(slopes[1].sum())
-        low += float(np.minimum(*slopes).sum())
-        high += float(np.maximum(*slopes).sum())
+        noise = 32 * np.finfo(np.float64).eps * np.abs(zero) * 2.0**23
+        unsettled = np.abs(bar) * (noise + sum(np.abs(a - b) for a, b in zip(near, far, strict=True)))
+        low += float((np.minimum(*slopes) - unsettled).sum())
+        high += float((np.maximum(*slopes) + unsettled).sum())
         gap = np.abs(near[0] - near[1])
         size = np.maximum(np.abs(near[0]), np.abs(near[1]))
         scale = max(scale, float(size.max(initial=0.0)))
-        noise = 32 * np.finfo(np.float64).eps * np.abs(zero) * 2.0**23
-        kink |= bool(((gap > KINK * size) & (gap > np.abs(far[0] - far[1]) / 4) & (gap > 1e-6 * scale + noise)).any())
+        settled = (np.abs(near[0] - far[0]) <= gap / 4) & (np.abs(near[1] - far[1]) <= gap / 4)
+        kink |= bool(((gap > KINK * size) & settled & (gap > 1e-6 * scale + noise)).any())
     return kink, from_left, from_right, low, high

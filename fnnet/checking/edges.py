@@ -13,11 +13,12 @@ from fnnet.checking.judgement import judge
 from fnnet.checking.programs import as_wide, cast, is_wide, widened
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session, rms
+from fnnet.checking.subject import is_moving
 
 
 def edges(session: Session) -> None:
     """One argument at a time at each edge value, in the example's dtype and in f64."""
-    session.reference_pull  # noqa: B018 -- raises NotRun without one
+    session.compiled_reference_pull  # noqa: B018 -- raises NotRun without one
     settings = [session.example]
     if not is_wide(session.example):
         settings += [session.working] if session.takes_doubles else []
@@ -26,13 +27,38 @@ def edges(session: Session) -> None:
     skipped: dict[str, None] = {}
     for leaves in settings:
         dtype = str(leaves[session.subject.places[0]].dtype)
-        for place in session.subject.places:
-            for edge, values in edge_values(as_wide(leaves[place])):
-                at = list(leaves)
-                at[place] = values.astype(leaves[place].dtype)
-                _at_edge(session, at, f"{session.subject.paths[place]} {edge}, {dtype}", skipped)
+        for place, edge, values in _replacements(session, leaves):
+            at = list(leaves)
+            at[place] = values.astype(leaves[place].dtype)
+            _at_edge(session, at, f"{session.subject.paths[place]} {edge}, {dtype}", skipped)
     if skipped:
         session.notes.append(f"E: left out, since the function is not finite there: {', '.join(skipped)}")
+
+
+def _replacements(session: Session, leaves: list) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Leaves at edge values: of its own, equal to another argument, and integers within their range."""
+    paths = session.subject.paths
+    for place, leaf in enumerate(leaves):
+        if is_moving(leaf):
+            yield from ((place, edge, values) for edge, values in edge_values(as_wide(leaf)))
+            equals = [i for i in range(place) if is_moving(leaves[i]) and leaves[i].shape == leaf.shape and leaf.size]
+            yield from ((place, f"equal to {paths[i]}", as_wide(leaves[i])) for i in equals)
+        elif isinstance(leaf, np.ndarray) and leaf.size:
+            yield from ((place, edge, values) for edge, values in _integer_edges(leaf))
+
+
+def _integer_edges(leaf: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    if leaf.dtype == bool:
+        yield "all False", np.zeros_like(leaf)
+        yield "all True", np.ones_like(leaf)
+        if leaf.ndim > 1:
+            row = leaf.copy()
+            row[0] = False
+            yield "with a row of False", row
+    elif leaf.size > 1:
+        yield "all equal", np.full_like(leaf, leaf.flat[0])
+        yield "in pairs", np.repeat(leaf.ravel(), 2)[: leaf.size].reshape(leaf.shape)
+        yield "all the largest", np.full_like(leaf, leaf.max())
 
 
 def _at_edge(session: Session, leaves: list, where: str, skipped: dict[str, None]) -> None:
@@ -40,7 +66,7 @@ def _at_edge(session: Session, leaves: list, where: str, skipped: dict[str, None
     exact, _ = session.reference_pull(widened(leaves), [as_wide(b) for b in output_bars])
     try:
         finite = all(np.isfinite(as_wide(a)).all() for a in exact) and not overflows(session, leaves, output_bars)
-    except Exception:  # noqa: BLE001 -- judge says what raises
+    except Exception:
         finite = True
     if not finite:
         if session.is_reference_given and not all(np.isfinite(as_wide(a)).all() for a in exact):

@@ -27,9 +27,17 @@ def linearity(session: Session) -> None:
     of_g, of_h = bars(g), bars(h)
     cases = [("of a zero cotangent it is not zero", bars([0 * b for b in g]), [0 * b for b in of_g])]
     for k in powers:
-        cases.append((f"of 2^{k} times a cotangent it is not 2^{k} times itself", [b / 2.0**k for b in bars([b * 2.0**k for b in g])], of_g))
+        cases.append(
+            (
+                f"of 2^{k} times a cotangent it is not 2^{k} times itself",
+                [b / 2.0**k for b in bars([b * 2.0**k for b in g])],
+                of_g,
+            )
+        )
     summed = [a + b for a, b in zip(g, h, strict=True)]
-    cases.append(("of a sum of two cotangents it is not the sum", bars(summed), [a + b for a, b in zip(of_g, of_h, strict=True)]))
+    cases.append(
+        ("of a sum of two cotangents it is not the sum", bars(summed), [a + b for a, b in zip(of_g, of_h, strict=True)])
+    )
     eps = precision(leaves)
     for k, path in enumerate(session.subject.moving_paths()):
         size = max(float(np.abs(v[k][np.isfinite(v[k])]).max(initial=0)) for v in (of_g, of_h))
@@ -39,10 +47,26 @@ def linearity(session: Session) -> None:
                 error = np.where(np.isfinite(of_g[k]) & np.isfinite(of_h[k]), np.abs(bar - expected), 0)
             wrong = ~(error <= ULPS * eps * size)
             if wrong.any():
-                entry = tuple(int(i) for i in np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape))
+                entry = tuple(
+                    int(i) for i in np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)
+                )
                 multiple = float(error[entry] / (ULPS * eps * size)) if size else np.inf
                 said = f"is not linear in the output's cotangent: {text} ({number(bar[entry])}, not {number(expected[entry])})"
-                session.failures.append(Failure("L", path, "", said, entry, bar[entry].item(), None, None, multiple, int(wrong.sum()), wrong.size))
+                session.failures.append(
+                    Failure(
+                        "L",
+                        path,
+                        "",
+                        said,
+                        entry,
+                        bar[entry].item(),
+                        None,
+                        None,
+                        multiple,
+                        int(wrong.sum()),
+                        wrong.size,
+                    )
+                )
                 break
 
 

@@ -70,7 +70,9 @@ def _example(session: Session, k: int) -> list:
             else np.roll(leaf.ravel(), k).reshape(leaf.shape) for leaf in near]  # fmt: skip
 
 
-def _one_subset(session: Session, subset: tuple, axes: dict, leaves: list, bars: Bars, loop: list[Bars], allowed: list) -> None:
+def _one_subset(
+    session: Session, subset: tuple, axes: dict, leaves: list, bars: Bars, loop: list[Bars], allowed: list
+) -> None:
     subject, wide = session.subject, session.takes_doubles
     in_axes = tuple(axes[n] for n in range(len(subject.names)))
     leaf_axes = [axes[owner] for owner in subject.owners]
@@ -88,9 +90,16 @@ def _one_subset(session: Session, subset: tuple, axes: dict, leaves: list, bars:
     for what, function in (("vmap of grad", vmap_of_grad), ("grad of vmap", grad_of_vmap)):
         try:
             results[what] = [as_wide(a) for a in Program(function, wide)(leaves, bars)]
-        except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+        except Exception as problem:
             results[what] = None
-            _raised(session, f"{what}, {where}", problem, batch, leaves, refused_by_jax=results.get("vmap of grad") is not None)
+            _raised(
+                session,
+                f"{what}, {where}",
+                problem,
+                batch,
+                leaves,
+                refused_by_jax=results.get("vmap of grad") is not None,
+            )
     stacked = [np.stack(b) for b in zip(*loop, strict=True)]
     slack = [max(a) for a in zip(*allowed, strict=True)]
     per_example_right = True
@@ -108,10 +117,20 @@ def _one_subset(session: Session, subset: tuple, axes: dict, leaves: list, bars:
             if axis is None and not subject.own_batching and per_example_right and results["vmap of grad"] is not None:
                 _batched_by_jax(session, k, path, where, ours, theirs, slack_here)
             else:
-                _compare(session, path, f"grad of vmap, {where}", ours, theirs, slack_here, _sums(ours, stacked[k], slack_here))
+                _compare(
+                    session,
+                    path,
+                    f"grad of vmap, {where}",
+                    ours,
+                    theirs,
+                    slack_here,
+                    _sums(ours, stacked[k], slack_here),
+                )
 
 
-def _compare(session: Session, path: str, where: str, ours: Any, theirs: Any, allowed: float, diagnosis: str = "") -> Failure | None:
+def _compare(
+    session: Session, path: str, where: str, ours: Any, theirs: Any, allowed: float, diagnosis: str = ""
+) -> Failure | None:
     if ours.shape != theirs.shape:
         failure = Failure("V", path, where, f"has shape {ours.shape}, a loop gives {theirs.shape}")
     else:
@@ -119,7 +138,9 @@ def _compare(session: Session, path: str, where: str, ours: Any, theirs: Any, al
         if not wrong.any():
             return None
         with np.errstate(invalid="ignore"):
-            entry = tuple(int(i) for i in np.unravel_index(np.argmax(np.where(wrong, np.abs(ours - theirs), -1)), wrong.shape))
+            entry = tuple(
+                int(i) for i in np.unravel_index(np.argmax(np.where(wrong, np.abs(ours - theirs), -1)), wrong.shape)
+            )
         text = diagnosis or "is not what a loop over the examples gives"
         multiple = float(abs(ours[entry] - theirs[entry]) / allowed) if allowed else np.inf
         failure = Failure("V", path, where, text, entry, ours[entry].item(), theirs[entry].item(), None, multiple, int(wrong.sum()),
@@ -150,9 +171,7 @@ def _batched_by_jax(session: Session, k: int, path: str, where: str, ours: Any, 
     zero = [0 * b for b in session.output_bars(leaves, "vmap", 0)]
     constant = as_wide(session.pull(leaves, zero)[1][k])
     if np.abs(constant).max(initial=0) > allowed:
-        text = (
-            "is not summed over the examples: it has a part that depends on nothing that is mapped, and JAX does not sum that under vmap"
-        )
+        text = "is not summed over the examples: it has a part that depends on nothing that is mapped, and JAX does not sum that under vmap"
         _compare(session, path, f"grad of vmap, {where}", ours, theirs, allowed, text)
         return
     session.notes.append(
@@ -171,8 +190,10 @@ def _raised(session: Session, where: str, problem: Exception, batch: Any, leaves
         )
         return
     try:
-        Program(lambda leaves: moving_leaves(batch(*session.subject.merge(leaves))), session.takes_doubles).shape(leaves)
-    except Exception:  # noqa: BLE001 -- whatever it raises, the function itself refuses vmap
+        Program(lambda leaves: moving_leaves(batch(*session.subject.merge(leaves))), session.takes_doubles).shape(
+            leaves
+        )
+    except Exception:
         session.notes.append(f"V: {where}: the function itself refuses vmap: {said}")
         return
     session.failures.append(Failure("V", "", where, f"raises {said}"))

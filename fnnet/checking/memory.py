@@ -15,7 +15,7 @@ def memory(session: Session) -> None:
     try:
         ours = _bytes(session, subject.function)
         theirs = _bytes(session, subject.reference) if session.has_reference else None
-    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+    except Exception as problem:
         session.notes.append(f"M: the residuals could not be counted: {first_line(problem)}")
         return
     given = sum(np.asarray(leaf).nbytes for leaf in leaves if isinstance(leaf, np.ndarray))

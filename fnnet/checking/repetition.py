@@ -23,15 +23,19 @@ def repetition(session: Session) -> None:
 
     def forward(leaves: Sequence[Any]) -> Callable[[], list]:
         outs, pulled = vjp(session.subject, session.subject.function, [jnp.asarray(leaf) for leaf in leaves])
-        return lambda: [np.asarray(b) for b in pulled([b.astype(o.dtype) for b, o in zip(output_bars, outs, strict=True)])]
+        return lambda: [
+            np.asarray(b) for b in pulled([b.astype(o.dtype) for b, o in zip(output_bars, outs, strict=True)])
+        ]
 
     failed = len(session.failures)
     try:
         first = forward(leaves)
         once = first()
-    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+    except Exception as problem:
         if isinstance(problem, TRACING) or not session.failures:
-            session.failures.append(Failure("X", "", "", f"raises when called eagerly, outside jit: {first_line(problem)}"))
+            session.failures.append(
+                Failure("X", "", "", f"raises when called eagerly, outside jit: {first_line(problem)}")
+            )
         return
     _same(session, "the same pullback, called a second time", once, first)
     if len(session.failures) == failed:
@@ -44,15 +48,22 @@ def repetition(session: Session) -> None:
         forward(near)()
         return held()
 
-    _same(session, "a pullback, after a forward and backward at other arguments: a residual is stale", once, after_another)
+    _same(
+        session, "a pullback, after a forward and backward at other arguments: a residual is stale", once, after_another
+    )
     if len(session.failures) == failed:
-        _same(session, "a call after a call at other arguments: something is kept between calls", once, lambda: forward(leaves)())
+        _same(
+            session,
+            "a call after a call at other arguments: something is kept between calls",
+            once,
+            lambda: forward(leaves)(),
+        )
 
 
 def _same(session: Session, what: str, once: list, again: Callable[[], list]) -> None:
     try:
         bars = again()
-    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+    except Exception as problem:
         session.failures.append(Failure("X", "", "", f"{what}, raises {first_line(problem)}"))
         return
     for path, a, b in zip(session.subject.moving_paths(), once, bars, strict=True):
@@ -61,11 +72,28 @@ def _same(session: Session, what: str, once: list, again: Callable[[], list]) ->
             entry = tuple(int(i) for i in np.argwhere(~same)[0])
             text = f"{what}, gives other bits: {number(as_wide(b)[entry])}, before {number(as_wide(a)[entry])}"
             session.failures.append(
-                Failure("X", path, "", text, entry, as_wide(b)[entry].item(), None, None, None, int((~same).sum()), same.size)
+                Failure(
+                    "X",
+                    path,
+                    "",
+                    text,
+                    entry,
+                    as_wide(b)[entry].item(),
+                    None,
+                    None,
+                    None,
+                    int((~same).sum()),
+                    same.size,
+                )
             )
 
 
 def eager_bars(session: Session, leaves: Sequence[Any], output_bars: Sequence[Any]) -> list[np.ndarray]:
     """The cotangents without jit."""
     outs, pulled = vjp(session.subject, session.subject.function, [jnp.asarray(leaf) for leaf in leaves])
-    return [np.asarray(b) for b in jax.tree.leaves(pulled([jnp.asarray(b).astype(o.dtype) for b, o in zip(output_bars, outs, strict=True)]))]
+    return [
+        np.asarray(b)
+        for b in jax.tree.leaves(
+            pulled([jnp.asarray(b).astype(o.dtype) for b, o in zip(output_bars, outs, strict=True)])
+        )
+    ]

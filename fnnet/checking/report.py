@@ -129,7 +129,10 @@ class Report:
     def __str__(self) -> str:
         seconds = sum(line.seconds for line in self.checks)
         passed = "".join(line.check for line in self.checks if line.status == "passed")
-        lines = [f"{self.name}({self.signature}): {self.verdict}", f"  against {self.reference}; passed: {passed or 'none'}; {seconds:.1f} s"]
+        lines = [
+            f"{self.name}({self.signature}): {self.verdict}",
+            f"  against {self.reference}; passed: {passed or 'none'}; {seconds:.1f} s",
+        ]
         for title, items in (
             ("failures", _grouped(self.failures)),
             ("waived", [f"{failure}\n    because: {reason}" for failure, reason in self.waived]),
@@ -183,7 +186,9 @@ def _grouped(failures: tuple[Failure, ...]) -> list[str]:
 def _plain(failure: Failure) -> dict[str, Any]:
     kept = ("check", "argument", "circumstance", "diagnosis", "entry", "multiple", "wrong", "size", "blame")
     values = {name: getattr(failure, name) for name in kept}
-    return values | {name: _jsonable(getattr(failure, name)) for name in ("rule", "reference", "differences", "multiple")}
+    return values | {
+        name: _jsonable(getattr(failure, name)) for name in ("rule", "reference", "differences", "multiple")
+    }
 
 
 def _jsonable(value: Any) -> Any:

@@ -18,7 +18,7 @@ from fnnet.checking.subject import GIVEN, Subject, is_moving
 Leaves = Sequence[Any]
 
 
-class NotRun(Exception):  # noqa: N818 -- no error: the reason why a check cannot run here
+class NotRun(Exception):
     """A check cannot run here; the message is the reason."""
 
 
@@ -122,7 +122,7 @@ class Session:
             bars = [np.zeros(o.shape, o.dtype) for o in wide]
             self.programs.pull[True].shape(doubles, bars)
             self.takes_doubles = all(np.dtype(o.dtype) in (np.float64, np.complex128) for o in wide)
-        except Exception:  # noqa: BLE001 -- whatever the rule raises, it does not take doubles; check D says so
+        except Exception:
             self.takes_doubles = False
         if self.programs.reference_pull is None:
             return
@@ -133,7 +133,7 @@ class Session:
                 raise ValueError(f"its output has the shapes {theirs}, the rule's has {ours}")
             self.programs.reference_pull.shape(doubles, [np.zeros(o.shape) for o in outs])
             self.has_reference = True
-        except Exception as problem:  # noqa: BLE001 -- a reference may raise anything
+        except Exception as problem:
             said = f"{self.subject.origin} cannot be differentiated: {first_line(problem)}"
             if self.subject.origin == GIVEN:
                 self.failures.append(Failure("R", "", "", said, blame="reference"))
@@ -172,6 +172,13 @@ class Session:
             raise NotRun("there is no reference that JAX can differentiate")
         return self.programs.reference_pull
 
+    @property
+    def compiled_reference_pull(self) -> Program:
+        """The same, for sweeps of many calls; NotRun where the rule cannot be compiled."""
+        if any(program.untraceable for program in self.programs.pull.values()):
+            raise NotRun("the rule cannot be compiled")
+        return self.reference_pull
+
     def expected(self, leaves: Leaves, output_bars: Leaves) -> tolerance.Expected:
         """What the reference gives there, with allowances."""
         return tolerance.expected(self.reference_pull, leaves, output_bars, self.rng("perturbations"))
@@ -202,7 +209,9 @@ class Session:
 
         return differences.along(values, output_bars)
 
-    def entry_difference(self, leaves: Leaves, output_bars: Leaves, number: int, entry: tuple[int, ...], unit: complex = 1) -> Difference:
+    def entry_difference(
+        self, leaves: Leaves, output_bars: Leaves, number: int, entry: tuple[int, ...], unit: complex = 1
+    ) -> Difference:
         """The partial derivative by one entry, in the units of that entry."""
         start = as_wide(leaves[self.subject.places[number]])
         scale = max(float(abs(start[entry])), rms(start)) or 1.0
@@ -210,8 +219,14 @@ class Session:
         direction[entry] = scale * unit
         found = self.difference(leaves, output_bars, {number: direction})
         return Difference(  # fmt: skip
-            found.value / scale, found.uncertainty / scale, found.conclusive, found.kink,
-            found.left / scale, found.right / scale, found.low / scale, found.high / scale,
+            found.value / scale,
+            found.uncertainty / scale,
+            found.conclusive,
+            found.kink,
+            found.left / scale,
+            found.right / scale,
+            found.low / scale,
+            found.high / scale,
         )
 
     @functools.cached_property
@@ -232,15 +247,19 @@ class Session:
     def undecided(self) -> list[str]:
         """Cotangents of which nothing can be told: finite differences do not settle, and the tolerance hides the reference."""
         if not self.has_reference:
-            return [path for path, slope in zip(self.subject.moving_paths(), self.slopes(), strict=True) if not slope.difference.conclusive]
+            return [
+                path
+                for path, slope in zip(self.subject.moving_paths(), self.slopes(), strict=True)
+                if not slope.difference.conclusive
+            ]
         leaves = self.smooth_point
         expected = self.expected(leaves, self.output_bars(leaves, "smooth point"))
-        found = zip(self.subject.moving_paths(), self.slopes(), expected.bars, expected.bar_allowed, expected.jumps, strict=True)
+        found = zip(self.subject.moving_paths(), self.slopes(), expected.hopeless, expected.jumps, strict=True)
         return [
-            path for path, slope, bar, allowed, jumps in found
-            if not slope.difference.conclusive and bar.size
-            and (allowed > 0.1 * np.abs(bar[np.isfinite(bar)]).max(initial=0) or jumps.mean() > 0.5)
-        ]  # fmt: skip
+            path
+            for path, slope, hopeless, jumps in found
+            if not slope.difference.conclusive and (hopeless or jumps.mean() > 0.5)
+        ]
 
     def slopes(self) -> list[Slope]:
         """For each cotangent, its slope along one random direction; found once."""
@@ -266,7 +285,11 @@ class Session:
         sizes = {}
         for path, leaf in zip(self.subject.paths, leaves, strict=True):
             for axis, n in enumerate(np.shape(leaf)):
-                name = "the batch size" if axis == 0 and batches == {n} and np.ndim(leaf) > 1 else f"the size of axis {axis} of {path}"
+                name = (
+                    "the batch size"
+                    if axis == 0 and batches == {n} and np.ndim(leaf) > 1
+                    else f"the size of axis {axis} of {path}"
+                )
                 sizes.setdefault(name, n)
         for path, leaf in zip(self.subject.paths, leaves, strict=True):
             sizes.setdefault(f"the number of entries of {path}", np.size(leaf))
@@ -314,7 +337,7 @@ def leaf_type(leaf: Any) -> str:
     short = {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
     name = str(leaf.dtype)
     kind = name.rstrip("0123456789")
-    return f"{short.get(kind, kind)}{name[len(kind):]}[{','.join(map(str, leaf.shape))}]"
+    return f"{short.get(kind, kind)}{name[len(kind) :]}[{','.join(map(str, leaf.shape))}]"
 
 
 def first_line(problem: BaseException) -> str:

@@ -44,6 +44,6 @@ def strength(session: Session) -> None:
     with jax.enable_x64(True) if session.takes_doubles else contextlib.nullcontext():
         try:
             session.power = power(backward, [(*held, *bars) for bars in output_bars], passes, seed=session.options.seed)
-        except Exception as problem:  # noqa: BLE001 -- a backward need not be traceable
+        except Exception as problem:
             raise NotRun(f"the backward cannot be mutated: {first_line(problem)}") from None
     session.notes += [f"W: {line.strip()}" for line in str(session.power).splitlines()]

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.programs import Program, is_wide
+from fnnet.checking.programs import Program, is_wide, pull_of
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session, first_line
 from fnnet.checking.subject import Subject, is_moving
+
+RAISES = "under differentiation raises "
 
 
 def structure(session: Session, leaves: Sequence[Any] | None = None, check: str = "S", circumstance: str = "") -> bool:
@@ -40,20 +42,18 @@ def faults(subject: Subject, leaves: list, output_bars: list) -> list[tuple[str,
     if subject.forward is not None:
         try:
             Program(trace, wide).shape(leaves, output_bars)
-        except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
-            seen.append(("", f"forward and backward raise {first_line(problem)}"))
+        except Exception as problem:
+            seen.append(("", f"{RAISES}{first_line(problem)}"))
     if not seen:
         seen += _through_jax(subject, leaves, output_bars, wide)
     return list(dict.fromkeys(seen))
 
 
 def _through_jax(subject: Subject, leaves: list, output_bars: list, wide: bool) -> list[tuple[str, str]]:
-    from fnnet.checking.programs import pull_of
-
     try:
         _, bars = Program(pull_of(subject, subject.function), wide).shape(leaves, output_bars)
-    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
-        return [("", f"jax.vjp of it raises {first_line(problem)}")]
+    except Exception as problem:
+        return [("", f"{RAISES}{first_line(problem)}")]
     return [
         fault
         for place, bar in zip(subject.places, bars, strict=True)
@@ -74,7 +74,11 @@ def _with_integers(output: Any, bars: list) -> Any:
 def _cotangents(subject: Subject, args: tuple, cotangents: Any) -> list[tuple[str, str]]:
     names = subject.names
     if not isinstance(cotangents, tuple | list) or len(cotangents) != len(args):
-        got = f"{len(cotangents)} cotangents" if isinstance(cotangents, tuple | list) else f"one {type(cotangents).__name__}"
+        got = (
+            f"{len(cotangents)} cotangents"
+            if isinstance(cotangents, tuple | list)
+            else f"one {type(cotangents).__name__}"
+        )
         return [("", f"backward returns {got}; it must return a tuple of {len(args)}, for {', '.join(names)}")]
     found = []
     for name, arg, cotangent in zip(names, args, cotangents, strict=True):
@@ -100,7 +104,11 @@ def _leaf(path: str, leaf: Any, bar: Any) -> list[tuple[str, str]]:
     if jnp.shape(bar) != jnp.shape(leaf):
         return [(path, f"has shape {jnp.shape(bar)}; {path} has {jnp.shape(leaf)}")]
     if not is_moving(leaf):
-        return [] if dtype == jax.dtypes.float0 else [(path, f"is {dtype} for an integer; it must be None, or of dtype float0")]
+        return (
+            []
+            if dtype == jax.dtypes.float0
+            else [(path, f"is {dtype} for an integer; it must be None, or of dtype float0")]
+        )
     if dtype != leaf.dtype:
         return [(path, f"has dtype {dtype}; {path} has {leaf.dtype}")]
     return []

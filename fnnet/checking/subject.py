@@ -31,6 +31,7 @@ class Subject:
         reference: reference(*args), plain JAX, or None.
         origin: Where the reference comes from, in words.
         own_batching: Whether more than JAX's own batching of custom_vjp decides what vmap does.
+        batched: The arguments that a fnnet.rule declares to carry leading batch axes.
         names: Of the arguments.
         tree: Structure of the arguments.
         leaves: Their leaves, NumPy arrays.
@@ -45,6 +46,7 @@ class Subject:
     reference: Callable | None
     origin: str
     own_batching: bool
+    batched: tuple[str, ...]
     names: tuple[str, ...]
     tree: Any
     leaves: tuple[Any, ...]
@@ -75,7 +77,9 @@ def moving_leaves(output: Any) -> list:
     return [leaf for leaf in jax.tree.leaves(output) if is_moving(leaf)]
 
 
-def subject_of(f: Any, args: tuple, reference: Callable | None, static: Mapping[str, Any] | None, name: str | None) -> Subject:
+def subject_of(
+    f: Any, args: tuple, reference: Callable | None, static: Mapping[str, Any] | None, name: str | None
+) -> Subject:
     """The subject that the arguments of `check` describe."""
     static, f = dict(static or {}), _without_jit(f)
     if isinstance(f, Rule):
@@ -95,7 +99,8 @@ def subject_of(f: Any, args: tuple, reference: Callable | None, static: Mapping[
         form |= {"reference": _filled(reference, args, static), "origin": GIVEN}
     return Subject(
         name=name or form.pop("name"),
-        **{k: v for k, v in form.items() if k != "name"},
+        **{k: v for k, v in form.items() if k not in ("name", "batched")},
+        batched=form.get("batched", ()),
         names=names,
         tree=tree,
         leaves=tuple(leaf for _, leaf in pairs),
@@ -113,7 +118,7 @@ def _of_rule(f: Rule, args: tuple, static: dict) -> dict[str, Any]:
     return {
         "name": f.name, "function": functools.partial(f, **static), "forward": forward, "backward": backward,
         "reference": lambda *arrays: forward(*arrays)[0], "origin": "the undecorated forward", "own_batching": True,
-        "names": f.arrays, "arrays": arrays,
+        "batched": f.batched, "names": f.arrays, "arrays": arrays,
     }  # fmt: skip
 
 
@@ -134,7 +139,9 @@ def _of_custom_vjp(f: Any, args: tuple, static: dict) -> dict[str, Any]:
         filled = fill(arrays)
         if f.symbolic_zeros:
             wrapped = jax.custom_derivatives.CustomVJPPrimal
-            filled = [jax.tree.map(lambda a: wrapped(a, True), v) if i in differentiated else v for i, v in enumerate(filled)]
+            filled = [
+                jax.tree.map(lambda a: wrapped(a, True), v) if i in differentiated else v for i, v in enumerate(filled)
+            ]
         return f.fwd(*filled)
 
     def backward(residuals: Any, output_bar: Any) -> Any:

@@ -2,7 +2,8 @@
 
 Perturb inputs and cotangent by half a unit in the last place of the tested dtype, four times. With J the largest change
 of a cotangent leaf, a rule may differ by 16 J + 8 eps max|output_bar|. A badly conditioned point has a large J, and a rule
-cannot do better than its inputs allow.
+cannot do better than its inputs allow. To this comes eps max|x| of the leaf's largest cotangent: so much does an exponential
+of x lose, where another way round J does not show it.
 
 An entry at a kink or a tie changes by a jump however small the perturbation. Such entries are told apart by that, and
 left out of J.
@@ -35,6 +36,7 @@ class Expected:
         out_allowed: An allowance for each output leaf.
         bar_allowed: An allowance for each cotangent leaf.
         jumps: For each cotangent leaf, where it jumps near these arguments.
+        hopeless: For each cotangent leaf, whether half an ulp changes all of it: then no digit of it is known.
     """
 
     outs: list[np.ndarray]
@@ -42,6 +44,7 @@ class Expected:
     out_allowed: list[float]
     bar_allowed: list[float]
     jumps: list[np.ndarray]
+    hopeless: list[bool]
 
 
 def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random.Generator) -> Expected:
@@ -60,23 +63,35 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
     for _ in range(PERTURBATIONS):
         near_outs, near_bars = run([half_ulp(a, rng) for a in leaves], [half_ulp(b, rng) for b in output_bars])
         out_changes = [max(c, _largest(n - o)) for c, n, o in zip(out_changes, near_outs, outs, strict=True)]
-        bar_changes = [max(c, _largest((n - b)[~j])) for c, n, b, j in zip(bar_changes, near_bars, bars, jumps, strict=True)]
+        bar_changes = [
+            max(c, _largest((n - b)[~j])) for c, n, b, j in zip(bar_changes, near_bars, bars, jumps, strict=True)
+        ]
     eps = precision([*leaves, *output_bars])
-    floor = ULPS_ALLOWED * eps * max((_largest(b) for b in wide_bars), default=0.0)
+    bar_changes = [
+        max(c, eps / 2 * _largest(b)) for c, b in zip(bar_changes, bars, strict=True)
+    ]  # its own rounding at least
+    reach = max((_largest(as_wide(a)) for a in leaves if is_moving(a)), default=0.0)  # exp(x) loses eps |x| of itself
+    size = max((_largest(b) for b in wide_bars), default=0.0)
     return Expected(
         outs,
         bars,
         [CHANGES_ALLOWED * c + ULPS_ALLOWED * eps * _largest(o) for c, o in zip(out_changes, outs, strict=True)],
-        [CHANGES_ALLOWED * c + floor for c in bar_changes],
+        [
+            CHANGES_ALLOWED * c + eps * (ULPS_ALLOWED * size + reach * _largest(b))
+            for c, b in zip(bar_changes, bars, strict=True)
+        ],
         jumps,
+        [CHANGES_ALLOWED * c > _largest(b) and c > eps**0.5 * size for c, b in zip(bar_changes, bars, strict=True)],
     )
 
 
-def wrong_entries(ours: np.ndarray, theirs: np.ndarray, allowed: float) -> np.ndarray:
-    """Where a leaf differs by more than is allowed; where the reference is not finite, anything goes."""
+def wrong_entries(ours: np.ndarray, theirs: np.ndarray, allowed: float, dtype: Any = np.float64) -> np.ndarray:
+    """Where a leaf of that dtype differs by more than is allowed; where the reference is not finite there, anything goes."""
+    limits = jnp.finfo(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
-        near = np.abs(ours - theirs) <= allowed
-    return np.isfinite(theirs) & ~near
+        near = np.abs(ours - theirs) <= allowed + float(limits.smallest_normal)
+        known = np.isfinite(theirs) & (np.abs(theirs) <= float(limits.max) / 2)
+    return known & ~near
 
 
 def precision(leaves: Leaves) -> float:

@@ -53,7 +53,7 @@ def _jit(session: Session, leaves: list, output_bars: list, compiled: list, allo
     with jax.enable_x64(True) if session.takes_doubles else jax.enable_x64(jax.config.jax_enable_x64):
         try:
             eager = eager_bars(session, leaves, output_bars)
-        except Exception:  # noqa: BLE001 -- X tells what raises outside jit
+        except Exception:
             return True
     _report(session, "jit", compiled, eager, allowed)
     return True
@@ -95,10 +95,12 @@ def _rows(session: Session) -> Callable:
     return run
 
 
-def _compare(session: Session, what: str, function: Callable, args: tuple, expected: list, allowed: list[float]) -> None:
+def _compare(
+    session: Session, what: str, function: Callable, args: tuple, expected: list, allowed: list[float]
+) -> None:
     try:
         ours = Program(function, session.takes_doubles)(*args)
-    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+    except Exception as problem:
         session.failures.append(Failure("T", "", what, f"raises {first_line(problem)}"))
         return
     _report(session, what, ours, expected, allowed)
@@ -113,8 +115,22 @@ def _report(session: Session, what: str, ours: list, expected: list, allowed: li
             multiple = float(abs(a[entry] - b[entry]) / tolerance) if tolerance else np.inf
             text = "is not what plain calls of the rule give"
             session.failures.append(
-                Failure("T", path, what, text, entry, a[entry].item(), b[entry].item(), None, multiple, int(wrong.sum()), wrong.size,
-                        "rule", a, b)  # fmt: skip
+                Failure(
+                    "T",
+                    path,
+                    what,
+                    text,
+                    entry,
+                    a[entry].item(),
+                    b[entry].item(),
+                    None,
+                    multiple,
+                    int(wrong.sum()),
+                    wrong.size,
+                    "rule",
+                    a,
+                    b,
+                )  # fmt: skip
             )
 
 
@@ -153,5 +169,5 @@ def _forward_mode(session: Session, leaves: list) -> None:
         Program(forward, session.takes_doubles).shape(leaves)
     except TypeError:
         session.notes.append("T: forward mode is refused by custom_vjp")
-    except Exception as problem:  # noqa: BLE001 -- a rule may raise anything
+    except Exception as problem:
         session.notes.append(f"T: forward mode raises {first_line(problem)}")

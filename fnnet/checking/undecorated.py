@@ -88,4 +88,8 @@ def _kind(equation: Any) -> str:
 def _bodies(value: Any) -> list[tuple[Any, list]]:
     """The jaxprs in a parameter of an equation, with their constants."""
     values = value if isinstance(value, tuple | list) else [value]
-    return [(getattr(v, "jaxpr", v), list(getattr(v, "consts", ()))) for v in values if hasattr(v, "eqns") or hasattr(v, "jaxpr")]
+    return [
+        (getattr(v, "jaxpr", v), list(getattr(v, "consts", ())))
+        for v in values
+        if hasattr(v, "eqns") or hasattr(v, "jaxpr")
+    ]

@@ -89,7 +89,7 @@ def conv_bwd(residuals, y_bar, *, window, groups):
     static = {"window": window, "groups": groups}
     x_bar = form.by("x", kernel=kernel, g=y_bar, static=static)  # (2)
     kernel_bar = form.by("kernel", x=x, g=y_bar, static=static)  # (3)
-    return x_bar, kernel_bar, y_bar.sum(range(y_bar.ndim - 1))  # (4)
+    return x_bar, kernel_bar, y_bar.sum(tuple(range(y_bar.ndim - 1)))  # (4)
 
 
 form = Form(

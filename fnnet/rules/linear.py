@@ -67,7 +67,7 @@ def dense_bwd(residuals, y_bar):
     x, kernel = residuals
     x_bar = form.by("x", kernel=kernel, g=y_bar)  # (2)
     kernel_bar = form.by("kernel", x=x, g=y_bar)  # (3)
-    return x_bar, kernel_bar, y_bar.sum(range(y_bar.ndim - 1))  # (4)
+    return x_bar, kernel_bar, y_bar.sum(tuple(range(y_bar.ndim - 1)))  # (4)
 
 
 # The form T(x, W, g) = sum_no g_no sum_i x_ni W_io, by its partial derivatives.

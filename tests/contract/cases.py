@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray | None]
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Row:
         covers: Features that the drawn cases must show.
         tiny: A static configuration and arrays small enough for a whole Hessian.
         heavy: Whether each case compiles a program of its own.
-        cancels: Whether gradients are differences of numbers near each other, as of a saturated sigmoid: then rounding of
-            the incoming cotangent's size is no error, in the reference neither.
+        cancels: Whether gradients are differences of numbers near each other, as of a saturated sigmoid: then rounding
+            of the incoming cotangent's size is no error, in the reference neither.
     """
 
     name: str
@@ -78,13 +78,13 @@ class Case:
 
     @functools.cached_property
     def arrays(self) -> Arrays:
-        """The arrays, without those that are None."""
+        """The arrays of the first example."""
         return self.example(0)
 
     def example(self, number: int) -> Arrays:
         """The arrays of another example of the same shapes."""
         drawn = self.draw.arrays(self.generator(1000 + number))
-        return {name: _as_float32_values(array) for name, array in drawn.items() if array is not None}
+        return {name: _as_float32_values(array) for name, array in drawn.items()}
 
     @property
     def differentiable(self) -> tuple[str, ...]:

@@ -53,43 +53,51 @@ def structure(case: Case) -> list[Finding]:
     """Shape and exact dtype of the value and of every cotangent, in f64, f32 and bf16, with and without 64-bit mode."""
     findings = []
     for wide, dtypes in ((True, ("float64", "float32", "bfloat16")), (False, ("float32", "bfloat16"))):
-        with jax.enable_x64(wide):
-            for dtype in dtypes:
-                arrays = programs.cast(case.arrays, dtype)
-                expected = jax.ShapeDtypeStruct(_output_shape(case), dtype)
-                pulled = programs.pulled(case.row.function, case.static, case.differentiable, dtype)
-                value, bars = jax.eval_shape(pulled, arrays, expected)
-                described = {"value": (value, expected)}
-                described |= {f"cotangent of {name}": (bar, arrays[name]) for name, bar in bars.items()}
-                for what, (got, wanted) in described.items():
-                    if (got.shape, got.dtype) != (wanted.shape, wanted.dtype):
-                        mode = f"{dtype}, 64-bit mode {'on' if wide else 'off'}"
-                        findings.append(Finding("structure", f"{what} ({mode})", f"{got}, not {wanted.shape} {wanted.dtype}"))
+        for dtype in dtypes:
+            with jax.enable_x64(wide):
+                told = _misshapen(case, dtype)
+            findings += [
+                Finding("structure", f"{what} in {dtype}, 64-bit mode {wide}", detail) for what, detail in told
+            ]
     return findings
+
+
+def _misshapen(case: Case, dtype: str) -> list[tuple[str, str]]:
+    arrays = programs.cast(case.arrays, dtype)
+    expected = jax.ShapeDtypeStruct(_output_shape(case), dtype)
+    value = jax.eval_shape(functools.partial(programs.call, case.row.function, case.static), arrays)
+    if (value.shape, value.dtype) != (expected.shape, expected.dtype):
+        return [("value", f"{value}, not {expected}")]
+    pulled = programs.pulled(case.row.function, case.static, case.differentiable, dtype)
+    _, bars = jax.eval_shape(pulled, arrays, expected)
+    return [
+        (f"cotangent of {name}", f"{bar}, not {arrays[name].shape} {arrays[name].dtype}")
+        for name, bar in bars.items()
+        if (bar.shape, bar.dtype) != (arrays[name].shape, arrays[name].dtype)
+    ]
 
 
 def mapped(case: Case, subset: tuple[str, ...]) -> list[Finding]:
     """vmap over the arrays of `subset` against a Python loop over the reference: value, grad of vmap, vmap of grad."""
     # A mapped axis need not stand in front: half of them are the last one.
-    axes = {name: -((case.index + i) % 2) if name in subset else None for i, name in enumerate(case.arrays)}
+    axes = {name: -((case.index + i) % 2) for i, name in enumerate(case.arrays) if name in subset}
     examples = [case.example(number) for number in range(EXAMPLES)]
     singles = [{n: (example if n in subset else case.arrays)[n] for n in case.arrays} for example in examples]
-    stacked = {n: a if axes[n] is None else np.stack([e[n] for e in examples], axes[n]) for n, a in case.arrays.items()}
+    stacked = case.arrays | {n: np.stack([e[n] for e in examples], axis) for n, axis in axes.items()}
     names, dtype = case.differentiable, "float64"
 
     with jax.enable_x64(True):
         cotangents = np.stack([_cotangent(case, number) for number in range(EXAMPLES)])
         program = programs.of_reference(case.row, case.static, names)
         looped = [program(single, bar) for single, bar in zip(singles, cotangents, strict=True)]
-        mapped_program = programs.mapped(case.row, case.static, names, tuple(axes.items()))
+        in_axes = tuple((name, axes.get(name)) for name in case.arrays)
+        mapped_program = programs.mapped(case.row, case.static, names, in_axes)
         value, summed, each = mapped_program(stacked, cotangents)
 
     what = f" with {', '.join(subset)} mapped"
     findings = compare("vmap", f"value{what}", value, np.stack([v for v, _ in looped]), TOLERANCE[dtype])
     expected_each = {n: np.stack([bars[n] for _, bars in looped]) for n in names}
-    expected_summed = {
-        n: bar.sum(0) if axes[n] is None else np.moveaxis(bar, 0, axes[n]) for n, bar in expected_each.items()
-    }
+    expected_summed = {n: np.moveaxis(bar, 0, axes[n]) if n in axes else bar.sum(0) for n, bar in expected_each.items()}
     findings += _compare_bars(case, "vmap of grad", what, each, expected_each, dtype, cotangents)
     return findings + _compare_bars(case, "grad of vmap", what, summed, expected_summed, dtype, cotangents)
 
@@ -102,7 +110,7 @@ def subsets(case: Case) -> Iterator[tuple[str, ...]]:
 
 
 def second_order(case: Case) -> list[Finding]:
-    """Derivatives of the gradient in random directions: reverse over reverse, by the cotangent too, and forward over reverse."""
+    """The gradient differentiated again in random directions: in reverse, by the cotangent too, and forward."""
     names = case.differentiable
     with jax.enable_x64(True):
         cotangent = _cotangent(case, 0)
@@ -122,10 +130,10 @@ def hessian(case: Case) -> list[Finding]:
     with jax.enable_x64(True):
         weights = _cotangent(case, 0)
         ours, theirs = programs.hessians(case.row, case.static, names)(case.arrays, weights)
-    findings = []
+    findings, rounding = [], _rounding(case, dtype, weights)
     for one, two in itertools.product(names, names):
         block = f"block {one}, {two}"
-        findings += compare("hessian", block, ours[one][two], theirs[one][two], TOLERANCE[dtype], _rounding(case, dtype, weights))
+        findings += compare("hessian", block, ours[one][two], theirs[one][two], TOLERANCE[dtype], rounding)
     return findings
 
 
@@ -141,14 +149,13 @@ def _cotangent(case: Case, number: int) -> np.ndarray:
 
 
 def _rounding(case: Case, dtype: str, cotangent: np.ndarray) -> float:
-    if not case.row.cancels:
-        return 0.0
-    return 8 * float(jnp.finfo(dtype).eps) * float(np.abs(cotangent).max(initial=0.0))
+    """What rounding of the cotangent's size may change, where gradients cancel; in bf16 any sum does."""
+    ulps = 2 if dtype == "bfloat16" else 8 if case.row.cancels else 0
+    return ulps * float(jnp.finfo(dtype).eps) * float(np.abs(cotangent).max(initial=0.0))
 
 
-def _compare_bars(case: Case, contract: str, what: str, bars, expected, dtype: str, cotangent: np.ndarray) -> list[Finding]:
-    rounding = _rounding(case, dtype, cotangent)
-    findings = []
-    for name in expected:
-        findings += compare(contract, f"gradient of {name}{what}", bars[name], expected[name], TOLERANCE[dtype], rounding)
+def _compare_bars(case: Case, contract: str, what: str, bars, expected, dtype: str, cotangent) -> list[Finding]:
+    rounding, findings = _rounding(case, dtype, cotangent), []
+    for name, bar in expected.items():
+        findings += compare(contract, f"gradient of {name}{what}", bars[name], bar, TOLERANCE[dtype], rounding)
     return findings

@@ -1,4 +1,4 @@
-"""Independent references of activations, softmax and losses: jax.nn, optax and jax.numpy. Nothing here imports fnnet."""
+"""Independent references of activations and losses: jax.nn, optax and jax.numpy. Nothing here imports fnnet."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Independent references of the layers: jax.lax and jax.numpy alone, differentiated by JAX. Nothing here imports fnnet."""
+"""Independent references of the layers: jax.lax and jax.numpy, differentiated by JAX. Nothing here imports fnnet."""
 
 import itertools
 import math
@@ -70,20 +70,15 @@ class Axis(NamedTuple):
 
 
 def starts(image: int, extent: int, stride: int, lo: int, hi: int, ceil_mode: bool) -> np.ndarray:
-    """Where windows start, found by walking from the padding's edge.
+    """Where windows start, in coordinates of the image.
 
-    A window has to end inside the padded image. In ceil mode one may end outside, if the one before it would leave a part of
-    the padded image uncovered, and if it starts inside the image or the padding before it.
+    A window has to end inside the padded image. In ceil mode one may end outside, if the one before it would leave a
+    part of the padded image uncovered, and if it starts inside the image or the padding before it.
     """
-    found = []
-    for start in itertools.count(-lo, stride):
-        fits = start + extent <= image + hi
-        needed = start - stride + extent < image + hi and start < image
-        if not (fits or (ceil_mode and needed)):
-            return np.array(found, int)
-        found.append(start)
-        if not fits:
-            return np.array(found, int)
+    fit = list(range(-lo, image + hi - extent + 1, stride))
+    after = fit[-1] + stride if fit else -lo
+    needed = after - stride + extent < image + hi and after < image
+    return np.array([*fit, after] if ceil_mode and needed else fit, int)
 
 
 def axes(shape, window, stride=None, padding="VALID", dilation=1, ceil_mode=False) -> list[Axis]:

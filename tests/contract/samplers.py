@@ -26,7 +26,7 @@ def dense(rng: np.random.Generator) -> Draw:
     features = {f"{min(len(lead), 2)} leading axes", "bias" if biased else "no bias"}
     features |= {"empty leading axis"} if 0 in lead else set()
     features |= {"size-1 axis"} if 1 in (inputs, outputs, *lead) else set()
-    return Draw({}, normal(**shapes).arrays, frozenset(features))
+    return Draw({}, normal(None, **shapes).arrays, frozenset(features))
 
 
 def elementwise(**choices: Sequence) -> Callable[[np.random.Generator], Draw]:
@@ -34,7 +34,7 @@ def elementwise(**choices: Sequence) -> Callable[[np.random.Generator], Draw]:
 
     def sample(rng: np.random.Generator) -> Draw:
         shape = SHAPES[rng.integers(len(SHAPES))]
-        static = {name: values[rng.integers(len(values))] for name, values in choices.items()}
+        static = {name: values[int(rng.integers(len(values)))] for name, values in choices.items()}
         values, features = _logits(rng, shape)
         return Draw(static, lambda rng: {"z": values(rng)}, features)
 

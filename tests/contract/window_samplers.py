@@ -1,5 +1,8 @@
 """Random configurations of what slides over an image: convolution and the poolings, in one to three dimensions."""
 
+import math
+from typing import Any
+
 import numpy as np
 
 from contract import oracles
@@ -24,8 +27,8 @@ def conv(rng: np.random.Generator) -> Draw:
         return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
     features = _features(oracles.axes((*image, 1), size, stride, padding, dilation), lead, padding)
-    features |= {name for name, holds in {"groups": groups > 1, "depthwise": 1 < groups == inputs, "bias": biased}.items() if holds}
-    return Draw(static, arrays, frozenset(features))
+    extra = {"groups": groups > 1, "depthwise": 1 < groups == inputs, "bias": biased}
+    return Draw(static, arrays, features | _held(extra))
 
 
 def max_pool(rng: np.random.Generator) -> Draw:
@@ -65,14 +68,15 @@ def _pool(rng: np.random.Generator, dilated: bool) -> Draw:
         return {"x": rng.integers(-1, 2, shape).astype(float) if tied else rng.normal(size=shape)}
 
     features = _features(axes, lead, padding)
-    extra = {"ties": tied and max(size) > 1, "stride None": own_stride, "many taps": np.prod(size) > 32}
-    return Draw(static, arrays, frozenset(features | {name for name, holds in extra.items() if holds}))
+    extra = {"ties": tied and max(size) > 1, "stride None": own_stride, "many taps": math.prod(size) > 32}
+    return Draw(static, arrays, features | _held(extra))
 
 
 def _window(rng, most: int) -> tuple[tuple[int, ...], ...]:
     """Size, stride and dilation; half of the windows are not dilated."""
     rank = int(rng.choice([1, 2, 3], p=[0.3, 0.5, 0.2]))
-    size, stride, dilation = (tuple(rng.integers(1, top + 1, rank).tolist()) for top in (min(most, (7, 7, 4)[rank - 1]), 3, 3))
+    tops = (min(most, (7, 7, 4)[rank - 1]), 3, 3)
+    size, stride, dilation = (tuple(rng.integers(1, top + 1, rank).tolist()) for top in tops)
     return size, stride, dilation if rng.integers(2) else (1,) * rank
 
 
@@ -119,7 +123,11 @@ def _sees_the_image(axis: oracles.Axis) -> bool:
     return bool(((taps >= 0) & (taps < axis.image)).any(1).all())
 
 
-def _features(axes: list[oracles.Axis], lead, padding) -> set[str]:
+def _held(holds: dict[str, Any]) -> set[str]:
+    return {name for name, yes in holds.items() if yes}
+
+
+def _features(axes: list[oracles.Axis], lead, padding) -> frozenset[str]:
     features = {f"rank {len(axes)}", f"{min(len(lead), 2)} leading axes"}
     features.add(padding if isinstance(padding, str) else "padding in numbers")
     for axis in axes:
@@ -137,5 +145,5 @@ def _features(axes: list[oracles.Axis], lead, padding) -> set[str]:
             "ceil_mode adds a window": axis.starts[-1] + extent > end,
             "empty leading axis": 0 in lead,
         }
-        features |= {name for name, yes in holds.items() if yes}
-    return features
+        features |= _held(holds)
+    return frozenset(features)
