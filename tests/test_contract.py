@@ -15,7 +15,7 @@ DRAWN = 250
 # For each check how many cases of a heavy row and of another row are run: in every run, and in all with the slow ones.
 COUNTS = {
     "reference": ((60, DRAWN), (DRAWN, DRAWN)),
-    "structure": ((30, DRAWN), (12, DRAWN)),
+    "structure": ((20, DRAWN), (10, DRAWN)),
     "low_precision": ((6, 60), (10, DRAWN)),
     "mapped": ((4, 40), (4, 40)),
     "second_order": ((12, 80), (10, 80)),

@@ -1,0 +1,99 @@
+"""`check` takes every form of rule, and arguments of every form."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnnet
+from fnnet.checking import check
+
+X = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+FIRST = "SPRLF"
+
+
+def scaled_fwd(x, w, *, power):
+    return {"y": x * w["a"] ** power, "n": jnp.arange(3)}, (x, w)
+
+
+def scaled_bwd(kept, bar, *, power):
+    x, w = kept
+    return bar["y"] * w["a"] ** power, {"a": (bar["y"] * x).sum() * power * w["a"] ** (power - 1), "unused": None}
+
+
+W = {"a": np.float32(1.5), "unused": None}
+
+
+def custom():
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def scaled(x, w, power):
+        return x * w["a"] ** power
+
+    scaled.defvjp(
+        lambda x, w, power: (scaled(x, w, power), (x, w)),
+        lambda power, kept, bar: scaled_bwd(kept, {"y": bar}, power=power),
+    )
+    return scaled
+
+
+SUBJECTS = {
+    "rule": lambda: check(fnnet.rule(scaled_fwd, scaled_bwd), X, W, static={"power": 3}, checks=FIRST),
+    "pair": lambda: check((scaled_fwd, scaled_bwd), X, W, static={"power": 3}, checks=FIRST),
+    "custom_vjp": lambda: check(custom(), X, W, 3, checks=FIRST),
+    "custom_vjp, static by name": lambda: check(custom(), X, W, static={"power": 3}, checks=FIRST),
+    "jitted": lambda: check(jax.jit(custom(), static_argnums=2), X, W, 3, checks=FIRST),
+    "function": lambda: check(lambda x, w: jnp.sin(custom()(x, w, 3)), X, W, checks=FIRST),
+    "partial": lambda: check(functools.partial(custom(), power=3), X, W, checks=FIRST),
+    "reference with static values": lambda: check(
+        custom(), X, W, 3, reference=lambda x, w, power: x * w["a"] ** power, checks=FIRST
+    ),
+    "public function": lambda: check(fnnet.softmax, X, static={"axis": 0}, checks=FIRST),
+    "integer labels": lambda: check(fnnet.softmax_cross_entropy, X, np.array([0, 3, 1]), checks=FIRST),
+    "custom_jvp": lambda: check(jax.nn.relu, X, checks=FIRST),
+    "random key": lambda: check(
+        lambda x, key: fnnet.relu(x) * jax.random.bernoulli(key, 0.5, x.shape).astype(x.dtype),
+        X,
+        jax.random.key(0),
+        checks="RF",
+    ),
+    "scalar": lambda: check(fnnet.tanh, 0.3, checks=FIRST),
+    "complex": lambda: check(
+        (lambda z: (z * z, z), lambda z, bar: (2 * z * bar,)), (X + 1j * X[::-1]).astype(np.complex64), checks=FIRST
+    ),
+}
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_subject(subject):
+    report = SUBJECTS[subject]()
+    assert report.verdict == "right", report
+    assert "R" in {line.check for line in report.checks if line.status == "passed"}
+
+
+def test_function_with_a_wrong_rule_inside():
+    broken = jax.custom_vjp(lambda x: jnp.tanh(x))
+    broken.defvjp(lambda x: (jnp.tanh(x), jnp.tanh(x)), lambda y, g: (g * (1 - y),))
+
+    def looped(x):
+        return jax.lax.scan(lambda c, _: (jax.jit(broken)(c), None), x, None, length=2)[0]
+
+    report = check(looped, X, checks=FIRST)
+    assert report.verdict == "wrong", report
+    assert {f.check for f in report.failures} == {"R", "F"}
+
+
+def test_without_a_reference_finite_differences_decide():
+    def called(x):
+        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="broadcast_all")
+
+    def rule(sign):
+        f = jax.custom_vjp(called)
+        f.defvjp(lambda x: (called(x), x), lambda x, g: (sign * g * jnp.cos(x),))
+        return f
+
+    good, bad = (check(rule(sign), X, checks="SPRLFXM") for sign in (1, -1))
+    assert good.verdict == "right", good
+    assert "R" in good.not_run
+    assert [f.check for f in bad.failures] == ["F"]
