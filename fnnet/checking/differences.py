@@ -43,7 +43,7 @@ class Difference:
 
     def agrees(self, value: Any, allowed: float) -> bool:
         """Whether `value` can be this derivative."""
-        return bool(np.isfinite(value)) and self.conclusive and abs(value - self.value) <= self.uncertainty + allowed
+        return bool(np.isfinite(value) and self.conclusive and abs(value - self.value) <= self.uncertainty + allowed)
 
     def side(self, value: Any, allowed: float) -> str:
         """Which slope at a kink `value` is, in words."""
@@ -64,7 +64,11 @@ class Difference:
 
 def along(values: Values, bars: Sequence[np.ndarray]) -> Difference:
     """The derivative at t = 0 of the sum over the output of bars * values(t)."""
-    bars = [as_wide(b) for b in bars]
+    with np.errstate(all="ignore"):  # a step may leave the domain
+        return _along(values, [as_wide(b) for b in bars])
+
+
+def _along(values: Values, bars: list[np.ndarray]) -> Difference:
     at_zero = values(0.0)
     noise = (
         4
@@ -88,7 +92,7 @@ def _central(f: Callable[[float], float], noise: float) -> tuple[float, float, b
         rounding = 3 * noise / h
         difference = abs(coarse - fine)
         if np.isfinite(difference) and difference + rounding < best[1]:
-            resolved = difference <= 1e-5 * max(abs(fine), abs(coarse)) + 4 * rounding
+            resolved = bool(difference <= 1e-5 * max(abs(fine), abs(coarse)) + 4 * rounding)
             best = (fine, difference + rounding, resolved)
             if resolved:
                 return best

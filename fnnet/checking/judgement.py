@@ -4,16 +4,17 @@ Where they differ, finite differences decide. An entry at a kink, where the slop
 same, may be any value between the two: a convention, not an error.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fnnet.checking.diagnosis import Evidence, diagnose
 from fnnet.checking.differences import Difference
-from fnnet.checking.programs import as_wide, widened
+from fnnet.checking.programs import as_wide
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Convention, Session, first_line, rms
+from fnnet.checking.spoilt import variants
 from fnnet.checking.tolerance import Expected, wrong_entries
 
 MOST_KINKS = 48
@@ -118,7 +119,7 @@ def _of_leaf(
             for p, leaf in zip(session.subject.paths, leaves, strict=True)
             if getattr(leaf, "dtype", None) in _NUMERIC
         },
-        _variants(session, leaves, output_bars, k, previous),
+        variants(session, leaves, output_bars, k, previous),
     )
     blame = _blame(difference, ours[entry], theirs[entry], allowed)
     text = diagnose(evidence)
@@ -284,58 +285,3 @@ def _along_ties(
                     f"alike the slope is {number(found.value)}, the rule's is {number(slope)}"
                 )
     return ""
-
-
-def _variants(
-    session: Session, leaves: Leaves, output_bars: Leaves, k: int, previous: Leaves | None
-) -> dict[str, Callable[[], np.ndarray]]:
-    """What the reference gives for a spoilt cotangent, or for other arguments."""
-
-    def with_bars(change: Callable) -> Callable[[], np.ndarray]:
-        def run() -> np.ndarray:
-            bars = [
-                np.asarray(change(as_wide(b))).astype(np.complex128 if np.iscomplexobj(b) else np.float64)
-                for b in output_bars
-            ]
-            return as_wide(session.reference_pull(widened(leaves), bars)[1][k])
-
-        return run
-
-    phrases: dict[str, Callable[[], np.ndarray]] = {
-        "is the reference for the cotangent's absolute value": with_bars(np.abs),
-        "is the reference for the cotangent's sign": with_bars(np.sign),
-        "is the reference for the cotangent's square": with_bars(np.square),
-        "is the reference for a cotangent of ones: the incoming one is not used": with_bars(np.ones_like),
-        "is the reference for the cotangent clipped to [-1, 1]": with_bars(lambda b: np.clip(b, -1, 1)),
-        "is the reference for the cotangent's mean": with_bars(lambda b: np.full_like(b, b.mean() if b.size else 0)),
-        "is the reference for the cotangent's sum": with_bars(lambda b: np.full_like(b, b.sum())),
-        "is the reference for the cotangent's first entry alone": with_bars(
-            lambda b: np.full_like(b, b.flat[0] if b.size else 0)
-        ),
-        "is the reference for a cotangent divided by its norm": with_bars(lambda b: b / (np.linalg.norm(b) or 1)),
-    }
-    for axis in range(max((b.ndim for b in output_bars), default=0)):
-        phrases[f"is the reference for the cotangent reversed along axis {axis}"] = with_bars(
-            lambda b, axis=axis: np.flip(b, axis) if b.ndim > axis else b
-        )
-        phrases[f"is the reference for the cotangent averaged along axis {axis}"] = with_bars(
-            lambda b, axis=axis: (
-                np.broadcast_to(b.mean(axis, keepdims=True), b.shape) if b.ndim > axis and b.size else b
-            )
-        )
-        phrases[f"is the reference for the cotangent at index 0 of axis {axis} alone"] = with_bars(
-            lambda b, axis=axis: np.where(np.arange(b.shape[axis]).reshape([-1 if i == axis else 1 for i in range(b.ndim)]) == 0, b, 0)
-            if b.ndim > axis else b
-        )  # fmt: skip
-    if len(output_bars) > 1:
-        for i in range(len(output_bars)):
-            phrases[f"is the reference with output {i}'s cotangent left out"] = lambda i=i: as_wide(
-                session.reference_pull(widened(leaves), [as_wide(b) * (j != i) for j, b in enumerate(output_bars)])[1][
-                    k
-                ]
-            )
-    if previous is not None:
-        phrases["is the reference at the arguments of the previous call: a residual is stale"] = lambda: as_wide(
-            session.reference_pull(widened(previous), [as_wide(b) for b in output_bars])[1][k]
-        )
-    return phrases

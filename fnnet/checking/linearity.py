@@ -19,8 +19,8 @@ def linearity(session: Session) -> None:
     g, h = (as_wide_list(session.output_bars(leaves, "linearity", n)) for n in range(2))
     dtypes = [b.dtype for b in session.output_bars(leaves, "linearity", 0)]
 
-    def bars(output_bars: Sequence[np.ndarray]) -> list[np.ndarray]:
-        rounded = [b.astype(d) for b, d in zip(output_bars, dtypes, strict=True)]
+    def bars(output_bars: list) -> list[np.ndarray]:
+        rounded = [np.asarray(b, d) for b, d in zip(output_bars, dtypes, strict=True)]
         return as_wide_list(session.pull(leaves, rounded)[1])
 
     powers = POWERS if session.takes_doubles else (-6, 6)
@@ -70,6 +70,6 @@ def linearity(session: Session) -> None:
                 break
 
 
-def as_wide_list(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def as_wide_list(arrays: Sequence) -> list[np.ndarray]:
     """The arrays in double precision."""
     return [as_wide(a) for a in arrays]

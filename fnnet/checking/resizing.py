@@ -179,15 +179,9 @@ def _shrunk(leaf: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _folded(leaf: Any, old: int, n: int) -> Any:
-    if (
-        not isinstance(leaf, np.ndarray)
-        or leaf.dtype.kind not in "iu"
-        or not leaf.size
-        or leaf.max() >= old
-        or leaf.min() < 0
-    ):
+    if not isinstance(leaf, np.ndarray) or leaf.dtype.kind not in "iu" or not leaf.size or leaf.max() >= old:
         return leaf
-    return (leaf % n).astype(leaf.dtype)
+    return np.where(leaf >= n, leaf % n, leaf).astype(leaf.dtype)
 
 
 def _size(session: Session, group: Sequence[Axis]) -> int:

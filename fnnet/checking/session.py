@@ -66,7 +66,7 @@ class Slope:
     @property
     def agrees(self) -> bool:
         """Whether finite differences confirm the rule."""
-        return self.difference.conclusive and self.error <= self.allowed
+        return self.difference.conclusive and bool(self.error <= self.allowed)
 
 
 @dataclass(eq=False)
@@ -210,7 +210,7 @@ class Session:
         return differences.along(values, output_bars)
 
     def entry_difference(
-        self, leaves: Leaves, output_bars: Leaves, number: int, entry: tuple[int, ...], unit: complex = 1
+        self, leaves: Leaves, output_bars: Leaves, number: int, entry: tuple[int, ...], unit: int | complex = 1
     ) -> Difference:
         """The partial derivative by one entry, in the units of that entry."""
         start = as_wide(leaves[self.subject.places[number]])
@@ -321,7 +321,7 @@ def jittered(leaves: Leaves, rng: np.random.Generator, by: float = 0.2) -> list:
     return [one(leaf) for leaf in leaves]
 
 
-def rms(a: np.ndarray) -> float:
+def rms(a: Any) -> float:
     """Root mean square of the finite entries."""
     finite = np.abs(a[np.isfinite(a)])
     return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0

@@ -243,7 +243,7 @@ def _as_array(leaf: Any) -> Any:
         array = np.asarray(leaf)
     except (TypeError, ValueError):
         array = np.asarray(None)
-    if array.dtype == object:
+    if array.dtype.kind not in "biufcV":
         raise TypeError(f"check: {leaf!r} among the arguments is not an array; give static values with static=")
     if isinstance(leaf, float | int | complex):
         return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))

@@ -85,13 +85,13 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
     )
 
 
-def wrong_entries(ours: np.ndarray, theirs: np.ndarray, allowed: float, dtype: Any = np.float64) -> np.ndarray:
+def wrong_entries(ours: Any, theirs: Any, allowed: float, dtype: Any = np.float64) -> np.ndarray:
     """Where a leaf of that dtype differs by more than is allowed; where the reference is not finite there, anything goes."""
     limits = jnp.finfo(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.abs(ours - theirs) <= allowed + float(limits.smallest_normal)
         known = np.isfinite(theirs) & (np.abs(theirs) <= float(limits.max) / 2)
-    return known & ~near
+    return np.asarray(known & ~near)
 
 
 def precision(leaves: Leaves) -> float:
@@ -135,9 +135,9 @@ def _jumps(bar: np.ndarray, near: np.ndarray, nearer: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         far, close = np.abs(near - bar), np.abs(nearer - bar)
         jump = (close > far / 8) & (close > 1e-10 * (np.abs(bar) + _largest(bar)))
-    return np.where(np.isfinite(far) & np.isfinite(close), jump, True) & np.isfinite(bar)
+    return np.asarray(np.where(np.isfinite(far) & np.isfinite(close), jump, True) & np.isfinite(bar))
 
 
-def _largest(a: np.ndarray) -> float:
+def _largest(a: Any) -> float:
     size = np.abs(a[np.isfinite(a)])
     return float(size.max(initial=0.0))

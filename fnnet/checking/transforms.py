@@ -166,7 +166,7 @@ def _forward_mode(session: Session, leaves: list) -> None:
         return jax.jvp(of_moving, moving, tuple(jnp.ones_like(a) for a in moving))[1]
 
     try:
-        Program(forward, session.takes_doubles).shape(leaves)
+        Program(forward, session.takes_doubles)(leaves)
     except TypeError:
         session.notes.append("T: forward mode is refused by custom_vjp")
     except Exception as problem:

@@ -1,0 +1,117 @@
+"""What the reference gives where its cotangent or its arguments are spoilt in the ways in which rules spoil them.
+
+A rule whose cotangent equals one of these has made that mistake: forgotten to flip the kernel, taken |g| for g, kept a
+residual of the call before.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fnnet.checking.programs import as_wide, widened
+from fnnet.checking.session import Session
+from fnnet.checking.subject import is_moving
+
+MOST_AXES = 4
+Leaves = Sequence[Any]
+Variants = dict[str, Callable[[], np.ndarray]]
+
+
+def variants(session: Session, leaves: Leaves, output_bars: Leaves, k: int, previous: Leaves | None) -> Variants:
+    """The reference's cotangent number k for each spoilt cotangent or argument, by a phrase; computed when called."""
+    leaves, bars = widened(leaves), [as_wide(b) for b in output_bars]
+
+    def run(leaves: Leaves, bars: Leaves) -> np.ndarray:
+        return as_wide(session.reference_pull(list(leaves), list(bars))[1][k])
+
+    found: Variants = {}
+    for phrase, change in _of_cotangents(bars):
+        found[f"is the reference for {phrase}"] = lambda change=change: run(
+            leaves, [np.array(change(b), b.dtype) for b in bars]
+        )
+    for number in range(len(bars)) if len(bars) > 1 else ():
+        left_out = [b * (i != number) for i, b in enumerate(bars)]
+        found[f"is the reference with output {number}'s cotangent left out"] = lambda left_out=left_out: run(
+            leaves, left_out
+        )
+    for phrase, place, value in _of_arguments(session, leaves, bars):
+        spoilt = [value if i == place else leaf for i, leaf in enumerate(leaves)]
+        found[f"is the reference {phrase}"] = lambda spoilt=spoilt: run(spoilt, bars)
+    if previous is not None:
+        stale = widened(previous)
+        found["is the reference at the arguments of the previous call: a residual is stale"] = lambda: run(stale, bars)
+    return found
+
+
+def _of_cotangents(bars: Leaves) -> Iterator[tuple[str, Callable]]:
+    yield "the cotangent's absolute value", np.abs
+    yield "the cotangent's sign", np.sign
+    yield "the cotangent's square", np.square
+    yield "a cotangent of ones: the incoming one is not used", np.ones_like
+    yield "the cotangent clipped to [-1, 1]", lambda b: np.clip(b, -1, 1)
+    yield "the cotangent's mean", lambda b: np.full_like(b, b.mean() if b.size else 0)
+    yield "the cotangent's sum", lambda b: np.full_like(b, b.sum())
+    yield "the cotangent's first entry alone", lambda b: np.full_like(b, b.flat[0] if b.size else 0)
+    yield "a cotangent divided by its norm", lambda b: b / (np.linalg.norm(b) or 1)
+    for axis in range(max((b.ndim for b in bars), default=0)):
+        yield f"the cotangent reversed along axis {axis}", _where(axis, lambda b, axis: np.flip(b, axis))
+        yield (
+            f"the cotangent averaged along axis {axis}",
+            _where(axis, lambda b, axis: b * 0 + b.mean(axis, keepdims=True)),
+        )
+        yield (
+            f"the cotangent summed along axis {axis}",
+            _where(axis, lambda b, axis: b * 0 + b.sum(axis, keepdims=True)),
+        )
+        yield f"the cotangent at index 0 of axis {axis} alone", _where(axis, lambda b, axis: b * _one_hot(b, axis, 0))
+        yield (
+            f"the cotangent without the last index of axis {axis}",
+            _where(axis, lambda b, axis: b * (1 - _one_hot(b, axis, -1))),
+        )
+        yield f"the cotangent rolled by 1 along axis {axis}", _where(axis, lambda b, axis: np.roll(b, 1, axis))
+
+
+def _where(axis: int, change: Callable) -> Callable:
+    return lambda b: change(b, axis) if b.ndim > axis and b.size else b
+
+
+def _one_hot(b: np.ndarray, axis: int, index: int) -> np.ndarray:
+    chosen = np.zeros(b.shape[axis])
+    chosen[index] = 1
+    return chosen.reshape([-1 if i == axis else 1 for i in range(b.ndim)])
+
+
+def _of_arguments(session: Session, leaves: Leaves, bars: Leaves) -> Iterator[tuple[str, int, np.ndarray]]:
+    """(phrase, which leaf, what stands in its place)."""
+    paths = session.subject.paths
+    outs = [as_wide(o) for o in session.reference_pull(list(leaves), list(bars))[0]]
+    for place, leaf in enumerate(leaves):
+        if not isinstance(leaf, np.ndarray) or not leaf.size:
+            continue
+        path, axes = paths[place], [i for i, n in enumerate(leaf.shape) if n > 1][:MOST_AXES]
+        for count in range(1, len(axes) + 1):
+            for flip in itertools.combinations(axes, count):
+                yield f"with {path} flipped on {_axes(flip)}", place, np.flip(leaf, flip)
+        for i, j in itertools.combinations(axes, 2):
+            if leaf.shape[i] == leaf.shape[j]:
+                yield f"with {path} transposed on {_axes((i, j))}", place, leaf.swapaxes(i, j)
+        if not is_moving(leaf):
+            continue
+        yield f"with {path} negated", place, -leaf
+        yield f"with {path} in absolute value", place, np.abs(leaf)
+        yield f"with ones for {path}", place, np.ones_like(leaf)
+        yield f"with {path} squared", place, leaf * leaf
+        for axis in axes:
+            yield f"with {path} rolled by 1 along axis {axis}", place, np.roll(leaf, 1, axis)
+        for other in range(len(leaves)):
+            if other != place and is_moving(leaves[other]) and leaves[other].shape == leaf.shape:
+                yield f"with {paths[other]} in place of {path}", place, leaves[other]
+        for out in outs:
+            if out.shape == leaf.shape and [b.shape for b in bars] == [o.shape for o in outs]:
+                yield f"with the output in place of {path}", place, out.astype(leaf.dtype)
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes ({', '.join(map(str, axes))})"
