@@ -118,8 +118,14 @@ def test_refusals_of_the_second_order():
     def opaque(x):
         return jax.pure_callback(np.cos, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="broadcast_all")
 
-    opaque.defvjp(lambda x: (opaque(x), x), lambda x, g: (jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x),))
-    f = sine(lambda x, g: g * jax.pure_callback(np.cos, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="broadcast_all"))
+    opaque.defvjp(
+        lambda x: (opaque(x), x), lambda x, g: (jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x),)
+    )
+    f = sine(
+        lambda x, g: (
+            g * jax.pure_callback(np.cos, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="broadcast_all")
+        )
+    )
     assert "2" in check(f, X, checks="2").not_run
     assert check(f, X, checks="2", second_order=True).verdict == "wrong"
     assert "2" in check(f, X, checks="2", second_order=False).not_run

@@ -76,7 +76,9 @@ def test_half_ulp():
 
 def test_tolerance_follows_the_conditioning(x64):
     calm, steep = (
-        tolerance.expected(pull(f), [np.ones(3, np.float32)], [np.ones(3, np.float32)], np.random.default_rng(0)).bar_allowed[0]
+        tolerance.expected(
+            pull(f), [np.ones(3, np.float32)], [np.ones(3, np.float32)], np.random.default_rng(0)
+        ).bar_allowed[0]
         for f in (jnp.sin, lambda x: jnp.sin(1e4 * x))
     )
     assert calm < 1e-5
@@ -92,7 +94,12 @@ def test_jumps_are_left_out_of_the_tolerance(x64):
 
 def test_wrong_entries():
     theirs = np.array([1.0, np.nan, 3.0, 1e300])
-    assert tolerance.wrong_entries(np.array([1.1, 0.0, np.nan, 0.0]), theirs, 0.2, np.float32).tolist() == [False, False, True, False]
+    assert tolerance.wrong_entries(np.array([1.1, 0.0, np.nan, 0.0]), theirs, 0.2, np.float32).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 # Diagnosis.
@@ -118,7 +125,9 @@ SPOILT = {
     "is the reference plus 0.01": lambda a: a + 0.01,
     "is the reference plus 0.1 times x itself": lambda a: a + 0.1 * (OTHER + 1),
     "is right except at index 1 of axis 0: zero there": lambda a: a * np.array([1, 0, 1])[:, None, None],
-    "is right except at index 3 (the last) of axis 2: wrong there": lambda a: np.concatenate([a[..., :3], a[..., 3:] ** 2], 2),
+    "is right except at index 3 (the last) of axis 2: wrong there": lambda a: np.concatenate(
+        [a[..., :3], a[..., 3:] ** 2], 2
+    ),
     "is scaled along axis 1: the reference times 1, 2, 3, 4": lambda a: a * np.arange(1, 5)[:, None],
     "is the reference up to a relative error of": lambda a: a * (1 + 1e-4 * np.sin(1e3 * a)),
     "is like no simple change": lambda a: np.sin(7 * OTHER),
