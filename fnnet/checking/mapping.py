@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnnet.checking.programs import Program, as_wide, pull_of, vjp
+from fnnet.checking.programs import Program, RaisedError, as_wide, pull_of, vjp
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import NotRun, Session, first_line, jittered
 from fnnet.checking.subject import is_moving, moving_leaves
@@ -90,7 +90,7 @@ def _one_subset(
     for what, function in (("vmap of grad", vmap_of_grad), ("grad of vmap", grad_of_vmap)):
         try:
             results[what] = [as_wide(a) for a in Program(function, wide)(leaves, bars)]
-        except Exception as problem:
+        except RaisedError as problem:
             results[what] = None
             _raised(
                 session,
@@ -181,9 +181,9 @@ def _batched_by_jax(session: Session, k: int, path: str, where: str, ours: Any, 
     )
 
 
-def _raised(session: Session, where: str, problem: Exception, batch: Any, leaves: list, refused_by_jax: bool) -> None:
+def _raised(session: Session, where: str, problem: RaisedError, batch: Any, leaves: list, refused_by_jax: bool) -> None:
     said = first_line(problem)
-    if not session.subject.own_batching and refused_by_jax and "shared across the batch" in str(problem):
+    if not session.subject.own_batching and refused_by_jax and "shared across the batch" in str(problem.__cause__):
         session.notes.append(
             f"V: {where}: jax {jax.__version__} refuses it, since an output is shared by the batch. Not an error of the rule: "
             "jax.custom_vjp.defvjp(..., generic_batching=True) takes it"
@@ -193,7 +193,7 @@ def _raised(session: Session, where: str, problem: Exception, batch: Any, leaves
         Program(lambda leaves: moving_leaves(batch(*session.subject.merge(leaves))), session.takes_doubles).shape(
             leaves
         )
-    except Exception:
+    except RaisedError:
         session.notes.append(f"V: {where}: the function itself refuses vmap: {said}")
         return
     session.failures.append(Failure("V", "", where, f"raises {said}"))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from fnnet.checking.programs import Program, is_wide, vjp
+from fnnet.checking.programs import Program, RaisedError, is_wide, vjp
 from fnnet.checking.session import Session, first_line
 
 
@@ -15,7 +15,7 @@ def memory(session: Session) -> None:
     try:
         ours = _bytes(session, subject.function)
         theirs = _bytes(session, subject.reference) if session.has_reference else None
-    except Exception as problem:
+    except RaisedError as problem:
         session.notes.append(f"M: the residuals could not be counted: {first_line(problem)}")
         return
     given = sum(np.asarray(leaf).nbytes for leaf in leaves if isinstance(leaf, np.ndarray))

@@ -18,6 +18,10 @@ TRACING = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
 Leaves = Sequence[Any]
 
 
+class RaisedError(Exception):
+    """A function of the caller's raised: the cause is what."""
+
+
 class Program:
     """A function of arrays, compiled without optimisation; run as it is where it cannot be traced.
 
@@ -26,19 +30,13 @@ class Program:
 
     def __init__(self, function: Callable, wide: bool):
         self.function, self.wide = function, wide
-        self.compiled = jax.jit(function, compiler_options=QUICK)
+        # The names of the options are those of XLA's CPU and GPU backends.
+        self.compiled = jax.jit(function, compiler_options=None if jax.default_backend() == "tpu" else QUICK)
         self.untraceable = ""
 
     def __call__(self, *args: Any) -> Any:
         with self._mode():
-            if not self.untraceable:
-                try:
-                    return jax.tree.map(np.asarray, self.compiled(*args))
-                except TRACING as problem:
-                    eager = self.function(*jax.tree.map(jax.numpy.asarray, args))
-                    self.untraceable = type(problem).__name__
-                    return jax.tree.map(np.asarray, eager)
-            return jax.tree.map(np.asarray, self.function(*jax.tree.map(jax.numpy.asarray, args)))
+            return jax.tree.map(np.asarray, self._run(args))
 
     def shape(self, *args: Any) -> Any:
         """The shapes and dtypes of the result; nothing is compiled."""
@@ -46,11 +44,37 @@ class Program:
             try:
                 return jax.eval_shape(self.function, *args)
             except TRACING:
-                eager = self.function(*jax.tree.map(jax.numpy.asarray, args))
-                return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), eager)
+                return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._eagerly(args))
+            except Exception as problem:
+                raise RaisedError from problem
 
-    def _mode(self) -> contextlib.AbstractContextManager:
-        return jax.enable_x64(True) if self.wide else contextlib.nullcontext()
+    def _run(self, args: tuple) -> Any:
+        if not self.untraceable:
+            try:
+                return self.compiled(*args)
+            except TRACING as problem:
+                result = self._eagerly(args)
+                self.untraceable = type(problem).__name__
+                return result
+            except Exception as problem:
+                raise RaisedError from problem
+        return self._eagerly(args)
+
+    def _eagerly(self, args: tuple) -> Any:
+        try:
+            return self.function(*jax.tree.map(jax.numpy.asarray, args))
+        except Exception as problem:
+            raise RaisedError from problem
+
+    def _mode(self) -> contextlib.ExitStack:
+        """Full precision, whatever the device's default; and what is not finite is the checker's business, not JAX's."""
+        stack = contextlib.ExitStack()
+        stack.enter_context(jax.default_matmul_precision("highest"))
+        stack.enter_context(jax.debug_nans(False))
+        stack.enter_context(jax.debug_infs(False))
+        if self.wide:
+            stack.enter_context(jax.enable_x64(True))
+        return stack
 
 
 def value_of(subject: Subject, function: Callable) -> Callable:

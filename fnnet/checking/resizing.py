@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fnnet.checking.judgement import judge
-from fnnet.checking.programs import as_wide, is_wide, widened
+from fnnet.checking.programs import RaisedError, as_wide, is_wide, widened
 from fnnet.checking.report import Failure
 from fnnet.checking.session import NotRun, Session, first_line, leaf_type
 from fnnet.checking.structure import faults
@@ -54,7 +54,7 @@ def _at_shape(session: Session, leaves: list, configuration: Configuration) -> b
     where = ", ".join(f"{session.subject.paths[i]} {leaf_type(leaves[i])}" for i in changed)
     try:
         shapes = session.programs.value[is_wide(leaves)].shape(leaves)
-    except Exception:
+    except RaisedError:
         return False
     theirs = session.programs.reference_in[True].shape(widened(leaves))
     if [s.shape for s in theirs] != [s.shape for s in shapes]:
@@ -64,11 +64,13 @@ def _at_shape(session: Session, leaves: list, configuration: Configuration) -> b
     exact, _ = session.reference_pull(widened(leaves), [as_wide(b) for b in bars])
     if not all(np.isfinite(as_wide(e)).all() for e in exact):
         return False
+    if configuration.leading and not _is_batch_axis(session, leaves, configuration, exact):
+        return False
     found = faults(session.subject, leaves, bars)
     if not found:
         try:
             outs, _ = session.pull(leaves, bars)
-        except Exception as problem:
+        except RaisedError as problem:
             found = [("", f"raises {first_line(problem)}")]
     if found:
         _refused(session, configuration, found, where)
@@ -78,6 +80,22 @@ def _at_shape(session: Session, leaves: list, configuration: Configuration) -> b
             session.notes.append(f"B: left out {where}: the rule and the reference differ in value there")
             return False
     judge(session, "B", leaves, bars, where)
+    return True
+
+
+def _is_batch_axis(session: Session, leaves: list, configuration: Configuration, stacked: list) -> bool:
+    """Whether the function of a stack is the stack of the function: else it is not written for one more axis in front."""
+    lead = leaves[min(configuration.leading)].shape[: configuration.depth]
+    values = []
+    for index in np.ndindex(lead):
+        one = [leaf[index] if i in configuration.leading else leaf for i, leaf in enumerate(leaves)]
+        values.append([as_wide(v) for v in session.programs.reference_in[True](widened(one))])
+    for whole, *parts in zip(stacked, *values, strict=True):
+        wanted = np.reshape(parts, (*lead, *parts[0].shape))
+        if wanted.shape != whole.shape or not np.allclose(
+            wanted, whole, rtol=1e-6, atol=1e-6 * np.abs(wanted).max(initial=0)
+        ):
+            return False
     return True
 
 
@@ -193,6 +211,6 @@ def _takes(session: Session, configuration: Configuration) -> bool:
     leaves = widened(resized(session, configuration))
     try:
         outs = session.programs.reference_in[True].shape(leaves)
-    except Exception:
+    except RaisedError:
         return False
     return bool(outs) and all(np.prod(o.shape) for o in outs)

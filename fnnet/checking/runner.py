@@ -12,12 +12,12 @@ from fnnet.checking.edges import edges
 from fnnet.checking.linearity import linearity
 from fnnet.checking.mapping import mapping
 from fnnet.checking.memory import memory
-from fnnet.checking.programs import Programs
+from fnnet.checking.programs import Programs, RaisedError
 from fnnet.checking.repetition import repetition
-from fnnet.checking.report import Line, Report
+from fnnet.checking.report import Failure, Line, Report
 from fnnet.checking.resizing import resizing
 from fnnet.checking.second_order import second_order
-from fnnet.checking.session import Convention, NotRun, Options, Session, describe
+from fnnet.checking.session import Convention, NotRun, Options, Session, describe, first_line
 from fnnet.checking.strength import strength
 from fnnet.checking.structure import structure
 from fnnet.checking.subject import subject_of
@@ -112,6 +112,8 @@ def check(
         try:
             with np.errstate(all="ignore"):  # values at the edge overflow, and are meant to
                 CHECKS[letter](session)
+        except RaisedError as problem:
+            session.failures.append(Failure(letter, "", "", f"raises {first_line(problem)}"))
         except NotRun as reason:
             status, detail = "not run", str(reason)
             not_run[letter] = detail

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking import differences, tolerance
-from fnnet.checking.programs import Program, as_wide, pull_of
+from fnnet.checking.programs import Program, RaisedError, as_wide, pull_of
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import NotRun, Session, first_line, gaussians, rms
 from fnnet.checking.tolerance import wrong_entries
@@ -26,7 +26,7 @@ def second_order(session: Session) -> None:
     ours = Program(_second(session, subject.function, directions), session.takes_doubles)
     try:
         _, bars = ours(leaves, output_bars)
-    except Exception as problem:
+    except RaisedError as problem:
         text = f"the gradient cannot be differentiated again: {first_line(problem)}"
         if session.options.second_order:
             session.failures.append(Failure("2", "", "", text))
@@ -37,7 +37,7 @@ def second_order(session: Session) -> None:
     try:
         theirs = Program(_second(session, subject.reference, directions), True) if session.has_reference else None
         expected = tolerance.expected(theirs, leaves, output_bars, session.rng("perturbations")) if theirs else None
-    except Exception as problem:
+    except RaisedError as problem:
         session.notes.append(f"2: the reference's gradient cannot be differentiated again: {first_line(problem)}")
         expected = None
     bars = [as_wide(b) for b in bars]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnnet.checking import differences, tolerance
 from fnnet.checking.differences import Difference
-from fnnet.checking.programs import Program, Programs, as_wide, is_wide, widened
+from fnnet.checking.programs import Program, Programs, RaisedError, as_wide, is_wide, widened
 from fnnet.checking.report import Failure
 from fnnet.checking.subject import GIVEN, Subject, is_moving
 
@@ -122,7 +122,7 @@ class Session:
             bars = [np.zeros(o.shape, o.dtype) for o in wide]
             self.programs.pull[True].shape(doubles, bars)
             self.takes_doubles = all(np.dtype(o.dtype) in (np.float64, np.complex128) for o in wide)
-        except Exception:
+        except RaisedError:  # check D says what it raises
             self.takes_doubles = False
         if self.programs.reference_pull is None:
             return
@@ -133,7 +133,7 @@ class Session:
                 raise ValueError(f"its output has the shapes {theirs}, the rule's has {ours}")
             self.programs.reference_pull.shape(doubles, [np.zeros(o.shape) for o in outs])
             self.has_reference = True
-        except Exception as problem:
+        except (RaisedError, ValueError) as problem:
             said = f"{self.subject.origin} cannot be differentiated: {first_line(problem)}"
             if self.subject.origin == GIVEN:
                 self.failures.append(Failure("R", "", "", said, blame="reference"))
@@ -149,9 +149,10 @@ class Session:
         """Shapes and dtypes of the floating outputs at these leaves."""
         try:
             return self.programs.value[is_wide(leaves)].shape(leaves)
-        except Exception as problem:
+        except RaisedError as raised:
+            problem = raised.__cause__
             problem.add_note(f"check: {self.subject.name} raises at the arguments {describe(self.subject, leaves)}")
-            raise
+            raise problem from None
 
     def output_bars(self, leaves: Leaves, *stream: Any) -> list[np.ndarray]:
         """Gaussian cotangents for these leaves, in the output's dtypes: ones would hide whatever sums over the output."""
@@ -342,6 +343,8 @@ def leaf_type(leaf: Any) -> str:
 
 def first_line(problem: BaseException) -> str:
     """An exception in one line."""
+    if isinstance(problem, RaisedError):
+        problem = problem.__cause__
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return f"{type(problem).__name__}: {text[:300]}" if text else type(problem).__name__

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.programs import Program, is_wide, pull_of
+from fnnet.checking.programs import Program, RaisedError, is_wide, pull_of
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session, first_line
 from fnnet.checking.subject import Subject, is_moving
@@ -42,7 +42,7 @@ def faults(subject: Subject, leaves: list, output_bars: list) -> list[tuple[str,
     if subject.forward is not None:
         try:
             Program(trace, wide).shape(leaves, output_bars)
-        except Exception as problem:
+        except RaisedError as problem:
             seen.append(("", f"{RAISES}{first_line(problem)}"))
     if not seen:
         seen += _through_jax(subject, leaves, output_bars, wide)
@@ -52,7 +52,7 @@ def faults(subject: Subject, leaves: list, output_bars: list) -> list[tuple[str,
 def _through_jax(subject: Subject, leaves: list, output_bars: list, wide: bool) -> list[tuple[str, str]]:
     try:
         _, bars = Program(pull_of(subject, subject.function), wide).shape(leaves, output_bars)
-    except Exception as problem:
+    except RaisedError as problem:
         return [("", f"{RAISES}{first_line(problem)}")]
     return [
         fault

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.programs import Program, as_wide, pull_of, vjp
+from fnnet.checking.programs import Program, RaisedError, as_wide, pull_of, vjp
 from fnnet.checking.repetition import eager_bars
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session, first_line, jittered
@@ -100,7 +100,7 @@ def _compare(
 ) -> None:
     try:
         ours = Program(function, session.takes_doubles)(*args)
-    except Exception as problem:
+    except RaisedError as problem:
         session.failures.append(Failure("T", "", what, f"raises {first_line(problem)}"))
         return
     _report(session, what, ours, expected, allowed)
@@ -167,7 +167,8 @@ def _forward_mode(session: Session, leaves: list) -> None:
 
     try:
         Program(forward, session.takes_doubles)(leaves)
-    except TypeError:
-        session.notes.append("T: forward mode is refused by custom_vjp")
-    except Exception as problem:
-        session.notes.append(f"T: forward mode raises {first_line(problem)}")
+    except RaisedError as problem:
+        if isinstance(problem.__cause__, TypeError) and "custom_vjp" in str(problem.__cause__):
+            session.notes.append("T: forward mode is refused by custom_vjp")
+        else:
+            session.notes.append(f"T: forward mode raises {first_line(problem)}")
