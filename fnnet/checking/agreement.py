@@ -11,10 +11,11 @@ from fnnet.checking.subject import is_moving
 from fnnet.checking.tolerance import ULPS_ALLOWED, precision, wrong_entries
 
 COTANGENTS = 3
+TINY = 1e-300
 
 
 def primal(session: Session) -> None:
-    """P: what the forward rule returns is what the undifferentiated function returns, and what the reference returns."""
+    """P: the forward rule returns what the undifferentiated function returns, and what the reference returns."""
     leaves = session.example
     bars = session.output_bars(leaves, 0)
     outs, _ = session.pull(leaves, bars)
@@ -38,27 +39,8 @@ def _compare(session: Session, ours: list, theirs: list, allowed: list[float], t
     for i, (a, b, tolerance) in enumerate(zip(ours, theirs, allowed, strict=True)):
         wrong = wrong_entries(a, b, tolerance)
         if wrong.any():
-            entry = tuple(int(j) for j in min(zip(*wrong.nonzero(), strict=True)))
             where = f"output {i}" if len(ours) > 1 else "the output"
-            multiple = float(abs(a[entry] - b[entry]) / tolerance) if tolerance else float("inf")
-            session.failures.append(
-                Failure(
-                    "P",
-                    where,
-                    "",
-                    text,
-                    entry,
-                    a[entry].item(),
-                    b[entry].item(),
-                    None,
-                    multiple,
-                    int(wrong.sum()),
-                    wrong.size,
-                    blame,
-                    a,
-                    b,
-                )  # fmt: skip
-            )
+            session.failures.append(Failure.entrywise("P", where, "", text, a, b, wrong, tolerance, blame=blame))
 
 
 def reference(session: Session) -> None:
@@ -149,31 +131,15 @@ def finite_differences(session: Session) -> None:
         if not found.conclusive:
             session.not_conclusive.add(path)
             session.notes.append(f"F: inconclusive for {path}: {'a kink' if found.kink else 'two step sizes disagree'}")
-        elif (
-            not slope.agrees
-            and session.is_reference_given
-            and not session.settled
-            and session.reference_stops_gradients()
-        ):
-            session.notes.append(
-                f"F: {path}: finite differences give {number(found.value)} along a random direction, the rule {number(slope.rule)}; the "
-                "reference has a stop_gradient, and agrees with the rule"
-            )
-        elif not slope.agrees:
-            text = f"along a random direction the rule's slope is {number(slope.rule)}, finite differences give {number(found.value)}"
-            size = session.subject.leaves[place].size
-            session.failures.append(
-                Failure(
-                    "F",
-                    path,
-                    "",
-                    text,
-                    None,
-                    slope.rule,
-                    None,
-                    found.value,
-                    slope.error / (slope.allowed or 1e-300),
-                    size,
-                    size,
-                )
-            )
+            continue
+        if slope.agrees:
+            continue
+        text = (
+            f"along a random direction the rule's slope is {number(slope.rule)}, "
+            f"finite differences give {number(found.value)}"
+        )
+        if session.is_reference_given and not session.settled and session.reference_stops_gradients():
+            session.notes.append(f"F: {path}: {text}; the reference has a stop_gradient, and agrees with the rule")
+            continue
+        size, multiple = session.subject.leaves[place].size, slope.error / (slope.allowed or TINY)
+        session.failures.append(Failure("F", path, "", text, None, slope.rule, None, found.value, multiple, size, size))

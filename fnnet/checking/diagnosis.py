@@ -200,7 +200,8 @@ def _added(e: Evidence) -> str:
             for relation, guess in (("times", e.theirs * array), ("divided by", _divided(e.theirs, array))):
                 factor = np.vdot(guess, e.ours) / (np.vdot(guess, guess) or 1)
                 if abs(factor) > 1e-3 and e.explains(factor * guess):
-                    return f"is {'' if np.isclose(factor, 1) else f'{factor.real:.4g} times '}the reference {relation} {name}"
+                    times = "" if np.isclose(factor, 1) else f"{factor.real:.4g} times "
+                    return f"is {times}the reference {relation} {name}"
     return ""
 
 

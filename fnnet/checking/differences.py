@@ -1,9 +1,11 @@
 """Finite differences in double precision: independent of all automatic differentiation.
 
-A central stencil of 4th order has the error h^4 f5 / 30, f5 the 5th derivative, and rounding adds about 3/2 of the noise
-of the values over h. The step h balances the two. A second, smaller step has to agree; else the result is inconclusive.
+A central stencil of 4th order has the error h^4 f5 / 30, f5 the 5th derivative, and rounding adds about 3/2 of the
+noise of the values over h. The step h balances the two. A second, smaller step has to agree; else the result is
+inconclusive.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +46,11 @@ class Difference:
     def agrees(self, value: Any, allowed: float) -> bool:
         """Whether `value` can be this derivative."""
         return bool(np.isfinite(value) and self.conclusive and abs(value - self.value) <= self.uncertainty + allowed)
+
+    def scaled(self, by: float) -> "Difference":
+        """The derivative in other units."""
+        numbers = {n: getattr(self, n) * by for n in ("value", "uncertainty", "left", "right", "low", "high")}
+        return dataclasses.replace(self, **numbers)
 
     def side(self, value: Any, allowed: float) -> str:
         """Which slope at a kink `value` is, in words."""
@@ -117,7 +124,7 @@ def _step(f: Callable[[float], float], noise: float) -> float:
 def _one_sided(
     values: Values, at_zero: list[np.ndarray], bars: list[np.ndarray]
 ) -> tuple[bool, float, float, float, float]:
-    """Whether there is a kink, the slopes from left and right, and between what slopes a choice for each output entry lies."""
+    """Whether there is a kink, the slopes from left and right, and the range of all choices of a side."""
     low = high = from_left = from_right = 0.0
     scale = 1e-300
     kink = False

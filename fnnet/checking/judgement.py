@@ -30,7 +30,7 @@ def judge(
     circumstance: str = "",
     previous: Leaves | None = None,
 ) -> bool:
-    """Compare every cotangent with the reference's; failures and conventions go to the session. True if all are right."""
+    """Compare every cotangent with the reference's; failures and conventions go to the session. True if right."""
     expected = session.expected(leaves, output_bars)
     try:
         _, bars = session.pull(leaves, output_bars)
@@ -85,11 +85,10 @@ def _of_leaf(
         return Failure(check, path, circumstance, f"has shape {ours.shape}, not {theirs.shape}")
     if not np.isfinite(theirs).all():
         _reference_not_finite(session, check, leaves, output_bars, circumstance, k, ours, theirs, allowed)
-    wrong = wrong_entries(ours, theirs, allowed, leaves[session.subject.places[k]].dtype)
     leaf = leaves[session.subject.places[k]]
-    wrong &= np.isfinite(as_wide(leaf)) | ~np.isfinite(
-        ours
-    )  # by a masked entry, -inf, there is no slope: finite will do
+    wrong = wrong_entries(ours, theirs, allowed, leaf.dtype)
+    # By a masked entry, -inf, there is no slope: finite will do.
+    wrong &= np.isfinite(as_wide(leaf)) | ~np.isfinite(ours)
     if not wrong.any() and leaf.dtype.itemsize == 2:
         wrong = _gross(session, leaves, output_bars, k, ours, theirs)
     if expected.hopeless[k] and np.isfinite(ours).all():
@@ -103,8 +102,9 @@ def _of_leaf(
         where = circumstance or "the example"
         if session.options.ties == "reference":
             text = f"at a kink or tie takes {sides[0]}, the reference takes {sides[1]}"
-            return _failure(check, path, circumstance, text, entry, ours, theirs, None, allowed, wrong, "rule")
-        session.conventions.append(Convention(path, *sides, where, int(wrong.sum()), wrong.size))
+            return Failure.entrywise(check, path, circumstance, text, ours, theirs, wrong, allowed, entry=entry)
+        rule, reference = sides
+        session.conventions.append(Convention(path, rule, reference, where, int(wrong.sum()), wrong.size))
         return None
     if expected.jumps[k][entry] and np.isfinite(ours[entry]) and not difference.conclusive and not difference.kink:
         session.notes.append(f"{check}: {path}: somewhere the function is too rough for anything to be told")
@@ -137,13 +137,17 @@ def _of_leaf(
     text = diagnose(evidence)
     if blame == "reference":
         if not session.is_reference_given:
+            values = number(theirs[entry]), number(ours[entry])
             session.notes.append(
-                f"{check}: {path}, {circumstance or 'the example'}: autodiff of {session.subject.origin} gives {number(theirs[entry])} at "
-                f"{list(entry)}; finite differences agree with the rule, {number(ours[entry])}"
+                f"{check}: {path}, {circumstance or 'the example'}: autodiff of {session.subject.origin} gives "
+                f"{values[0]} at {list(entry)}; finite differences agree with the rule, {values[1]}"
             )
             return None
         text = f"the rule agrees with finite differences, the reference does not (the rule {text})"
-    return _failure(check, path, circumstance, text, entry, ours, theirs, difference, allowed, wrong, blame)
+    slope = difference.value if difference.conclusive else None
+    return Failure.entrywise(
+        check, path, circumstance, text, ours, theirs, wrong, allowed, blame=blame, entry=entry, differences=slope
+    )
 
 
 def _reference_not_finite(
@@ -165,16 +169,17 @@ def _reference_not_finite(
         if found.agrees(ours[entry], allowed) or (np.isrealobj(ours) and found.contains(ours[entry], allowed)):
             text = f"the reference's gradient is {theirs[entry]} where the rule's agrees with finite differences"
             if session.is_reference_given:
-                session.failures.append(
-                    _failure(check, path, circumstance, text, entry, ours, theirs, found, allowed, bad, "reference")
-                )
+                slope = found.value if found.conclusive else None
+                given = (check, path, circumstance, text, ours, theirs, bad, allowed)
+                failure = Failure.entrywise(*given, blame="reference", entry=entry, differences=slope)
+                session.failures.append(failure)
             else:
                 session.notes.append(f"{check}: {path}, {circumstance or 'the example'}: {text}, {number(ours[entry])}")
             return
         if not np.isfinite(ours[entry]) and found.conclusive:
             session.notes.append(
-                f"{check}: {path}, {circumstance or 'the example'}: rule and reference are both not finite at {list(entry)}; "
-                f"finite differences give {number(found.value)}"
+                f"{check}: {path}, {circumstance or 'the example'}: rule and reference are both not finite at "
+                f"{list(entry)}; finite differences give {number(found.value)}"
             )
             return
 
@@ -199,7 +204,7 @@ def _worst(
     order = np.argsort(error, axis=None, kind="stable")[::-1][: int(wrong.sum())]
     if order.size > MOST_KINKS:
         order = order[np.linspace(0, order.size - 1, MOST_KINKS).astype(int)]
-    worst = None
+    first = None
     for flat in order:
         entry = tuple(map(int, np.unravel_index(flat, error.shape)))
         turned = np.iscomplexobj(ours) and abs((ours - theirs)[entry].imag) > abs((ours - theirs)[entry].real)
@@ -207,12 +212,14 @@ def _worst(
         rough = jumps[entry] and np.isfinite(ours[entry]) and not difference.conclusive and not difference.kink
         if not rough and not (np.isrealobj(ours) and difference.contains(ours[entry], allowed)):
             return entry, difference
-        worst = worst or (entry, difference)
-    return worst
+        first = first or (entry, difference)
+    if first is None:
+        raise ValueError("nothing is wrong")
+    return first
 
 
 def _is_imprecise(difference: Difference, ours: Any, theirs: Any, wrong: np.ndarray, allowed: float) -> bool:
-    """Nine digits are right, and finite differences agree with both: an iteration that ends a little early is no error."""
+    """Nine digits are right, and finite differences tell no more: an iteration that ends a little early is no error."""
     size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
     error = np.abs(ours - theirs)[wrong].max()
     return bool(np.isfinite(error) and error <= NINE_DIGITS * size and difference.conclusive and allowed > 0)
@@ -227,16 +234,6 @@ def _blame(difference: Difference, ours: Any, theirs: Any, allowed: float) -> st
     return "reference" if rule_agrees and not reference_agrees else "rule"
 
 
-def _failure(check, path, circumstance, text, entry, ours, theirs, difference, allowed, wrong, blame) -> Failure:
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        multiple = float(np.abs(ours[entry] - theirs[entry]) / allowed) if allowed else np.inf
-    conclusive = difference is not None and difference.conclusive
-    return Failure(
-        check, path, circumstance, text, entry, ours[entry].item(), theirs[entry].item(), difference.value if conclusive else None,
-        multiple, int(wrong.sum()), wrong.size, blame, ours, theirs,
-    )  # fmt: skip
-
-
 def _as_imprecise_as_autodiff(
     session: Session, leaves: Leaves, output_bars: Leaves, k: int, ours: Any, theirs: Any, wrong: Any
 ) -> bool:
@@ -246,7 +243,7 @@ def _as_imprecise_as_autodiff(
     if dtype in (np.float64, np.complex128):
         return False
     try:
-        theirs_here = as_wide(session.programs.narrow_reference_pull(list(leaves), list(output_bars))[1][k])
+        theirs_here = as_wide(session.narrow_reference_bars(leaves, output_bars)[k])
     except RaisedError:
         return False
     with np.errstate(invalid="ignore"):
@@ -258,12 +255,12 @@ def _as_imprecise_as_autodiff(
 def _gross(
     session: Session, leaves: Leaves, output_bars: Leaves, k: int, ours: np.ndarray, theirs: np.ndarray
 ) -> np.ndarray:
-    """In sixteen bits the allowance may exceed a small cotangent: half of the largest entry is an error, if autodiff gets it right."""
+    """In sixteen bits the allowance may exceed a small cotangent; half of it is too much if autodiff does better."""
     size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
     wrong = np.abs(ours - theirs) > size / 2
     if size and wrong.any():
         try:
-            here = as_wide(session.programs.narrow_reference_pull(list(leaves), list(output_bars))[1][k])
+            here = as_wide(session.narrow_reference_bars(leaves, output_bars)[k])
         except RaisedError:  # a reference need not take every dtype
             return np.zeros_like(wrong)
         if (np.abs(here - theirs) <= size / 16).all():
@@ -292,7 +289,7 @@ def _along_ties(
             slack = sum(expected.bar_allowed[k] * float(np.abs(d).sum()) for k, d in directions.items())
             if found.agrees(reference, slack) and abs(slope - found.value) > found.uncertainty + slack:
                 return (
-                    "each entry lies between the one-sided slopes at its tie, but together they do not: where tied entries move "
-                    f"alike the slope is {number(found.value)}, the rule's is {number(slope)}"
+                    "each entry lies between the one-sided slopes at its tie, but together they do not: where tied "
+                    f"entries move alike the slope is {number(found.value)}, the rule's is {number(slope)}"
                 )
     return ""

@@ -51,22 +51,10 @@ def linearity(session: Session) -> None:
                     int(i) for i in np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)
                 )
                 multiple = float(error[entry] / (ULPS * eps * size)) if size else np.inf
-                said = f"is not linear in the output's cotangent: {text} ({number(bar[entry])}, not {number(expected[entry])})"
-                session.failures.append(
-                    Failure(
-                        "L",
-                        path,
-                        "",
-                        said,
-                        entry,
-                        bar[entry].item(),
-                        None,
-                        None,
-                        multiple,
-                        int(wrong.sum()),
-                        wrong.size,
-                    )
-                )
+                values = f"{number(bar[entry])}, not {number(expected[entry])}"
+                said, value = f"is not linear in the output's cotangent: {text} ({values})", bar[entry].item()
+                count = int(wrong.sum()), wrong.size
+                session.failures.append(Failure("L", path, "", said, entry, value, None, None, multiple, *count))
                 break
 
 

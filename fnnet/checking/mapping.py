@@ -1,4 +1,4 @@
-"""V: vmap. Each subset of the arguments mapped: grad of vmap, and vmap of grad, against a Python loop over the rule itself.
+"""V: vmap. Each subset of the arguments mapped: grad of vmap, and vmap of grad, against a loop over the rule itself.
 
 JAX batches a custom_vjp by batching its backward, and sums over the batch the cotangents of what is not mapped. It
 forgets that sum where a cotangent depends on nothing that is mapped; and on some versions it counts an output that the
@@ -42,7 +42,7 @@ def mapping(session: Session) -> None:
     for count, subset in enumerate(_subsets(names)):
         axes = {n: -((count + n) % 2) if n in subset else None for n in range(len(subject.names))}
         leaves = [
-            np.stack([s[i] for s in singles], axes[owner]) if owner in subset else subject_leaf
+            np.stack([s[i] for s in singles], axes[owner] or 0) if owner in subset else subject_leaf
             for i, (owner, subject_leaf) in enumerate(zip(subject.owners, singles[0], strict=True))
         ]
         # What is not mapped is the same in every example.
@@ -137,14 +137,8 @@ def _compare(
         wrong = wrong_entries(ours, theirs, allowed)
         if not wrong.any():
             return None
-        with np.errstate(invalid="ignore"):
-            entry = tuple(
-                int(i) for i in np.unravel_index(np.argmax(np.where(wrong, np.abs(ours - theirs), -1)), wrong.shape)
-            )
         text = diagnosis or "is not what a loop over the examples gives"
-        multiple = float(abs(ours[entry] - theirs[entry]) / allowed) if allowed else np.inf
-        failure = Failure("V", path, where, text, entry, ours[entry].item(), theirs[entry].item(), None, multiple, int(wrong.sum()),
-                          wrong.size, "rule", ours, theirs)  # fmt: skip
+        failure = Failure.entrywise("V", path, where, text, ours, theirs, wrong, allowed)
     session.failures.append(failure)
     return failure
 
@@ -166,27 +160,30 @@ def _sums(ours: np.ndarray, stacked: np.ndarray, allowed: float) -> str:
 
 
 def _batched_by_jax(session: Session, k: int, path: str, where: str, ours: Any, theirs: Any, allowed: float) -> None:
-    """The backward is right example by example, and its batching is JAX's own: whose error is the missing or extra sum?"""
+    """The backward is right example by example, and its batching JAX's own: whose error is the missing or extra sum?"""
     leaves = session.working
     zero = [0 * b for b in session.output_bars(leaves, "vmap", 0)]
     constant = as_wide(session.pull(leaves, zero)[1][k])
     if np.abs(constant).max(initial=0) > allowed:
-        text = "is not summed over the examples: it has a part that depends on nothing that is mapped, and JAX does not sum that under vmap"
+        text = (
+            "is not summed over the examples: it has a part that depends on nothing that is mapped, and JAX does not "
+            "sum that under vmap"
+        )
         _compare(session, path, f"grad of vmap, {where}", ours, theirs, allowed, text)
         return
     session.notes.append(
-        f"V: grad of vmap, {where}: the cotangent of {path} is wrong ({number(ours.flat[0])}, a loop gives {number(theirs.flat[0])}), "
-        f"though the backward is right example by example: jax {jax.__version__} counts the cotangent of an output that the batch shares "
-        "once for each example. Not an error of the rule"
+        f"V: grad of vmap, {where}: the cotangent of {path} is wrong ({number(ours.flat[0])}, a loop gives "
+        f"{number(theirs.flat[0])}), though the backward is right example by example: jax {jax.__version__} counts the "
+        "cotangent of an output that the batch shares once for each example. Not an error of the rule"
     )
 
 
 def _raised(session: Session, where: str, problem: RaisedError, batch: Any, leaves: list, refused_by_jax: bool) -> None:
     said = first_line(problem)
-    if not session.subject.own_batching and refused_by_jax and "shared across the batch" in str(problem.__cause__):
+    if not session.subject.own_batching and refused_by_jax and "shared across the batch" in str(problem.problem):
         session.notes.append(
-            f"V: {where}: jax {jax.__version__} refuses it, since an output is shared by the batch. Not an error of the rule: "
-            "jax.custom_vjp.defvjp(..., generic_batching=True) takes it"
+            f"V: {where}: jax {jax.__version__} refuses it, since an output is shared by the batch. Not an error of "
+            "the rule: jax.custom_vjp.defvjp(..., generic_batching=True) takes it"
         )
         return
     try:

@@ -14,7 +14,7 @@ def memory(session: Session) -> None:
     subject, leaves = session.subject, session.example
     try:
         ours = _bytes(session, subject.function)
-        theirs = _bytes(session, subject.reference) if session.has_reference else None
+        theirs = _bytes(session, subject.reference) if session.has_reference and subject.reference else None
     except RaisedError as problem:
         session.notes.append(f"M: the residuals could not be counted: {first_line(problem)}")
         return

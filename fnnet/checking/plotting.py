@@ -1,4 +1,4 @@
-"""A picture of what is wrong: for each wrong cotangent the rule's, the reference's, and their difference, as heat maps."""
+"""A picture of what is wrong: each wrong cotangent of the rule, the reference's, and their difference, as heat maps."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ INCHES = 3.2
 
 
 def plot(report: "Report", path: str | Path) -> None:
-    """Draw a row for each wrong cotangent: rule, reference, error. Further axes stand side by side, each in its own frame.
+    """Draw a row for each wrong cotangent: rule, reference, error. Further axes stand side by side, framed.
 
     Raises:
         ValueError: The report has no cotangent that differs from a reference.
@@ -31,13 +31,13 @@ def plot(report: "Report", path: str | Path) -> None:
     figure.suptitle(f"{report.name}: {report.verdict}")
     rows = figure.subplots(len(failures), 3, squeeze=False)
     for row, failure in zip(rows, failures, strict=True):
-        ours, theirs = (sheet(np.real(a)) for a in (failure.ours, failure.theirs))
+        ours, theirs = (sheet(np.real(np.asarray(a))) for a in (failure.ours, failure.theirs))
         finite = np.abs(np.concatenate([ours[np.isfinite(ours)], theirs[np.isfinite(theirs)]]))
         size = float(finite.max(initial=0.0)) or 1.0
         with np.errstate(invalid="ignore"):
             error = ours - theirs
         worst = float(np.abs(error[np.isfinite(error)]).max(initial=0.0)) or size
-        row[0].set_ylabel(f"{failure.check}: {failure.argument}\n{_shape(failure.ours)}")
+        row[0].set_ylabel(f"{failure.check}: {failure.argument}\n{_shape(np.asarray(failure.ours))}")
         for axes, title, image, limit in zip(
             row,
             ("rule", "reference", f"error, up to {worst:.3g}"),

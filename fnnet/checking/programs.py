@@ -5,7 +5,7 @@ is switched off, and a cotangent more is a call more, not a program more.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,12 @@ Leaves = Sequence[Any]
 
 
 class RaisedError(Exception):
-    """A function of the caller's raised: the cause is what."""
+    """A function of the caller's raised, and what it raised: `problem`."""
+
+    def __init__(self, problem: Exception):
+        """Wrap what was raised."""
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 class Program:
@@ -29,24 +34,26 @@ class Program:
     """
 
     def __init__(self, function: Callable, wide: bool):
+        """Nothing is compiled before the first call."""
         self.function, self.wide = function, wide
         # The names of the options are those of XLA's CPU and GPU backends.
         self.compiled = jax.jit(function, compiler_options=None if jax.default_backend() == "tpu" else QUICK)
         self.untraceable = ""
 
     def __call__(self, *args: Any) -> Any:
-        with self._mode():
+        """The result, as NumPy arrays."""
+        with mode(self.wide):
             return jax.tree.map(np.asarray, self._run(args))
 
     def shape(self, *args: Any) -> Any:
         """The shapes and dtypes of the result; nothing is compiled."""
-        with self._mode():
+        with mode(self.wide):
             try:
                 return jax.eval_shape(self.function, *args)
             except TRACING:
                 return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._eagerly(args))
             except Exception as problem:
-                raise RaisedError from problem
+                raise RaisedError(problem) from problem
 
     def _run(self, args: tuple) -> Any:
         if not self.untraceable:
@@ -57,24 +64,22 @@ class Program:
                 self.untraceable = type(problem).__name__
                 return result
             except Exception as problem:
-                raise RaisedError from problem
+                raise RaisedError(problem) from problem
         return self._eagerly(args)
 
     def _eagerly(self, args: tuple) -> Any:
         try:
             return self.function(*jax.tree.map(jax.numpy.asarray, args))
         except Exception as problem:
-            raise RaisedError from problem
+            raise RaisedError(problem) from problem
 
-    def _mode(self) -> contextlib.ExitStack:
-        """Full precision, whatever the device's default; and what is not finite is the checker's business, not JAX's."""
-        stack = contextlib.ExitStack()
-        stack.enter_context(jax.default_matmul_precision("highest"))
-        stack.enter_context(jax.debug_nans(False))
-        stack.enter_context(jax.debug_infs(False))
-        if self.wide:
-            stack.enter_context(jax.enable_x64(True))
-        return stack
+
+@contextlib.contextmanager
+def mode(wide: bool) -> Iterator[None]:
+    """Full precision, whatever the device's default; what is not finite is the checker's business, not JAX's."""
+    x64 = jax.enable_x64(True) if wide else contextlib.nullcontext()
+    with jax.default_matmul_precision("highest"), jax.debug_nans(False), jax.debug_infs(False), x64:
+        yield
 
 
 def value_of(subject: Subject, function: Callable) -> Callable:
@@ -109,10 +114,12 @@ class Programs:
     """The programs that the checks share."""
 
     def __init__(self, subject: Subject):
+        """Nothing is compiled before it is called."""
         value, pull = value_of(subject, subject.function), pull_of(subject, subject.function)
         self.value = {wide: Program(value, wide) for wide in (False, True)}
         self.pull = {wide: Program(pull, wide) for wide in (False, True)}
-        self.reference_pull = self.narrow_reference_pull = None
+        self.reference_pull: Program | None = None
+        self.narrow_reference_pull: Program | None = None
         self.reference_in: dict[bool, Program] = {}
         if subject.reference is not None:
             self.reference_in = {wide: Program(value_of(subject, subject.reference), wide) for wide in (False, True)}

@@ -71,21 +71,8 @@ def _same(session: Session, what: str, once: list, again: Callable[[], list]) ->
         if not same.all():
             entry = tuple(int(i) for i in np.argwhere(~same)[0])
             text = f"{what}, gives other bits: {number(as_wide(b)[entry])}, before {number(as_wide(a)[entry])}"
-            session.failures.append(
-                Failure(
-                    "X",
-                    path,
-                    "",
-                    text,
-                    entry,
-                    as_wide(b)[entry].item(),
-                    None,
-                    None,
-                    None,
-                    int((~same).sum()),
-                    same.size,
-                )
-            )
+            value, count = as_wide(b)[entry].item(), (int((~same).sum()), same.size)
+            session.failures.append(Failure("X", path, "", text, entry, value, None, None, None, *count))
 
 
 def eager_bars(session: Session, leaves: Sequence[Any], output_bars: Sequence[Any]) -> list[np.ndarray]:

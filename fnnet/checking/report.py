@@ -53,7 +53,24 @@ class Failure:
     ours: np.ndarray | None = field(default=None, repr=False)
     theirs: np.ndarray | None = field(default=None, repr=False)
 
-    def __str__(self) -> str:
+    @classmethod
+    def entrywise(
+        cls, check: str, argument: str, circumstance: str, diagnosis: str, ours: np.ndarray, theirs: np.ndarray,
+        wrong: np.ndarray, allowed: float, *, blame: str = "rule", entry: tuple[int, ...] | None = None,
+        differences: float | None = None,
+    ) -> "Failure":  # fmt: skip
+        """A cotangent that is wrong at these entries; the worst of them is told, or the given one."""
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            error = np.where(wrong, np.nan_to_num(np.abs(ours - theirs), nan=np.inf), -1.0)
+            if entry is None:
+                entry = tuple(map(int, np.unravel_index(np.argmax(error), error.shape)))
+            multiple = float(np.abs(ours[entry] - theirs[entry]) / allowed) if allowed else math.inf
+        return cls(
+            check, argument, circumstance, diagnosis, entry, ours[entry].item(), theirs[entry].item(), differences,
+            multiple, int(wrong.sum()), wrong.size, blame, ours, theirs,
+        )  # fmt: skip
+
+    def __str__(self) -> str:  # noqa: D105
         where = f", {self.circumstance}" if self.circumstance else ""
         lines = [f"{self.check} {NAMES[self.check]}: {self.argument or 'the rule'}{where}: {self.diagnosis}"]
         if self.entry is not None:
@@ -126,7 +143,7 @@ class Report:
             raise CheckFailedError(str(self))
         return self
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:  # noqa: D105
         seconds = sum(line.seconds for line in self.checks)
         passed = "".join(line.check for line in self.checks if line.status == "passed")
         lines = [
@@ -150,8 +167,8 @@ class Report:
         content = {
             "name": self.name, "signature": self.signature, "reference": self.reference,
             "verdict": self.verdict, "ok": self.ok,
-            "checks": [{"check": c.check, "name": NAMES[c.check], "status": c.status, "seconds": round(c.seconds, 3), "detail": c.detail}
-                       for c in self.checks],
+            "checks": [{"check": c.check, "name": NAMES[c.check], "status": c.status, "seconds": round(c.seconds, 3),
+                        "detail": c.detail} for c in self.checks],
             "failures": [_plain(f) for f in self.failures],
             "waived": [{**_plain(f), "reason": reason} for f, reason in self.waived],
             "conventions": list(self.conventions), "notes": list(self.notes), "not_run": self.not_run,

@@ -84,7 +84,7 @@ def _at_shape(session: Session, leaves: list, configuration: Configuration) -> b
 
 
 def _is_batch_axis(session: Session, leaves: list, configuration: Configuration, stacked: list) -> bool:
-    """Whether the function of a stack is the stack of the function: else it is not written for one more axis in front."""
+    """Whether the function of a stack is the stack of the function: else it takes no more axes in front."""
     lead = leaves[min(configuration.leading)].shape[: configuration.depth]
     values = []
     for index in np.ndindex(lead):

@@ -139,8 +139,9 @@ def check(
         f"nothing can be told of {path}: neither finite differences nor autodiff has a digit there"
         for path in undecided
     ]
+    origin = subject.origin if session.has_reference else "finite differences alone"
     return Report(
-        subject.name, describe(subject, subject.leaves), subject.origin if session.has_reference else "finite differences alone",
+        subject.name, describe(subject, subject.leaves), origin,
         tuple(lines), tuple(found), _conventions(session), tuple(dict.fromkeys(session.notes)), not_run,
         tuple(waived_failures), bool(undecided),
     )  # fmt: skip

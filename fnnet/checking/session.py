@@ -73,7 +73,7 @@ class Slope:
 class Session:
     """The state of one run.
 
-    `settled` are the cotangents that failed check R, at the example itself: later checks do not ask again what is wrong.
+    `settled` are the cotangents that failed check R at the example itself: later checks do not ask what is wrong.
     """
 
     subject: Subject
@@ -150,12 +150,12 @@ class Session:
         try:
             return self.programs.value[is_wide(leaves)].shape(leaves)
         except RaisedError as raised:
-            problem = raised.__cause__
+            problem = raised.problem
             problem.add_note(f"check: {self.subject.name} raises at the arguments {describe(self.subject, leaves)}")
             raise problem from None
 
     def output_bars(self, leaves: Leaves, *stream: Any) -> list[np.ndarray]:
-        """Gaussian cotangents for these leaves, in the output's dtypes: ones would hide whatever sums over the output."""
+        """Gaussian cotangents for these leaves, in the output's dtypes: ones would hide what sums over the output."""
         return gaussians(self.out_shapes(leaves), self.rng("cotangent", *stream))
 
     def pull(self, leaves: Leaves, output_bars: Leaves) -> tuple[list, list]:
@@ -169,9 +169,15 @@ class Session:
     @property
     def reference_pull(self) -> Program:
         """The reference's outputs and cotangents; NotRun without one."""
-        if not self.has_reference:
+        if not self.has_reference or self.programs.reference_pull is None:
             raise NotRun("there is no reference that JAX can differentiate")
         return self.programs.reference_pull
+
+    def narrow_reference_bars(self, leaves: Leaves, output_bars: Leaves) -> list:
+        """The reference's cotangents in the dtype of the leaves; RaisedError where it does not take it."""
+        if self.programs.narrow_reference_pull is None:
+            raise NotRun("there is no reference")
+        return self.programs.narrow_reference_pull(list(leaves), list(output_bars))[1]
 
     @property
     def compiled_reference_pull(self) -> Program:
@@ -219,16 +225,7 @@ class Session:
         direction = np.zeros_like(start)
         direction[entry] = scale * unit
         found = self.difference(leaves, output_bars, {number: direction})
-        return Difference(  # fmt: skip
-            found.value / scale,
-            found.uncertainty / scale,
-            found.conclusive,
-            found.kink,
-            found.left / scale,
-            found.right / scale,
-            found.low / scale,
-            found.high / scale,
-        )
+        return found.scaled(1 / scale)
 
     @functools.cached_property
     def smooth_point(self) -> list:
@@ -246,7 +243,7 @@ class Session:
         return moved if all(np.isfinite(as_wide(o)).all() for o in self.value(moved)) else leaves
 
     def undecided(self) -> list[str]:
-        """Cotangents of which nothing can be told: finite differences do not settle, and the tolerance hides the reference."""
+        """Cotangents of which nothing can be told: finite differences do not settle, nor does the reference."""
         if not self.has_reference:
             return [
                 path
@@ -283,7 +280,7 @@ class Session:
     def sizes(self, leaves: Leaves, output_bars: Leaves) -> dict[str, int]:
         """The numbers that a wrong factor may be."""
         batches = {b.shape[0] for b in output_bars if b.ndim}
-        sizes = {}
+        sizes: dict[str, int] = {}
         for path, leaf in zip(self.subject.paths, leaves, strict=True):
             for axis, n in enumerate(np.shape(leaf)):
                 name = (
@@ -344,7 +341,7 @@ def leaf_type(leaf: Any) -> str:
 def first_line(problem: BaseException) -> str:
     """An exception in one line."""
     if isinstance(problem, RaisedError):
-        problem = problem.__cause__
+        problem = problem.problem
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return f"{type(problem).__name__}: {text[:300]}" if text else type(problem).__name__

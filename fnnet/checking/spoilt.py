@@ -4,6 +4,7 @@ A rule whose cotangent equals one of these has made that mistake: forgotten to f
 residual of the call before.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,21 +28,22 @@ def variants(session: Session, leaves: Leaves, output_bars: Leaves, k: int, prev
         return as_wide(session.reference_pull(list(leaves), list(bars))[1][k])
 
     found: Variants = {}
+
+    def run_changed(change: Callable) -> np.ndarray:
+        return run(leaves, [np.array(change(b), b.dtype) for b in bars])
+
     for phrase, change in _of_cotangents(bars):
-        found[f"is the reference for {phrase}"] = lambda change=change: run(
-            leaves, [np.array(change(b), b.dtype) for b in bars]
-        )
+        found[f"is the reference for {phrase}"] = functools.partial(run_changed, change)
     for number in range(len(bars)) if len(bars) > 1 else ():
         left_out = [b * (i != number) for i, b in enumerate(bars)]
-        found[f"is the reference with output {number}'s cotangent left out"] = lambda left_out=left_out: run(
-            leaves, left_out
-        )
+        found[f"is the reference with output {number}'s cotangent left out"] = functools.partial(run, leaves, left_out)
     for phrase, place, value in _of_arguments(session, leaves, bars):
         spoilt = [value if i == place else leaf for i, leaf in enumerate(leaves)]
-        found[f"is the reference {phrase}"] = lambda spoilt=spoilt: run(spoilt, bars)
+        found[f"is the reference {phrase}"] = functools.partial(run, spoilt, bars)
     if previous is not None:
         stale = widened(previous)
-        found["is the reference at the arguments of the previous call: a residual is stale"] = lambda: run(stale, bars)
+        phrase = "is the reference at the arguments of the previous call: a residual is stale"
+        found[phrase] = functools.partial(run, stale, bars)
     return found
 
 
@@ -57,24 +59,24 @@ def _of_cotangents(bars: Leaves) -> Iterator[tuple[str, Callable]]:
     yield "a cotangent divided by its norm", lambda b: b / (np.linalg.norm(b) or 1)
     for axis in range(max((b.ndim for b in bars), default=0)):
         yield f"the cotangent reversed along axis {axis}", _where(axis, lambda b, axis: np.flip(b, axis))
-        yield (
-            f"the cotangent averaged along axis {axis}",
-            _where(axis, lambda b, axis: b * 0 + b.mean(axis, keepdims=True)),
-        )
-        yield (
-            f"the cotangent summed along axis {axis}",
-            _where(axis, lambda b, axis: b * 0 + b.sum(axis, keepdims=True)),
-        )
+        yield f"the cotangent averaged along axis {axis}", _where(axis, _mean)
+        yield f"the cotangent summed along axis {axis}", _where(axis, _sum)
         yield f"the cotangent at index 0 of axis {axis} alone", _where(axis, lambda b, axis: b * _one_hot(b, axis, 0))
-        yield (
-            f"the cotangent without the last index of axis {axis}",
-            _where(axis, lambda b, axis: b * (1 - _one_hot(b, axis, -1))),
-        )
+        without = _where(axis, lambda b, axis: b * (1 - _one_hot(b, axis, -1)))
+        yield f"the cotangent without the last index of axis {axis}", without
         yield f"the cotangent rolled by 1 along axis {axis}", _where(axis, lambda b, axis: np.roll(b, 1, axis))
 
 
 def _where(axis: int, change: Callable) -> Callable:
     return lambda b: change(b, axis) if b.ndim > axis and b.size else b
+
+
+def _mean(b: np.ndarray, axis: int) -> np.ndarray:
+    return b * 0 + b.mean(axis, keepdims=True)
+
+
+def _sum(b: np.ndarray, axis: int) -> np.ndarray:
+    return b * 0 + b.sum(axis, keepdims=True)
 
 
 def _one_hot(b: np.ndarray, axis: int, index: int) -> np.ndarray:

@@ -1,12 +1,10 @@
-"""W: whether these inputs could have seen a wrong backward at all. Its jaxpr is mutated, and each mutant put to check R."""
-
-import contextlib
+"""W: whether these inputs could have seen a wrong backward at all: its jaxpr is mutated, each mutant put to check R."""
 
 import jax
 import numpy as np
 
 from fnnet.checking.power import power
-from fnnet.checking.programs import Program, as_wide, vjp
+from fnnet.checking.programs import Program, as_wide, mode, vjp
 from fnnet.checking.session import NotRun, Session, first_line
 from fnnet.checking.tolerance import wrong_entries
 
@@ -14,7 +12,7 @@ COTANGENTS = 3
 
 
 def strength(session: Session) -> None:
-    """Nothing fails. A note names the mutants that the example cannot tell from the rule; `session.power` has them all."""
+    """Nothing fails. A note names the mutants that the example cannot tell from the rule; `session.power` has all."""
     subject, leaves = session.subject, session.working
     output_bars = [session.output_bars(leaves, n) for n in range(COTANGENTS)]
     structure: list = []
@@ -41,7 +39,7 @@ def strength(session: Session) -> None:
             for m, b, a in zip(map(as_wide, bars), right[n].bars, right[n].bar_allowed, strict=True)
         )
 
-    with jax.enable_x64(True) if session.takes_doubles else contextlib.nullcontext():
+    with mode(session.takes_doubles):
         try:
             session.power = power(backward, [(*held, *bars) for bars in output_bars], passes, seed=session.options.seed)
         except Exception as problem:

@@ -16,7 +16,7 @@ RAISES = "under differentiation raises "
 
 
 def structure(session: Session, leaves: Sequence[Any] | None = None, check: str = "S", circumstance: str = "") -> bool:
-    """Call forward and backward under eval_shape, and compare each cotangent with its argument. True if all is right."""
+    """Call forward and backward under eval_shape, and compare each cotangent with its argument. True if right."""
     leaves = session.example if leaves is None else list(leaves)
     found = faults(session.subject, leaves, [np.zeros(o.shape, o.dtype) for o in session.out_shapes(leaves)])
     session.failures += [Failure(check, path, circumstance, text) for path, text in found]
@@ -25,33 +25,38 @@ def structure(session: Session, leaves: Sequence[Any] | None = None, check: str 
 
 def faults(subject: Subject, leaves: list, output_bars: list) -> list[tuple[str, str]]:
     """(path, what is wrong) for each fault."""
+    seen = _directly(subject, leaves, output_bars) or _through_jax(subject, leaves, output_bars)
+    return list(dict.fromkeys(seen))
+
+
+def _directly(subject: Subject, leaves: list, output_bars: list) -> list[tuple[str, str]]:
+    """What the raw forward and backward return, where the subject has them."""
     seen: list[tuple[str, str]] = []
-    wide = is_wide(leaves)
+    forward, backward = subject.forward, subject.backward
+    if forward is None or backward is None:
+        return seen
 
     def trace(leaves: list, output_bars: list) -> list:
         args = subject.merge(leaves)
-        result = subject.forward(*args)
+        result = forward(*args)
         if not (isinstance(result, tuple | list) and len(result) == 2):
             seen.append(("", f"its forward must return the pair (output, residuals), not {type(result).__name__}"))
             return []
         output, residuals = result
         output_bar = _with_integers(output, output_bars)
-        seen.extend(_cotangents(subject, args, subject.backward(residuals, output_bar)))
+        seen.extend(_cotangents(subject, args, backward(residuals, output_bar)))
         return []
 
-    if subject.forward is not None:
-        try:
-            Program(trace, wide).shape(leaves, output_bars)
-        except RaisedError as problem:
-            seen.append(("", f"{RAISES}{first_line(problem)}"))
-    if not seen:
-        seen += _through_jax(subject, leaves, output_bars, wide)
-    return list(dict.fromkeys(seen))
-
-
-def _through_jax(subject: Subject, leaves: list, output_bars: list, wide: bool) -> list[tuple[str, str]]:
     try:
-        _, bars = Program(pull_of(subject, subject.function), wide).shape(leaves, output_bars)
+        Program(trace, is_wide(leaves)).shape(leaves, output_bars)
+    except RaisedError as problem:
+        seen.append(("", f"{RAISES}{first_line(problem)}"))
+    return seen
+
+
+def _through_jax(subject: Subject, leaves: list, output_bars: list) -> list[tuple[str, str]]:
+    try:
+        _, bars = Program(pull_of(subject, subject.function), is_wide(leaves)).shape(leaves, output_bars)
     except RaisedError as problem:
         return [("", f"{RAISES}{first_line(problem)}")]
     return [
@@ -86,7 +91,7 @@ def _cotangents(subject: Subject, args: tuple, cotangents: Any) -> list[tuple[st
         if cotangent is None or not pairs:
             continue  # JAX takes None for zero; whether it is zero, R says
         try:
-            bars = tree.flatten_up_to(cotangent)
+            bars = tree.flatten_up_to(cotangent)  # type: ignore[attr-defined]
         except (ValueError, TypeError):
             found.append((name, f"has the structure {jax.tree.structure(cotangent)}; its argument has {tree}"))
             continue
@@ -104,11 +109,8 @@ def _leaf(path: str, leaf: Any, bar: Any) -> list[tuple[str, str]]:
     if jnp.shape(bar) != jnp.shape(leaf):
         return [(path, f"has shape {jnp.shape(bar)}; {path} has {jnp.shape(leaf)}")]
     if not is_moving(leaf):
-        return (
-            []
-            if dtype == jax.dtypes.float0
-            else [(path, f"is {dtype} for an integer; it must be None, or of dtype float0")]
-        )
+        is_right = dtype == jax.dtypes.float0
+        return [] if is_right else [(path, f"is {dtype} for an integer; it must be None, or of dtype float0")]
     if dtype != leaf.dtype:
         return [(path, f"has dtype {dtype}; {path} has {leaf.dtype}")]
     return []

@@ -228,9 +228,9 @@ def _placed(function: Callable, args: tuple, static: dict) -> tuple[list, list[s
 
 def _names(function: Callable, count: int) -> tuple[str, ...]:
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        parameters = ()
+        parameters = []
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return tuple((names + [f"argument {i}" for i in range(len(names), count)])[:count])
 

@@ -1,9 +1,9 @@
 """How large an error may be: measured on the reference, not guessed.
 
-Perturb inputs and cotangent by half a unit in the last place of the tested dtype, four times. With J the largest change
-of a cotangent leaf, a rule may differ by 16 J + 8 eps max|output_bar|. A badly conditioned point has a large J, and a rule
-cannot do better than its inputs allow. To this comes eps max|x| of the leaf's largest cotangent: so much does an exponential
-of x lose, where another way round J does not show it.
+Perturb inputs and cotangent by half a unit in the last place of the tested dtype, four times. With J the largest
+change of a cotangent leaf, a rule may differ by 16 J + 8 eps max|output_bar|. A badly conditioned point has a large J,
+and a rule cannot do better than its inputs allow. To this comes eps max|x| of the leaf's largest cotangent: so much
+does an exponential of x lose, where another way round J does not show it.
 
 An entry at a kink or a tie changes by a jump however small the perturbation. Such entries are told apart by that, and
 left out of J.
@@ -86,7 +86,7 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
 
 
 def wrong_entries(ours: Any, theirs: Any, allowed: float, dtype: Any = np.float64) -> np.ndarray:
-    """Where a leaf of that dtype differs by more than is allowed; where the reference is not finite there, anything goes."""
+    """Where a leaf of that dtype differs by more than is allowed; where the reference is not finite, anything goes."""
     limits = jnp.finfo(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.abs(ours - theirs) <= allowed + float(limits.smallest_normal)
@@ -100,7 +100,7 @@ def precision(leaves: Leaves) -> float:
 
 
 def half_ulp(leaf: Any, rng: np.random.Generator) -> Any:
-    """The numbers of a leaf, each half an ulp up or down, in double precision; f64 itself a whole ulp, half of the time."""
+    """The numbers of a leaf, each half an ulp up or down, as f64; f64 itself a whole ulp, half of the time."""
     if not is_moving(leaf):
         return leaf
     if np.iscomplexobj(leaf):

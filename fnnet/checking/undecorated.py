@@ -1,4 +1,4 @@
-"""A function without the custom backwards inside it: its own jaxpr, with each rule replaced by the primal it decorates."""
+"""A function without the custom backwards inside it: its own jaxpr, each rule replaced by the primal it decorates."""
 
 import functools
 from collections.abc import Callable
