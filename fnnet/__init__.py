@@ -1,6 +1,8 @@
 """Neural networks as pure functions with hand-written backward passes, proved against autodiff, and faster than it."""
 
+from fnnet import checking as checking
 from fnnet import data as data
+from fnnet.checking.checker import check as check
 from fnnet.layers import AvgPool as AvgPool
 from fnnet.layers import Conv as Conv
 from fnnet.layers import Dense as Dense

@@ -1,5 +1,6 @@
 """What a check found: failures, notes, and one of five verdicts."""
 
+import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
@@ -14,27 +15,31 @@ VERDICTS = ("right", "wrong", "convention differs", "inconclusive", "reference i
 
 
 class CheckFailedError(AssertionError):
-    """The rule of a report is not right; the message is the report."""
+    """The rule of a report is not right, or nothing can be told of it; the message is the report.
+
+    Raised by `Report.raise_if_failed`. It is an AssertionError, so that a test fails with it and does not break.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """One way in which rule and reference, or rule and mathematics, disagree.
+    """One way in which rule and reference, or rule and mathematics, disagree. `str(failure)` tells it in two lines.
 
     Args:
-        check: Letter of the check.
-        argument: Path of the argument whose cotangent it is, or "".
-        circumstance: Where it shows: a dtype, a shape, an edge value, a transformation.
-        diagnosis: What it looks like, in a sentence.
-        entry: Index of the entry that is furthest off, or None.
+        check: Letter of the check; `docs/checking.md` has a table of them.
+        argument: Path of the argument whose cotangent it is, such as "params['kernel']"; "" where it is of no single
+            one, "the output" where values differ.
+        circumstance: Where it shows: a dtype, a shape, an edge value, a transformation; "" at the example itself.
+        diagnosis: What it looks like, in a sentence: "is the reference divided by the batch size, 4".
+        entry: Index of the entry that is furthest off; None where none was compared.
         rule: The rule's value there.
-        reference: The reference's value there.
-        differences: The value of finite differences there.
-        multiple: The error as a multiple of what is allowed.
+        reference: The reference's value there, in double precision.
+        differences: The value of finite differences there; None where they do not settle.
+        multiple: The error there as a multiple of what is allowed.
         wrong: How many entries are wrong.
         size: How many there are.
-        blame: "rule", "reference", or "unknown".
-        ours: The rule's cotangent, where one failed.
+        blame: "rule", "reference" where finite differences agree with the rule and not with it, or "unknown".
+        ours: The rule's whole cotangent, where one was compared.
         theirs: The reference's.
     """
 
@@ -70,7 +75,8 @@ class Failure:
             multiple, int(wrong.sum()), wrong.size, blame, ours, theirs,
         )  # fmt: skip
 
-    def __str__(self) -> str:  # noqa: D105
+    def __str__(self) -> str:
+        """Check, argument, circumstance and diagnosis; below them the worst entry."""
         where = f", {self.circumstance}" if self.circumstance else ""
         lines = [f"{self.check} {NAMES[self.check]}: {self.argument or 'the rule'}{where}: {self.diagnosis}"]
         if self.entry is not None:
@@ -84,29 +90,39 @@ class Failure:
 
 @dataclass(frozen=True)
 class Line:
-    """A check's line in the report."""
+    """What became of one check.
+
+    Args:
+        check: Its letter.
+        status: "passed", "failed", "waived" (it failed, and was meant to), "inconclusive" or "not run".
+        seconds: How long it took, compilations included.
+        detail: Why it was not run, or what it noted.
+    """
 
     check: str
-    status: str  # passed, failed, waived, inconclusive, not run
+    status: str
     seconds: float
     detail: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What `fnnet.check` found.
+    """What `fnnet.check` found. `str(report)` tells all of it.
 
     Args:
         name: Of the rule.
         signature: The example arguments, in words.
         reference: What it was compared with, in words.
-        checks: A line each check.
+        checks: What became of each check, cheapest first.
         failures: Empty where the rule is right.
         conventions: Where the rule differs from the reference at a kink or a tie, within the subdifferential.
         notes: What is worth knowing and no failure.
-        not_run: Checks that could not run here, with the reason.
-        waived: Failures that somebody wanted so, with the reason.
+        not_run: Checks that could not run here, by letter, with the reason; also parts of a check.
+        waived: Failures that somebody wanted so, each with the reason.
         inconclusive: Whether nothing independent of the rule could decide.
+
+    `verdict` and `ok` are made of these, `raise_if_failed()` turns them into an exception, `to_json()` into text for a
+    program, and `plot(path)` draws the wrong cotangents.
     """
 
     name: str
@@ -122,7 +138,14 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """One of "right", "wrong", "convention differs", "inconclusive", "reference is wrong"."""
+        """One of five.
+
+        right: every check that ran passed, or was waived.
+        wrong: at least one failed by the rule's fault.
+        convention differs: right, but at a kink or a tie it takes another slope than the reference.
+        inconclusive: nothing independent of the rule has a digit there.
+        reference is wrong: they differ, and finite differences agree with the rule.
+        """
         blamed = {failure.blame for failure in self.failures}
         if "rule" in blamed:
             return "wrong"
@@ -143,7 +166,8 @@ class Report:
             raise CheckFailedError(str(self))
         return self
 
-    def __str__(self) -> str:  # noqa: D105
+    def __str__(self) -> str:
+        """The verdict, then failures, waivers, conventions, notes, and what was not run."""
         seconds = sum(line.seconds for line in self.checks)
         passed = "".join(line.check for line in self.checks if line.status == "passed")
         lines = [
@@ -163,20 +187,33 @@ class Report:
         return "\n".join(lines)
 
     def to_json(self, **options: Any) -> str:
-        """The report as JSON; numbers that JSON does not know are strings."""
-        content = {
-            "name": self.name, "signature": self.signature, "reference": self.reference,
-            "verdict": self.verdict, "ok": self.ok,
-            "checks": [{"check": c.check, "name": NAMES[c.check], "status": c.status, "seconds": round(c.seconds, 3),
-                        "detail": c.detail} for c in self.checks],
-            "failures": [_plain(f) for f in self.failures],
-            "waived": [{**_plain(f), "reason": reason} for f, reason in self.waived],
-            "conventions": list(self.conventions), "notes": list(self.notes), "not_run": self.not_run,
-        }  # fmt: skip
-        return json.dumps(content, **({"indent": 2} | options))
+        """The report as JSON; `options` are those of json.dumps. Numbers that JSON does not know are strings."""
+        return json.dumps(self.content(), **({"indent": 2} | options))
+
+    def content(self) -> dict[str, Any]:
+        """What `to_json` writes, all but the whole cotangents."""
+        return {
+            "name": self.name,
+            "signature": self.signature,
+            "reference": self.reference,
+            "verdict": self.verdict,
+            "ok": self.ok,
+            "checks": [_of_line(line) for line in self.checks],
+            "failures": [_plain(failure) for failure in self.failures],
+            "waived": [{**_plain(failure), "reason": reason} for failure, reason in self.waived],
+            "conventions": list(self.conventions),
+            "notes": list(self.notes),
+            "not_run": self.not_run,
+        }
 
     def plot(self, path: str | Path) -> None:
-        """Draw rule, reference and error of each wrong cotangent, side by side, into a picture."""
+        """Draw rule, reference and error of each wrong cotangent, side by side, into a picture.
+
+        Raises:
+            ValueError: No cotangent of the report differs from a reference: there is nothing to draw.
+            ImportError: matplotlib is not installed.
+            OSError: The file cannot be written.
+        """
         from fnnet.checking.plotting import plot
 
         plot(self, path)
@@ -198,6 +235,11 @@ def _grouped(failures: tuple[Failure, ...]) -> list[str]:
         also = ", ".join(dict.fromkeys(f"{o.check} ({o.circumstance})" if o.circumstance else o.check for o in others))
         lines.append(f"{first}\n    also in {also}" if also else str(first))
     return lines
+
+
+def _of_line(line: Line) -> dict[str, Any]:
+    seconds = round(line.seconds, 3)
+    return {**dataclasses.asdict(line), "name": NAMES[line.check], "seconds": seconds}
 
 
 def _plain(failure: Failure) -> dict[str, Any]:

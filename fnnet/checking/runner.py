@@ -1,7 +1,8 @@
-"""`check`: every check of a rule with a hand-written backward, and a report."""
+"""A run of the checker: a rule under one check after another, and the report of what they found."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,70 @@ CHECKS: dict[str, Callable[[Session], Any]] = {
 }
 
 
-def check(
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A rule under the checks, one at a time: `run(f, *args)` begins it, and check S comes before the others.
+
+    `lines` has a line for each check so far; one that ran is not run again.
+    """
+
+    session: Session
+    chosen: tuple[str, ...]
+    waived: Mapping[str, str]
+    lines: dict[str, Line] = field(default_factory=dict)
+
+    def line(self, letter: str) -> Line:
+        """Run this check, unless it ran before."""
+        if letter not in self.lines:
+            self.lines[letter] = self._run(letter)
+        return self.lines[letter]
+
+    def _run(self, letter: str) -> Line:
+        session, begin = self.session, time.perf_counter()
+        structure = self.lines.get("S")
+        if structure is not None and structure.status == "failed" and session.subject.places:
+            return Line(letter, "not run", 0.0, "the structure is wrong")
+        failures, notes = len(session.failures), len(session.notes)
+        status, detail = "passed", ""
+        try:
+            with np.errstate(all="ignore"):  # values at the edge overflow, and are meant to
+                CHECKS[letter](session)
+        except RaisedError as problem:
+            session.failures.append(Failure(letter, "", "", f"raises {first_line(problem)}"))
+        except NotRun as reason:
+            status, detail = "not run", str(reason)
+        if len(session.failures) > failures:
+            status = "waived" if letter in self.waived else "failed"
+        elif letter == "F" and session.not_conclusive:
+            status = "inconclusive"
+        detail = detail or "; ".join(session.notes[notes:])
+        return Line(letter, status, time.perf_counter() - begin, detail)
+
+    def report(self) -> Report:
+        """What the checks so far found."""
+        session, lines = self.session, [self.lines[letter] for letter in self.chosen if letter in self.lines]
+        found = tuple(f for f in session.failures if f.check not in self.waived)
+        waived = tuple((f, self.waived[f.check]) for f in session.failures if f.check in self.waived)
+        not_run = {line.check: line.detail for line in lines if line.status == "not run"}
+        independent = {"R", "F"} & {line.check for line in lines} - set(not_run)
+        undecided = session.undecided() if independent and not found else []
+        nothing = "nothing can be told of {}: neither finite differences nor autodiff has a digit there"
+        notes = dict.fromkeys([*session.notes, *(nothing.format(path) for path in undecided)])
+        return Report(
+            name=session.subject.name,
+            signature=describe(session.subject, session.subject.leaves),
+            reference=session.subject.origin if session.has_reference else "finite differences alone",
+            checks=tuple(lines),
+            failures=found,
+            conventions=_conventions(session),
+            notes=tuple(notes),
+            not_run=session.partly_not_run | not_run,
+            waived=waived,
+            inconclusive=bool(undecided),
+        )
+
+
+def run(
     f: Any,
     *args: Any,
     reference: Callable | None = None,
@@ -54,97 +118,22 @@ def check(
     waive: Mapping[str, str] | None = None,
     seed: int = 0,
     name: str | None = None,
-) -> Report:
-    """Whether a hand-written backward is right; if not, where and how it is wrong.
-
-    Every cotangent is compared, entry by entry, with autodiff of a reference in double precision, and with finite
-    differences, at the example, at edge values, at other shapes and dtypes, and under the transformations of JAX.
-
-    Args:
-        f: An `fnnet.rule`, a `jax.custom_vjp`, any function that has one inside, or a pair (forward, backward):
-            forward(*args, **static) -> (output, residuals), backward(residuals, output_bar, **static) -> cotangents.
-        *args: Example arguments: arrays, pytrees of arrays, integers, None. Their shapes and values seed the sweeps.
-        reference: A plain JAX function of the same signature; by default f without its custom backward.
-        static: Values of keyword arguments that are not arrays.
-        checks: Which checks to run, by letter or name; by default all. See docs/checking.md.
-        dtypes: Which dtypes check D tries, by default f64, f32, bf16 and f16.
-        mapped: Names of the arguments that vmap may map; by default all.
-        second_order: False: the rule need not be differentiable twice. True: it must not refuse. By default it may
-            refuse, but not be wrong.
-        ties: "any": at a kink or tie every value within the subdifferential passes, and is told; "reference": only the
-            reference's value.
-        waive: Checks that may fail, by letter or name, each with the reason, which is printed.
-        seed: Of the random cotangents and directions.
-        name: What the report calls the rule.
-
-    Returns:
-        A Report: `ok`, `verdict`, `failures`, `notes`, `not_run`; `str(report)` tells all of it.
-
-    Raises:
-        ValueError: f has no floating argument or output, an option is unknown, or a waiver has no reason.
-        TypeError: f is no function or pair of functions, or an argument is no array.
-        Exception: Whatever f itself raises at the example.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, fnnet
-        >>> square = fnnet.rule(lambda x: (x * x, x), lambda x, y_bar: (2 * x * y_bar,))
-        >>> fnnet.check(square, jnp.arange(3.0), checks="SPRLF").verdict
-        'right'
-    """
+) -> Run:
+    """The beginning of a run: its options are read, f and the reference traced at the example. See `check`."""
     chosen, waived = letters(checks), _reasons(waive)
     if ties not in ("any", "reference"):
         raise ValueError(f'check: ties (={ties!r}) must be "any" or "reference"')
     options = Options(
-        **({} if dtypes is None else {"dtypes": (dtypes,) if isinstance(dtypes, str) else tuple(dtypes)}),
-        mapped=None if mapped is None else (mapped,) if isinstance(mapped, str) else tuple(mapped),
-        second_order=second_order, ties=ties, seed=seed,
-    )  # fmt: skip
+        dtypes=Options.dtypes if dtypes is None else _names(dtypes),
+        mapped=None if mapped is None else _names(mapped),
+        second_order=second_order,
+        ties=ties,
+        seed=seed,
+    )
     subject = subject_of(f, args, reference, static, name)
     session = Session(subject, options, Programs(subject))
-    lines, not_run, found, waived_failures = [], {}, [], []
-    begin = time.perf_counter()
     session.prepare()
-    for letter in chosen:
-        if letter not in CHECKS:
-            continue
-        before, notes = list(session.failures), len(session.notes)
-        status, detail = "passed", ""
-        try:
-            with np.errstate(all="ignore"):  # values at the edge overflow, and are meant to
-                CHECKS[letter](session)
-        except RaisedError as problem:
-            session.failures.append(Failure(letter, "", "", f"raises {first_line(problem)}"))
-        except NotRun as reason:
-            status, detail = "not run", str(reason)
-            not_run[letter] = detail
-        new = session.failures[len(before) :]
-        if new:
-            status = "waived" if letter in waived else "failed"
-        elif letter == "F" and session.not_conclusive:
-            status = "inconclusive"
-        lines.append(Line(letter, status, time.perf_counter() - begin, detail or "; ".join(session.notes[notes:])))
-        begin = time.perf_counter()
-        if letter == "S" and new and letter not in waived and subject.places:
-            not_run |= {c: "the structure is wrong" for c in chosen if c != "S"}
-            break
-    for failure in session.failures:
-        if failure.check in waived:
-            waived_failures.append((failure, waived[failure.check]))
-        else:
-            found.append(failure)
-    not_run |= {c: why for c, why in session.partly_not_run.items() if c not in not_run}
-    independent = {"R", "F"} & set(chosen) - set(not_run)
-    undecided = session.undecided() if independent and not found else []
-    session.notes += [
-        f"nothing can be told of {path}: neither finite differences nor autodiff has a digit there"
-        for path in undecided
-    ]
-    origin = subject.origin if session.has_reference else "finite differences alone"
-    return Report(
-        subject.name, describe(subject, subject.leaves), origin,
-        tuple(lines), tuple(found), _conventions(session), tuple(dict.fromkeys(session.notes)), not_run,
-        tuple(waived_failures), bool(undecided),
-    )  # fmt: skip
+    return Run(session, chosen, waived)
 
 
 def _conventions(session: Session) -> tuple[str, ...]:
@@ -172,3 +161,7 @@ def _reasons(waive: Mapping[str, str] | None) -> dict[str, str]:
             raise ValueError(f"check: waive[{check_!r}] must give a reason")
         reasons[letter] = reason
     return reasons
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
