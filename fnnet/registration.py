@@ -37,8 +37,9 @@ def rule(forward: Callable, backward: Callable, *, batched: Sequence[str] = ()) 
         A function of forward's arrays and static values; its value is the output.
 
     Raises:
-        ValueError: `batched` names no array of `forward`; later, when it is called or differentiated: a cotangent is
-            missing or has a wrong shape, or the rule runs a collective operation.
+        ValueError: `batched` names no array of `forward`; later, when it is called or differentiated: an output
+            lacks the batched arrays' leading axes, a cotangent is missing or has a wrong shape, or the rule runs a
+            collective operation.
         TypeError: a static value is an array or not hashable; a cotangent has a wrong dtype.
 
     Example:
@@ -69,7 +70,8 @@ class _Call:
 
     in_tree: Any
     static: tuple[tuple[str, Hashable], ...]
-    out_trees: dict[tuple, Any] = field(default_factory=dict)  # by the shapes at which the forward was traced
+    # The output's structure and shapes, by the shapes at which the forward was traced.
+    outputs: dict[tuple, tuple[Any, tuple]] = field(default_factory=dict)
 
 
 class Rule:
@@ -102,9 +104,16 @@ class Rule:
         leaves = bridge.same_varying([jnp.asarray(leaf) for leaf in leaves])
         call = self._call(in_tree, values)
         outs = self._primitive.bind(*leaves, call=call, lanes=())
-        if _shapes(leaves) not in call.out_trees:  # under vmap the forward was traced at other shapes
+        if _shapes(leaves) not in call.outputs:  # under vmap the forward was traced at other shapes
             jax.eval_shape(functools.partial(self._forward, call), *leaves)
-        return jax.tree.unflatten(call.out_trees[_shapes(leaves)], outs)
+        out_tree, shapes = call.outputs[_shapes(leaves)]
+        for number, (out, shape) in enumerate(zip(outs, shapes, strict=True)):
+            if out.shape != shape:
+                raise ValueError(
+                    f"{self._output(out_tree, number)} has shape {out.shape} for one example under vmap, and {shape} "
+                    f"without vmap; {self._must_carry_axes()}"
+                )
+        return jax.tree.unflatten(out_tree, outs)
 
     def __repr__(self) -> str:
         """The rule's name and arrays."""
@@ -148,6 +157,13 @@ class Rule:
         except (AssertionError, NameError):  # what JAX says of a collective over the axis of this vmap
             self._refuse_collectives("forward", bridge.collectives(functools.partial(self._forward, call), *leaves))
             raise
+        for number, out in enumerate(outs):
+            if out.shape[len(lanes) : len(lanes) + 1] != (size,):
+                out_tree, _ = next(iter(call.outputs.values()))
+                raise ValueError(
+                    f"{self._output(out_tree, number)} of shape {out.shape[len(lanes) :]} lacks the batch axis of "
+                    f"vmap, of size {size}; {self._must_carry_axes()}"
+                )
         return outs, [len(lanes)] * len(outs)
 
     def _custom_vjp(self, call: _Call, lanes: Lanes) -> Callable:
@@ -199,7 +215,7 @@ class Rule:
             )
         output, residuals = result
         outs, out_tree = jax.tree.flatten(output)
-        call.out_trees[_shapes(leaves)] = out_tree
+        call.outputs[_shapes(leaves)] = out_tree, tuple(jnp.shape(out) for out in outs)
         return outs, (_Primals(tuple(jax.typeof(a) for a in leaves), out_tree), residuals)
 
     def _backward(self, call: _Call, residuals: Any, bars: list) -> list:
@@ -284,6 +300,13 @@ class Rule:
         except TypeError:
             raise TypeError(f"rule {self.name}: the static argument {name} (={value!r}) must be hashable") from None
         return value
+
+    def _output(self, out_tree: Any, number: int) -> str:
+        (path, _) = jax.tree.leaves_with_path(jax.tree.unflatten(out_tree, range(out_tree.num_leaves)))[number]
+        return f"rule {self.name}: the output{jax.tree_util.keystr(path)}"
+
+    def _must_carry_axes(self) -> str:
+        return f"every output must carry the leading axes of {', '.join(self.batched)} in front"
 
     def _refuse_collectives(self, part: str, found: set[str]) -> None:
         if found:

@@ -99,6 +99,36 @@ def test_a_wrong_structure_inside_an_argument():
             jax.grad(lambda p, tree=tree: tree(p).sum())({"w": ONES})
 
 
+def summed_with(output):
+    def summed_fwd(x):
+        return output(x), x
+
+    return fnnet.rule(summed_fwd, lambda x, bar: (jnp.ones_like(x),), batched=("x",))
+
+
+UNMAPPED = [
+    (lambda x: x.sum(), 4, "rule summed: the output of shape () lacks the batch axis of vmap, of size 4; every output"),
+    (lambda x: {"a": x, "b": [x.sum(0)]}, 4, "rule summed: the output['b'][0] of shape (3,) lacks the batch axis"),
+    # A batch that happens to be as large as the output.
+    (lambda x: x.sum() * ONES, 3, "rule summed: the output has shape () for one example under vmap, and (3,) without"),
+]
+
+
+@pytest.mark.parametrize(("output", "size", "message"), UNMAPPED, ids=["no axis", "one of two", "another axis"])
+def test_an_output_without_the_batch_axis(output, size, message):
+    layer, xs = summed_with(output), jnp.ones((size, 3))
+
+    def loss(xs):
+        return sum(leaf.sum() for leaf in jax.tree.leaves(jax.vmap(layer)(xs)))
+
+    for run in (loss, jax.jit(loss), jax.grad(loss)):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            run(xs)
+    layer(xs)  # known without vmap: the error is the same
+    with pytest.raises(ValueError, match=re.escape(message)):
+        loss(xs)
+
+
 def test_a_forward_without_residuals():
     layer = layer_with(lambda r, bar: (bar, bar), forward=lambda x, k: x * k)
     with pytest.raises(TypeError, match=re.escape("rule layer: forward must return the pair (output, residuals)")):
