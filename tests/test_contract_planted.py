@@ -51,13 +51,9 @@ def some_findings(check, row, cases=range(5)):
     return [finding for index in cases for finding in check(row.case(index))]
 
 
-def mapped(case):
-    return [finding for subset in contracts.subsets(case) for finding in contracts.mapped(case, subset)]
-
-
 PLANTED = {
     "right": (contracts.reference, right, ""),
-    "right, mapped": (mapped, right, ""),
+    "right, mapped": (contracts.mapped, right, ""),
     "right, second order": (contracts.second_order, right, ""),
     "sign": (contracts.reference, changed(by_x=lambda bar, x: -bar), "gradient of x"),
     "a tenth too much": (contracts.reference, changed(by_kernel=lambda bar, x: 1.1 * bar), "gradient of kernel"),
@@ -69,27 +65,27 @@ PLANTED = {
     "one entry": (contracts.reference, changed(by_kernel=lambda bar, x: bar.at[0, 0].set(0)), "gradient of kernel"),
     "a hundred millionth": (contracts.reference, changed(by_x=lambda bar, x: bar * (1 + 1e-8)), "in float64"),
     "another example's": (contracts.reference, changed(by_x=lambda bar, x: jnp.roll(bar, 1, 0)), "gradient of x"),
-    "an axis counted from the front": (mapped, changed(by_x=lambda bar, x: jnp.flip(bar, 0)), "gradient of x"),
+    "an axis counted from the front": (contracts.mapped, changed(by_x=lambda bar, x: jnp.flip(bar, 0)), "V vmap: x"),
     "a constant": (
         contracts.second_order,
         changed(by_kernel=lambda bar, x: bar + lax.stop_gradient(x).sum() - x.sum()),
-        "gradient of x",
+        "2 second order: x",
     ),
 }
 
 
 @pytest.mark.parametrize(("check", "backward", "told"), list(PLANTED.values()), ids=list(PLANTED))
 def test_a_planted_backward(check, backward, told):
-    findings = some_findings(check, dense_with(backward), range(2 if check is mapped else 5))
+    findings = some_findings(check, dense_with(backward), range(2 if check is contracts.mapped else 5))
     if not told:
         assert findings == []
     else:
-        assert any(told in str(finding) for finding in findings), findings
+        assert any(told in finding for finding in findings), findings
 
 
 def test_a_forward_in_single_precision():
     findings = some_findings(contracts.reference, dense_with(right, forward=in_single_precision))
-    assert {finding.what for finding in findings} == {"value in float64"}
+    assert {finding.split(":")[0] for finding in findings} == {"value in float64"}
 
 
 def test_a_forward_of_another_dtype():
@@ -100,8 +96,8 @@ def test_a_forward_of_another_dtype():
         return (*(bar.astype(residuals[0].dtype) for bar in right(*residuals, y_bar.astype(residuals[0].dtype))),)
 
     row = dataclasses.replace(ROWS["dense"], function=fnnet.rule(wide_fwd, wide_bwd, batched=("x",)))
-    told = {finding.what.split(",")[0] for finding in contracts.structure(row.case(0))}
-    assert told == {"value in float64", "value in bfloat16"}
+    told = {finding.split(",")[0] for finding in contracts.structure(row.case(0))}
+    assert told == {"the value in float64", "the value in bfloat16"}
 
 
 def fresh(name):
@@ -114,7 +110,7 @@ def test_convolution_that_forgets_to_flip(monkeypatch):
         return convolution.x_gradient(jnp.flip(kernel, range(kernel.ndim - 2)), g, **static)
 
     monkeypatch.setitem(conv_page.form.derivatives, "x", unflipped)
-    told = {finding.what for finding in some_findings(contracts.reference, fresh("conv"))}
+    told = {finding.split(":")[0] for finding in some_findings(contracts.reference, fresh("conv"))}
     assert told == {"gradient of x in float64", "gradient of x in float32"}
 
 
@@ -130,7 +126,7 @@ def test_max_pooling_that_takes_the_last_of_equals():
     row = dataclasses.replace(ROWS["max_pool"], sample=lambda rng: draw)
     assert contracts.reference(row.case(0)) == []
     wrong = dataclasses.replace(row, function=last_of_equals)
-    assert {finding.what for finding in contracts.reference(wrong.case(0))} == {
+    assert {finding.split(":")[0] for finding in contracts.reference(wrong.case(0))} == {
         "gradient of x in float64",
         "gradient of x in float32",
     }
@@ -154,20 +150,20 @@ def test_a_wrong_second_derivative_shows_in_the_hessian(monkeypatch):
 
 def test_comparison():
     exact = np.array([1.0, -2.0, 0.0])
-    assert compare("c", "w", exact, exact, 0.0) == []
-    assert compare("c", "w", exact * (1 + 5e-13), exact, 1e-12) == []
-    (finding,) = compare("reference", "gradient of x", exact + np.array([0, 1e-3, 0]), exact, 1e-12)
-    assert "reference: gradient of x: 1 of 3 entries differ; the worst at (1,)" in str(finding)
-    assert compare("c", "w", [0.0, 0.0], [0.0, 1e-30], 1e-12)  # small is not zero
-    assert compare("c", "w", [np.inf, np.nan], [np.inf, np.nan], 1e-12) == []
+    assert compare("w", exact, exact, 0.0) == []
+    assert compare("w", exact * (1 + 5e-13), exact, 1e-12) == []
+    (finding,) = compare("gradient of x", exact + np.array([0, 1e-3, 0]), exact, 1e-12)
+    assert "gradient of x: 1 of 3 entries differ; the worst at (1,)" in str(finding)
+    assert compare("w", [0.0, 0.0], [0.0, 1e-30], 1e-12)  # small is not zero
+    assert compare("w", [np.inf, np.nan], [np.inf, np.nan], 1e-12) == []
     for wrong in ([np.nan, 1.0], [np.inf, 1.0], [1.0, -np.inf]):
-        assert compare("c", "w", wrong, [1.0, 1.0], 1e-12)
-        assert compare("c", "w", [1.0, 1.0], wrong, 1e-12)
-    assert compare("c", "w", np.ones(3), np.ones((3, 1)), 1.0)
-    assert compare("c", "w", np.ones((0, 3)), np.ones((0, 3)), 0.0) == []
+        assert compare("w", wrong, [1.0, 1.0], 1e-12)
+        assert compare("w", [1.0, 1.0], wrong, 1e-12)
+    assert compare("w", np.ones(3), np.ones((3, 1)), 1.0)
+    assert compare("w", np.ones((0, 3)), np.ones((0, 3)), 0.0) == []
     # The size of an array does not help: one wrong entry in a million is seen.
     many = np.random.default_rng(0).normal(size=10**6)
-    assert compare("c", "w", np.where(np.arange(10**6) == 7, 1.5 * many, many), many, 1e-12)
+    assert compare("w", np.where(np.arange(10**6) == 7, 1.5 * many, many), many, 1e-12)
 
 
 def test_cases_are_the_same_every_time():

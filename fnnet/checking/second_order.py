@@ -1,4 +1,8 @@
-"""2: the gradient of the gradient. <direction, cotangents> is differentiated by the arguments and by the cotangent."""
+"""2: the gradient of the gradient. <direction, cotangents> is differentiated by the arguments and by the cotangent.
+
+The cotangents are differentiated forward too, along the same direction: second derivatives are symmetric, so what comes
+out is the same.
+"""
 
 import functools
 from collections.abc import Callable
@@ -65,6 +69,41 @@ def second_order(session: Session) -> None:
                 session.failures.append(Failure("2", path, "", text))
         elif expected is not None and wrong.any():
             _wrong(session, path, bar, expected.bars[k], allowed, wrong, slope)
+    if expected is not None:
+        _forward_over_reverse(session, leaves, output_bars, directions, expected)
+
+
+def _forward_over_reverse(
+    session: Session, leaves: list, output_bars: list, directions: list, expected: tolerance.Expected
+) -> None:
+    """As jax.hessian does it; a backward that has a custom_vjp inside refuses, which is a note."""
+    pull, places = pull_of(session.subject, session.subject.function), session.subject.places
+
+    def run(leaves: list, output_bars: list) -> list:
+        def bars_of(*moving: jax.Array) -> list:
+            merged = list(leaves)
+            for i, leaf in zip(places, moving, strict=True):
+                merged[i] = leaf
+            return pull(merged, output_bars)[1]
+
+        moving = tuple(leaves[i] for i in places)
+        along = tuple(jnp.asarray(d).astype(leaf.dtype) for d, leaf in zip(directions, moving, strict=True))
+        return jax.jvp(bars_of, moving, along)[1]
+
+    if any(np.iscomplexobj(leaf) for leaf in leaves):
+        return
+    try:
+        bars = [as_wide(b) for b in Program(run, session.takes_doubles)(leaves, output_bars)]
+    except RaisedError as problem:
+        session.notes.append(f"2: the gradient cannot be differentiated forward: {first_line(problem)}")
+        return
+    failed = {failure.argument for failure in session.failures if failure.check == "2"}
+    for k, (path, bar) in enumerate(zip(session.subject.moving_paths(), bars, strict=True)):
+        theirs, allowed = expected.bars[k], expected.bar_allowed[k]
+        wrong = wrong_entries(bar, theirs, allowed) & ~expected.jumps[k]
+        if wrong.any() and not expected.hopeless[k] and k not in session.settled and path not in failed:
+            text = "the second derivative is not the reference's, differentiated forward; in reverse it is"
+            session.failures.append(Failure.entrywise("2", path, "", text, bar, theirs, wrong, allowed))
 
 
 def _second(session: Session, function: Callable, directions: list[np.ndarray]) -> Callable:

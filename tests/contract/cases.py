@@ -1,11 +1,15 @@
 """What a row of the table is, and a case drawn from it."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+
+import fnnet
 
 Arrays = dict[str, np.ndarray]
 
@@ -92,10 +96,47 @@ class Case:
         given = (name for name in self.row.differentiable if name in self.arrays)
         return tuple(name for name in given if np.issubdtype(self.arrays[name].dtype, np.floating))
 
+    @property
+    def function(self) -> Callable:
+        """The rule as a function of the arrays alone, in their order."""
+        return self._of_arrays(self.row.function)
+
+    @property
+    def reference(self) -> Callable:
+        """The same of the reference."""
+        return self._of_arrays(self.row.reference)
+
+    def _of_arrays(self, function: Callable) -> Callable:
+        names, static = tuple(self.arrays), self.draw.static
+
+        def of_arrays(*arrays: Any) -> Any:
+            return function(**dict(zip(names, arrays, strict=True)), **static)
+
+        parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+        of_arrays.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return of_arrays
+
+    def in_dtype(self, dtype: str) -> Arrays:
+        """The arrays, the floating ones in `dtype`."""
+        return cast(self.arrays, dtype)
+
+    def check(self, letters: str, dtype: str = "float64", **options: Any) -> list[str]:
+        """What `fnnet.check` finds wrong; that a check could not be run too."""
+        arrays = self.in_dtype(dtype).values()
+        report = fnnet.check(
+            self.function, *arrays, reference=self.reference, checks=letters, name=self.row.name, **options
+        )
+        return [*map(str, report.failures), *(f"{check} is not run: {why}" for check, why in report.not_run.items())]
+
     def __str__(self) -> str:
         arrays = ", ".join(f"{name}{list(array.shape)}" for name, array in self.arrays.items())
         static = ", ".join(f"{name}={value!r}" for name, value in self.static)
         return f"{self.row.name} case {self.index}: {arrays}; {static}"
+
+
+def cast(arrays: dict, dtype: str) -> dict:
+    """The arrays with the floating ones in `dtype`."""
+    return {n: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a for n, a in arrays.items()}
 
 
 def _as_float32_values(array: Any) -> np.ndarray:

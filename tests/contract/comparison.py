@@ -1,32 +1,18 @@
 """Entry by entry: |a - b| <= tolerance * (|b| + rms of b)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 UNDERFLOW = float(np.finfo(np.float32).tiny)  # what float32 makes 0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One way in which a rule fails a contract."""
-
-    contract: str
-    what: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.contract}: {self.what}: {self.detail}"
-
-
-def compare(contract: str, what: str, ours, theirs, tolerance: float, rounding: float = 0.0) -> list[Finding]:
-    """No finding, or one that names the worst entry.
+def compare(what: str, ours, theirs, tolerance: float, rounding: float = 0.0) -> list[str]:
+    """Nothing, or what is wrong with the worst entry.
 
     `rounding` is allowed besides, for rules whose gradients cancel.
     """
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if ours.shape != theirs.shape:
-        return [Finding(contract, what, f"shape {ours.shape}, the reference has {theirs.shape}")]
+        return [f"{what}: shape {ours.shape}, the reference has {theirs.shape}"]
     if not theirs.size:
         return []
     finite = np.isfinite(theirs)
@@ -40,8 +26,7 @@ def compare(contract: str, what: str, ours, theirs, tolerance: float, rounding: 
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.where(same, 0.0, np.nan_to_num(error / allowed, nan=np.inf))
     at = np.unravel_index(np.argmax(excess), excess.shape)
-    detail = (
-        f"{(~same).sum()} of {same.size} entries differ; the worst at {tuple(map(int, at))}: {ours[at]}, the reference "
-        f"has {theirs[at]}: {excess[at]:.3g} times the tolerance {tolerance:g}"
-    )
-    return [Finding(contract, what, detail)]
+    return [
+        f"{what}: {(~same).sum()} of {same.size} entries differ; the worst at {tuple(map(int, at))}: {ours[at]}, the "
+        f"reference has {theirs[at]}: {excess[at]:.3g} times the tolerance {tolerance:g}"
+    ]
