@@ -1,14 +1,13 @@
 """The table: a row a public rule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import fnnet
-from contract import loss_oracles, oracles, samplers, window_samplers
+from contract import samplers, window_samplers
 from contract.cases import Draw, Row
+from fnnet.checking.own import REFERENCES
 
 LEADING = {"0 leading axes", "1 leading axes", "2 leading axes", "empty leading axis", "size-1 axis"}
 WINDOWED = {"rank 1", "rank 2", "rank 3", "SAME", "VALID", "padding in numbers", "padding", "uneven padding"} | {
@@ -17,22 +16,16 @@ WINDOWED = {"rank 1", "rank 2", "rank 3", "SAME", "VALID", "padding in numbers",
 SIZES = {"ties", "size 0.001", "size 1", "size 5", "size-1 axis"}
 
 
-def _activation(name: str, reference: Callable, *, cancels: bool = False, **choices: Sequence) -> Row:
+def _activation(name: str, *, cancels: bool = False, **choices: Sequence) -> Row:
     tiny = samplers.normal({n: values[0] for n, values in choices.items()}, z=(3,))
     sample = samplers.elementwise(**choices)
-    return Row(name, getattr(fnnet, name), _of_z(reference), sample, ("z",), tiny, frozenset(SIZES), cancels=cancels)
-
-
-def _of_z(function: Callable) -> Callable:
-    """The function with its first argument, x at JAX, called z."""
-    return lambda z, **static: function(z, **static)
+    return Row(name, getattr(fnnet, name), REFERENCES[name], sample, ("z",), tiny, frozenset(SIZES), cancels=cancels)
 
 
 def _along(name: str) -> Row:
     covers = SIZES | {"inner axis", "axis from the front"}
-    tiny, reference = samplers.normal({"axis": 0}, z=(3, 2)), _of_z(getattr(jax.nn, name))
-    sample = samplers.along_an_axis
-    return Row(name, getattr(fnnet, name), reference, sample, ("z",), tiny, frozenset(covers), cancels=True)
+    tiny, sample = samplers.normal({"axis": 0}, z=(3, 2)), samplers.along_an_axis
+    return Row(name, getattr(fnnet, name), REFERENCES[name], sample, ("z",), tiny, frozenset(covers), cancels=True)
 
 
 def _over_classes(name: str, prediction: str, positive: str | None = None, **options: bool) -> Row:
@@ -43,7 +36,7 @@ def _over_classes(name: str, prediction: str, positive: str | None = None, **opt
     def tiny(rng: np.random.Generator) -> dict:
         return {prediction: rng.uniform(0.1, 0.9, (2, 3)), "labels": rng.uniform(0.1, 0.9, (2, 3))}
 
-    function, reference, both = getattr(fnnet, name), getattr(loss_oracles, name), (prediction, "labels")
+    function, reference, both = getattr(fnnet, name), REFERENCES[name], (prediction, "labels")
     return Row(name, function, reference, sample, both, Draw({}, tiny), frozenset(covers), cancels=positive is None)
 
 
@@ -51,7 +44,7 @@ def _pairs(name: str, prediction: str, target: str, kind: str = "numbers") -> Ro
     def tiny(rng: np.random.Generator) -> dict:
         return {prediction: rng.uniform(0.1, 0.9, (2, 3)), target: rng.uniform(0.1, 0.9, (2, 3))}
 
-    function, reference, both = getattr(fnnet, name), getattr(loss_oracles, name), (prediction, target)
+    function, reference, both = getattr(fnnet, name), REFERENCES[name], (prediction, target)
     sample, covers = samplers.pairs(prediction, target, kind), frozenset({"one target for all", "size-1 axis"})
     return Row(name, function, reference, sample, both, Draw({}, tiny), covers, cancels=kind == "logits")
 
@@ -60,7 +53,7 @@ _TABLE = [
     Row(
         "dense",
         fnnet.dense,
-        oracles.dense,
+        REFERENCES["dense"],
         samplers.dense,
         ("x", "kernel", "bias"),
         samplers.normal(x=(2, 3), kernel=(3, 2), bias=(2,)),
@@ -69,7 +62,7 @@ _TABLE = [
     Row(
         "conv",
         fnnet.conv,
-        oracles.conv,
+        REFERENCES["conv"],
         window_samplers.conv,
         ("x", "kernel", "bias"),
         samplers.normal(
@@ -81,7 +74,7 @@ _TABLE = [
     Row(
         "max_pool",
         fnnet.max_pool,
-        oracles.max_pool,
+        REFERENCES["max_pool"],
         window_samplers.max_pool,
         ("x",),
         samplers.normal({"window": (3, 2), "stride": (2, 1)}, x=(2, 5, 3, 1)),
@@ -91,20 +84,20 @@ _TABLE = [
     Row(
         "avg_pool",
         fnnet.avg_pool,
-        oracles.avg_pool,
+        REFERENCES["avg_pool"],
         window_samplers.avg_pool,
         ("x",),
         samplers.normal({"window": (3, 2), "stride": (2, 1), "padding": 1}, x=(2, 5, 3, 1)),
         frozenset(WINDOWED | {"stride None", "ceil_mode adds a window", "many taps", "padding counts"}),
         heavy=True,
     ),
-    _activation("relu", jax.nn.relu),
-    _activation("leaky_relu", loss_oracles.leaky_relu, slope=(0.01, 0.3, 0.0, -0.5)),
-    _activation("sigmoid", jax.nn.sigmoid, cancels=True),
-    _activation("tanh", jnp.tanh, cancels=True),
-    _activation("softplus", jax.nn.softplus, cancels=True),
-    _activation("silu", jax.nn.silu, cancels=True),
-    _activation("gelu", jax.nn.gelu, cancels=True, approximate=(True, False)),
+    _activation("relu"),
+    _activation("leaky_relu", slope=(0.01, 0.3, 0.0, -0.5)),
+    _activation("sigmoid", cancels=True),
+    _activation("tanh", cancels=True),
+    _activation("softplus", cancels=True),
+    _activation("silu", cancels=True),
+    _activation("gelu", cancels=True, approximate=(True, False)),
     _along("softmax"),
     _along("log_softmax"),
     _over_classes("softmax_cross_entropy", "logits", smoothing=True, weighing=True),

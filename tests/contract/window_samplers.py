@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from contract import oracles
 from contract.cases import Draw
+from fnnet.checking import layer_references
 
 LEADING = ((), (), (2,), (3,), (1,), (2,), (3,), (2, 3), (1, 2, 2), (3, 1), (0,), (2, 0))
 
@@ -26,7 +26,7 @@ def conv(rng: np.random.Generator) -> Draw:
         shapes = {"x": (*lead, *image, inputs), "kernel": kernel} | ({"bias": (outputs,)} if biased else {})
         return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
-    features = _features(oracles.axes((*image, 1), size, stride, padding, dilation), lead, padding)
+    features = _features(layer_references.axes((*image, 1), size, stride, padding, dilation), lead, padding)
     extra = {"groups": groups > 1, "depthwise": 1 < groups == inputs, "bias": biased}
     return Draw(static, arrays, features | _held(extra))
 
@@ -53,7 +53,7 @@ def _pool(rng: np.random.Generator, dilated: bool) -> Draw:
         padding, slack = _padding(rng, extents, [min(3, e - 1) for e in extents])
         # In ceil mode even the first window may end outside, by less than a stride.
         image = _image(rng, [e - p - ceil_mode * (s - 1) for e, p, s in zip(extents, slack, stride, strict=True)])
-        axes = oracles.axes((*image, 1), size, stride, padding, dilation, ceil_mode)
+        axes = layer_references.axes((*image, 1), size, stride, padding, dilation, ceil_mode)
         if all(_sees_the_image(axis) for axis in axes):
             break
     channels, tied = int(rng.integers(1, 4)), bool(rng.integers(2))
@@ -118,7 +118,7 @@ def _spelled(rng, **values):
     return {n: v[0] if len(set(v)) == 1 and rng.integers(2) else v for n, v in values.items()}
 
 
-def _sees_the_image(axis: oracles.Axis) -> bool:
+def _sees_the_image(axis: layer_references.Axis) -> bool:
     taps = axis.starts[:, None] + axis.dilation * np.arange(axis.size)
     return bool(((taps >= 0) & (taps < axis.image)).any(1).all())
 
@@ -127,7 +127,7 @@ def _held(holds: dict[str, Any]) -> set[str]:
     return {name for name, yes in holds.items() if yes}
 
 
-def _features(axes: list[oracles.Axis], lead, padding) -> frozenset[str]:
+def _features(axes: list[layer_references.Axis], lead, padding) -> frozenset[str]:
     features = {f"rank {len(axes)}", f"{min(len(lead), 2)} leading axes"}
     features.add(padding if isinstance(padding, str) else "padding in numbers")
     for axis in axes:

@@ -2,19 +2,33 @@
 
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+Each = int | Sequence[int]  # one number for each spatial axis, or one for all of them
 
-def dense(x, kernel, bias=None):
+
+def dense(x: Any, kernel: Any, bias: Any = None) -> Any:
+    """`fnnet.dense` by einsum."""
     y = jnp.einsum("...i,io->...o", x, kernel)
     return y if bias is None else y + bias
 
 
-def conv(x, kernel, bias=None, *, stride=1, padding="SAME", dilation=1, groups=1):
+def conv(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    stride: Each = 1,
+    padding: Any = "SAME",
+    dilation: Each = 1,
+    groups: int = 1,
+) -> Any:
+    """`fnnet.conv` by lax.conv_general_dilated."""
     rank = kernel.ndim - 2
     lead, image = x.shape[: -rank - 1], x.shape[-rank - 1 :]
     letters = "DHW"[-rank:]
@@ -31,8 +45,19 @@ def conv(x, kernel, bias=None, *, stride=1, padding="SAME", dilation=1, groups=1
     return y if bias is None else y + bias
 
 
-def max_pool(x, window, *, stride=None, padding="VALID", dilation=1, ceil_mode=False):
-    """Without dilation reduce_window, whose gradient is select-and-scatter; with it, patches and the first argmax."""
+def max_pool(
+    x: Any,
+    window: Each,
+    *,
+    stride: Each | None = None,
+    padding: Any = "VALID",
+    dilation: Each = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """`fnnet.max_pool`.
+
+    Without dilation reduce_window, whose gradient is select-and-scatter; with it, patches and the first argmax.
+    """
     placed = axes(x.shape, window, stride, padding, dilation, ceil_mode)
     padded = _padded(x, placed, -jnp.inf)
     if all(axis.dilation == 1 for axis in placed):
@@ -46,7 +71,16 @@ def max_pool(x, window, *, stride=None, padding="VALID", dilation=1, ceil_mode=F
     return jnp.take_along_axis(patches, first, axis=0)[0]
 
 
-def avg_pool(x, window, *, stride=None, padding="VALID", count_padding=False, ceil_mode=False):
+def avg_pool(
+    x: Any,
+    window: Each,
+    *,
+    stride: Each | None = None,
+    padding: Any = "VALID",
+    count_padding: bool = False,
+    ceil_mode: bool = False,
+) -> Any:
+    """`fnnet.avg_pool`: sums by reduce_window, over how many entries each window counts."""
     placed = axes(x.shape, window, stride, padding, 1, ceil_mode)
     sums = lax.reduce_window(_padded(x, placed, 0.0), 0.0, lax.add, *_window_and_strides(x, placed), "VALID")
     counts = np.ones(())
@@ -81,7 +115,14 @@ def starts(image: int, extent: int, stride: int, lo: int, hi: int, ceil_mode: bo
     return np.array([*fit, after] if ceil_mode and needed else fit, int)
 
 
-def axes(shape, window, stride=None, padding="VALID", dilation=1, ceil_mode=False) -> list[Axis]:
+def axes(
+    shape: Sequence[int],
+    window: Each,
+    stride: Each | None = None,
+    padding: Any = "VALID",
+    dilation: Each = 1,
+    ceil_mode: bool = False,
+) -> list[Axis]:
     """The window's axes over an image of `shape` = (..., *image, channels)."""
     size = (window, window) if isinstance(window, int) else tuple(window)
     rank = len(size)
@@ -99,20 +140,20 @@ def axes(shape, window, stride=None, padding="VALID", dilation=1, ceil_mode=Fals
     ]
 
 
-def _padded(x, placed: list[Axis], fill: float):
+def _padded(x: Any, placed: list[Axis], fill: float) -> Any:
     """As much of the padded image as the windows cover; negative padding cuts."""
     edges = [(axis.lo, axis.starts[-1] + axis.dilation * (axis.size - 1) + 1 - axis.image, 0) for axis in placed]
     return lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0)] * (x.ndim - len(placed) - 1) + edges + [(0, 0, 0)])
 
 
-def _window_and_strides(x, placed: list[Axis]):
+def _window_and_strides(x: Any, placed: list[Axis]) -> tuple:
     ones = (1,) * (x.ndim - len(placed) - 1)
     return (*ones, *(axis.size for axis in placed), 1), (*ones, *(axis.stride for axis in placed), 1)
 
 
-def _each_axis(value, rank: int) -> tuple[int, ...]:
+def _each_axis(value: Any, rank: int) -> tuple:
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
-def _pairs(padding, rank: int) -> list[tuple[int, int]]:
+def _pairs(padding: Any, rank: int) -> list[tuple]:
     return [(p, p) if isinstance(p, int) else tuple(p) for p in _each_axis(padding, rank)]
