@@ -14,7 +14,7 @@ import numpy as np
 
 from fnnet.checking.subject import Subject, is_moving, moving_leaves
 
-# Options of XLA's CPU and GPU backends. Its older emitters take a third of the time; newer versions know no such option.
+# Options of XLA's CPU and GPU backends. The older emitters take a third of the time; newer versions have none.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 QUICKER = {**QUICK, "xla_cpu_use_fusion_emitters": False}
 TRACING = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
