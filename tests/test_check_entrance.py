@@ -6,7 +6,7 @@ import pytest
 
 import fnnet
 from fnnet import checking
-from fnnet.checking import runner
+from fnnet.checking import programs, runner
 
 
 def test_check_is_public():
@@ -43,3 +43,10 @@ def test_after_a_wrong_structure_nothing_else_runs():
     report = fnnet.check(wrong, 0.3)
     assert [line.status for line in report.checks] == ["failed"] + 13 * ["not run"]
     assert set(report.not_run.values()) == {"the structure is wrong"}
+
+
+def test_a_compiler_option_that_this_version_does_not_know_is_left_out(monkeypatch):
+    programs.compiler_options.cache_clear()
+    monkeypatch.setattr(programs, "QUICKER", {**programs.QUICK, "xla_no_such_option": False})
+    assert programs.compiler_options() == programs.QUICK
+    programs.compiler_options.cache_clear()

@@ -1,5 +1,6 @@
 """Independent references of the activations, entry by entry and along an axis: jax.nn, differentiated by JAX."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,13 +33,13 @@ def softplus(z: Any) -> Any:
 
 
 def silu(z: Any) -> Any:
-    """`fnnet.silu` by jax.nn."""
-    return jax.nn.silu(z)
+    """`fnnet.silu` by jax.nn; 0 at -inf."""
+    return _zero_at_minus_infinity(jax.nn.silu, z)
 
 
 def gelu(z: Any, approximate: bool = True) -> Any:
-    """`fnnet.gelu` by jax.nn."""
-    return jax.nn.gelu(z, approximate)
+    """`fnnet.gelu` by jax.nn; 0 at -inf."""
+    return _zero_at_minus_infinity(lambda z: jax.nn.gelu(z, approximate), z)
 
 
 def softmax(z: Any, axis: int = -1) -> Any:
@@ -49,3 +50,9 @@ def softmax(z: Any, axis: int = -1) -> Any:
 def log_softmax(z: Any, axis: int = -1) -> Any:
     """`fnnet.log_softmax` by jax.nn."""
     return jax.nn.log_softmax(z, axis)
+
+
+def _zero_at_minus_infinity(function: Callable, z: Any) -> Any:
+    """The limit there, in place of jax.nn's NaN."""
+    lost = jnp.isneginf(z)
+    return jnp.where(lost, 0.0, function(jnp.where(lost, 0.0, z)))

@@ -11,6 +11,7 @@ import numpy as np
 
 from fnnet.checking.diagnosis import Evidence, diagnose
 from fnnet.checking.differences import Difference
+from fnnet.checking.kinks import share
 from fnnet.checking.programs import RaisedError, as_wide, is_wide
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Convention, Session, first_line, rms
@@ -50,6 +51,8 @@ def judge(
         if joint:
             session.failures.append(Failure(check, "", circumstance, joint))
             del session.conventions[conventions:]
+    if check == "E" and len(session.failures) == failed:
+        share(session, leaves, circumstance, expected, bars)
     return len(session.failures) == failed
 
 

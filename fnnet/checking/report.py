@@ -120,6 +120,7 @@ class Report:
         not_run: Checks that could not run here, by letter, with the reason; also parts of a check.
         waived: Failures that somebody wanted so, each with the reason.
         inconclusive: Whether nothing independent of the rule could decide.
+        shared_conventions: What the rule does at kinks and ties where the reference does the same.
 
     `verdict` and `ok` are made of these, `raise_if_failed()` turns them into an exception, `to_json()` into text for a
     program, and `plot(path)` draws the wrong cotangents.
@@ -135,6 +136,7 @@ class Report:
     not_run: dict[str, str]
     waived: tuple[tuple[Failure, str], ...] = ()
     inconclusive: bool = False
+    shared_conventions: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -178,6 +180,7 @@ class Report:
             ("failures", _grouped(self.failures)),
             ("waived", [f"{failure}\n    because: {reason}" for failure, reason in self.waived]),
             ("conventions", self.conventions),
+            ("at kinks and ties", self.shared_conventions),
             ("notes", self.notes),
             ("not run", [f"{check} {NAMES[check]}: {why}" for check, why in self.not_run.items()]),
         ):
@@ -202,6 +205,7 @@ class Report:
             "failures": [_plain(failure) for failure in self.failures],
             "waived": [{**_plain(failure), "reason": reason} for failure, reason in self.waived],
             "conventions": list(self.conventions),
+            "shared_conventions": list(self.shared_conventions),
             "notes": list(self.notes),
             "not_run": self.not_run,
         }

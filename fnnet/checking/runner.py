@@ -98,6 +98,7 @@ class Run:
             checks=tuple(lines),
             failures=found,
             conventions=_conventions(session),
+            shared_conventions=_shared(session),
             notes=tuple(notes),
             not_run=session.partly_not_run | not_run,
             waived=waived,
@@ -151,6 +152,11 @@ def _conventions(session: Session) -> tuple[str, ...]:
             f"{path}: at a kink or tie the rule takes {rule}, the reference takes {reference}: {count}{others}"
         )
     return tuple(lines)
+
+
+def _shared(session: Session) -> tuple[str, ...]:
+    differing = {convention.argument for convention in session.conventions}
+    return tuple(text for path, text in session.shared.items() if path not in differing)
 
 
 def _reasons(waive: Mapping[str, str] | None) -> dict[str, str]:

@@ -81,6 +81,7 @@ class Session:
     programs: Programs
     failures: list[Failure] = field(default_factory=list)
     conventions: list[Convention] = field(default_factory=list)
+    shared: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     settled: dict[int, Failure] = field(default_factory=dict)
     not_conclusive: set[str] = field(default_factory=set)
