@@ -202,7 +202,7 @@ def test_dtypes_are_kept():
 
 
 def test_what_is_given_is_copied():
-    """JAX takes NumPy's memory as its own if it is aligned: a model trained on would change the network."""
+    """A model that is trained on must not change the network; aligned, the memory could be JAX's own (`device_put`)."""
     memory = np.zeros(64 + 16, np.float32)
     first = -memory.ctypes.data % 64 // memory.itemsize
     state = {"weight": np.ones((64, 1), np.float32), "bias": memory[first : first + 64]}
