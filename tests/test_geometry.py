@@ -78,7 +78,11 @@ BAD = {
     "strides": ((5, 5, 1), {"stride": (1, 2, 3)}, "conv: stride (=(1, 2, 3)) must have 2 entries"),
     "pads": ((5, 5, 1), {"padding": (1, 2, 3)}, "conv: padding (=(1, 2, 3)) must have 2 entries"),
     "negative": ((5, 5, 1), {"padding": -1}, "must be 0 or more"),
-    "name": ((5, 5, 1), {"padding": "FULL"}, "conv: padding (='FULL') must be 'SAME', 'SAME_LOWER', 'VALID', an integer, or"),
+    "name": (
+        (5, 5, 1),
+        {"padding": "FULL"},
+        "conv: padding (='FULL') must be 'SAME', 'SAME_LOWER', 'VALID', an",
+    ),
 }
 
 
