@@ -2,6 +2,7 @@
 
 from fnnet import checking as checking
 from fnnet import data as data
+from fnnet import interop as interop
 from fnnet.checking.checker import check as check
 from fnnet.layers import AvgPool as AvgPool
 from fnnet.layers import Conv as Conv

@@ -4,6 +4,7 @@
     out size    o = floor((n + lo + hi - e) / s) + 1                                                       (2)
     ceil mode   o = ceil(...) + 1, less the last window if it starts beyond the image and its left padding (3)
     SAME        o = ceil(n / s),  lo + hi = max((o - 1) s + e - n, 0),  the odd one at the end             (4)
+    SAME_LOWER  the same, the odd one in front
 
 n is the size of the image along one axis, k the window, s the stride, d the dilation, (lo, hi) the padding.
 Source 001 gives (4) for stride 1 (Conv2D, item 4: p = w_F - 1, the odd row and column at the end).
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Padding = str | int | Sequence[int | Sequence[int]]
+
+PADDINGS = "'SAME', 'SAME_LOWER', 'VALID', an integer, or for each axis an integer or a pair"
 
 
 @dataclass(frozen=True)
@@ -157,18 +160,19 @@ def _pads(
     if isinstance(padding, str):
         if padding.upper() == "VALID":
             return ((0, 0),) * rank
+        same = tuple(same_padding(*axis) for axis in zip(image, size, stride, dilation, strict=True))
         if padding.upper() == "SAME":
-            return tuple(same_padding(*axis) for axis in zip(image, size, stride, dilation, strict=True))
-        raise ValueError(f"{function}: padding (={padding!r}) must be 'SAME', 'VALID', an integer, or one pair an axis")
+            return same
+        if padding.upper() == "SAME_LOWER":
+            return tuple((hi, lo) for lo, hi in same)
+        raise ValueError(f"{function}: padding (={padding!r}) must be {PADDINGS}")
     try:
         both = (operator.index(padding),) * rank  # type: ignore[arg-type]
     except TypeError:
         try:
             both = tuple(padding)  # type: ignore[assignment, arg-type]
         except TypeError:
-            raise TypeError(
-                f"{function}: padding (={padding!r}) must be 'SAME', 'VALID', an integer, or one pair an axis"
-            ) from None
+            raise TypeError(f"{function}: padding (={padding!r}) must be {PADDINGS}") from None
     if len(both) != rank:
         raise ValueError(f"{function}: padding (={padding!r}) must have {rank} entries, one for each spatial axis")
     pads = tuple(per_axis(function, "padding", p, 2, least=0) for p in both)

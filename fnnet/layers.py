@@ -79,7 +79,7 @@ class Conv(Layer):
         features: Number of output channels.
         window: Size of the kernel's window; an integer means the same on each spatial axis of x.
         stride: Step between places, one for all axes or one an axis.
-        padding: "SAME", "VALID", an integer, or for each axis an integer or a pair.
+        padding: "SAME", "SAME_LOWER", "VALID", an integer, or for each axis an integer or a pair.
         dilation: Step between taps.
         groups: Number of groups of channels that do not mix.
         bias: Whether there is one.

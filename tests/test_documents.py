@@ -1,4 +1,4 @@
-"""The README's and the docs' Python blocks run as they stand."""
+"""The README's and the docs' Python blocks run as they stand; those marked as another library's, in tests/external."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
-def blocks(page):
-    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+def blocks(page, info="python"):
+    return re.findall(rf"^```{info}\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if len(blocks(page)) > 0], ids=lambda page: page.name)

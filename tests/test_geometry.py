@@ -30,9 +30,10 @@ def test_out_size_in_ceil_mode_counts_windows_that_begin_inside():
 
 def test_same_padding_is_that_of_jax_and_makes_as_many_places():
     for n, k, s, d, _, _ in AXES:
-        pads = geometry.same_padding(n, k, s, d)
-        assert [pads] == lax.padtype_to_pads((n,), (d * (k - 1) + 1,), (s,), "SAME")
-        assert geometry.out_size(n, k, s, d, pads) == -(-n // s)
+        for name in ("SAME", "SAME_LOWER"):
+            place = geometry.window("conv", (n, 1), (k,), stride=s, dilation=d, padding=name)
+            assert list(place.padding) == lax.padtype_to_pads((n,), (d * (k - 1) + 1,), (s,), name)
+            assert place.out == (-(-n // s),)
 
 
 def test_extent_is_what_the_taps_span():
@@ -77,7 +78,11 @@ BAD = {
     "strides": ((5, 5, 1), {"stride": (1, 2, 3)}, "conv: stride (=(1, 2, 3)) must have 2 entries"),
     "pads": ((5, 5, 1), {"padding": (1, 2, 3)}, "conv: padding (=(1, 2, 3)) must have 2 entries"),
     "negative": ((5, 5, 1), {"padding": -1}, "must be 0 or more"),
-    "name": ((5, 5, 1), {"padding": "FULL"}, "conv: padding (='FULL') must be 'SAME', 'VALID', an integer, or"),
+    "name": (
+        (5, 5, 1),
+        {"padding": "FULL"},
+        "conv: padding (='FULL') must be 'SAME', 'SAME_LOWER', 'VALID', an",
+    ),
 }
 
 

@@ -21,14 +21,14 @@ FLOORS = (
     ("reduction",),
     ("rules",),
     ("protocol", "layers", "network", "summary"),
-    ("presets",),
+    ("presets", "interop"),
     ("steps", "batches", "training", "checkpoint", "pictures", "photographs", "runs"),
     ("equations", "checking"),
     ("command", "__main__"),
 )
 # Reads files: knows nothing of networks, and the floors below training nothing of it.
 ASIDE = "data"
-SLOW = ("optax", "sklearn", "matplotlib", "tqdm", "safetensors", "PIL", "pytest")
+SLOW = ("optax", "sklearn", "matplotlib", "tqdm", "safetensors", "PIL", "pytest", "torch", "flax")
 
 
 def modules() -> dict[str, Path]:

@@ -176,7 +176,11 @@ def test_lists_and_numpys_integers_become_hashable(unchecked_shapes):
         (lambda: Conv(4, 3, stride=0), ValueError, "Conv: stride (=0) must be 1 or more"),
         (lambda: Conv(4, (3, 3), stride=(1, 1, 1)), ValueError, "Conv: stride (=(1, 1, 1)) must have 2 entries"),
         (lambda: Conv(4, 3, dilation=0), ValueError, "Conv: dilation (=0) must be 1 or more"),
-        (lambda: Conv(4, 3, padding="FULL"), ValueError, "Conv: padding (='FULL') must be 'SAME', 'VALID'"),
+        (
+            lambda: Conv(4, 3, padding="FULL"),
+            ValueError,
+            "Conv: padding (='FULL') must be 'SAME', 'SAME_LOWER', 'VALID'",
+        ),
         (lambda: Conv(4, 3, padding=-1), ValueError, "Conv: padding (=-1) must be 0 or more"),
         (lambda: Conv(4, 3, groups=3), ValueError, "Conv: groups (=3) must divide features (=4)"),
         (lambda: Conv(4, 3, groups=0), ValueError, "Conv: groups (=0) must be 1 or more"),

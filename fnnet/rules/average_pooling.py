@@ -38,7 +38,8 @@ def avg_pool(
         x: One example (*image, channels), or with any leading batch axes.
         window: Size of the window, one entry an axis; an integer means two axes.
         stride: Step between windows; None means the window's size.
-        padding: "SAME", "VALID", an integer, or for each axis an integer or a pair; less than the window spans.
+        padding: "SAME", "SAME_LOWER", "VALID", an integer, or for each axis an integer or a pair; less than the window
+            spans.
         count_padding: Whether the zeros of the padding count in the mean.
         ceil_mode: Whether a last window that starts in the image (or its padding before) but ends outside counts. What
             lies beyond the padding is never counted.

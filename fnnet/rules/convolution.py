@@ -41,8 +41,8 @@ def conv(
         kernel: (*window, inputs / groups, outputs).
         bias: (outputs,), or None.
         stride: Step between places, one for all axes or one an axis.
-        padding: "SAME" (ceil(image / stride) places, the odd zero at the end), "VALID", an integer, or for each axis an
-            integer or a pair (before, after).
+        padding: "SAME" (ceil(image / stride) places, the odd zero at the end), "SAME_LOWER" (in front), "VALID", an
+            integer, or for each axis an integer or a pair (before, after).
         dilation: Step between taps.
         groups: Number of groups of channels that do not mix; groups = inputs is a depthwise convolution.
 

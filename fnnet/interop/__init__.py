@@ -1,0 +1,6 @@
+"""Parameters, or gradients, of a PyTorch or Flax model as those of a network of fnnet's, and back. docs/interop.md."""
+
+from fnnet.interop.flax_layout import from_flax as from_flax
+from fnnet.interop.flax_layout import to_flax as to_flax
+from fnnet.interop.torch_layout import from_torch as from_torch
+from fnnet.interop.torch_layout import to_torch as to_torch

@@ -1,0 +1,99 @@
+"""The layers of a network that hold parameters, in the order of their use, and in what order a dense one is fed.
+
+A library whose images are (channels, *image) flattens them in another order than fnnet, whose images are
+(*image, channels). The dense layer after a flatten then has the rows of its kernel in another order. A layer without
+parameters may stand between the two if it treats all entries alike, as activations, softmax and Dropout do.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.layers import Conv, Dense
+from fnnet.protocol import Container, Layer, example_shape
+
+
+class Slot(NamedTuple):
+    """A layer with parameters.
+
+    `rows` says for each input of a dense layer which one it is where images are flattened channels first; None: the
+    same one.
+    """
+
+    path: str  # "residual_2/conv_0"
+    layer: Dense | Conv
+    shapes: Mapping[str, tuple[int, ...]]
+    rows: np.ndarray | None
+
+
+class Slots(NamedTuple):
+    """All of them, and where a flattened image is used in a way that no order of rows makes up for."""
+
+    found: list[Slot]
+    doubts: list[str]
+
+
+def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
+    """The network's, for examples of that shape; nothing is computed."""
+    if not isinstance(net, Container):
+        raise TypeError(f"{function}: net must be a Sequential or Residual, not {type(net).__name__}")
+    example = example_shape(function, shape)
+    found: list[Slot] = []
+    doubts: list[str] = []
+    orders: dict[int, tuple[Any, np.ndarray | None]] = {}  # by identity, of every array between layers
+
+    def visiting(prefix: str) -> Callable:
+        def run(name: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
+            path, (_, rows) = prefix + name, orders.setdefault(id(x), (x, None))
+            if isinstance(layer, Container):
+                y = layer.thread(visiting(f"{path}/"), params, x, key)
+                if id(y) not in orders and rows is not None:
+                    doubts.append(f"{path} adds to a flattened image")
+                orders.setdefault(id(y), (y, None))
+                return y
+            y = layer.apply(params, x)
+            if layer.entries:
+                if not isinstance(layer, Dense | Conv):
+                    raise TypeError(f"{function}: {path}, {layer!r}, must be Dense or Conv: its layout is unknown")
+                found.append(Slot(path, layer, {entry: params[entry].shape for entry in layer.entries}, rows))
+                rows = None
+            else:
+                rows, doubt = _rows_after(layer, x.shape, y.shape, rows)
+                doubts.extend([f"{path}, {layer!r}, {doubt}"] if doubt else [])
+            orders[id(y)] = (y, rows)
+            return y
+
+        return run
+
+    def forward(key: jax.Array) -> None:
+        net.thread(visiting(""), net.init(key, example), jnp.zeros(example, jnp.float32), None)
+
+    jax.eval_shape(forward, jax.random.key(0))
+    return Slots(found, doubts)
+
+
+def _rows_after(
+    layer: Layer, before: tuple[int, ...], after: tuple[int, ...], rows: np.ndarray | None
+) -> tuple[np.ndarray | None, str]:
+    """`Slot.rows` after a layer without parameters, or what makes it unknown."""
+    if before == after:
+        return rows, ""
+    if rows is not None:
+        return None, "changes the shape of a flattened image"
+    size, channels = math.prod(before), before[-1] if before else 1
+    if len(before) > 1 and after == (size,):
+        with jax.ensure_compile_time_eval():
+            numbers = jnp.arange(size, dtype=jnp.float32).reshape(before)
+            moved = np.asarray(layer.apply({}, numbers)).astype(int)
+        if not np.array_equal(np.sort(moved), np.arange(size)):
+            return None, "does more than flatten an image; write Flatten() for that"
+        channels_first = np.moveaxis(np.arange(size).reshape(channels, *before[:-1]), 0, -1).ravel()
+        rows = channels_first[moved]
+        return (None if np.array_equal(rows, np.arange(size)) else rows), ""
+    if len(before) == 1 and len(after) > 1 and 1 < after[-1] < size:
+        return None, "makes an image of a vector"
+    return None, ""

@@ -1,0 +1,90 @@
+"""Convolution and pooling with their gradients in NumPy, tap by tap: for sizes at which XLA's own forms may be wrong.
+
+XLA on a CPU computes large inputs by other means than small ones, and not always rightly (openxla/xla#48714 is
+reduce_window). Nothing here goes through XLA.
+"""
+
+import itertools
+from typing import Any
+
+import numpy as np
+from contract import oracles
+
+Arrays = dict[str, np.ndarray]
+Slices = tuple[Any, ...]
+
+
+def pulled(rule: str, static: dict[str, Any], arrays: Arrays, cotangent: np.ndarray) -> tuple[np.ndarray, Arrays]:
+    """The value, and the cotangent pulled back to every array; one leading axis at most."""
+    return {"conv": conv, "max_pool": max_pool, "avg_pool": avg_pool}[rule](arrays, cotangent, **static)
+
+
+def conv(arrays: Arrays, y_bar: np.ndarray, *, stride: Any = 1, padding: Any, dilation: Any = 1, groups: int = 1):
+    x, kernel = arrays["x"], arrays["kernel"]
+    *size, inputs, outputs = kernel.shape
+    placed = oracles.axes(x.shape, tuple(size), stride, padding, dilation)
+    padded, padded_bar = _padded(x, placed, 0.0), _padded(np.zeros_like(x), placed, 0.0)
+    y, kernel_bar = np.zeros_like(y_bar), np.zeros_like(kernel)
+    for tap in _taps(placed):
+        at = _seen(placed, tap)
+        for group in range(groups):
+            seen = (*at, slice(group * inputs, (group + 1) * inputs))
+            made = (..., slice(group * (outputs // groups), (group + 1) * (outputs // groups)))
+            here = (*tap, slice(None), made[1])
+            y[made] += padded[seen] @ kernel[here]
+            padded_bar[seen] += y_bar[made] @ kernel[here].T
+            kernel_bar[here] = np.tensordot(padded[seen], y_bar[made], [range(x.ndim - 1)] * 2)
+    bars = {"x": _cropped(padded_bar, x, placed), "kernel": kernel_bar}
+    if "bias" not in arrays:
+        return y, bars
+    return y + arrays["bias"], bars | {"bias": y_bar.sum(tuple(range(y_bar.ndim - 1)))}
+
+
+def max_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, *, dilation: Any = 1, **static: Any):
+    x = arrays["x"]
+    placed = oracles.axes(x.shape, window, dilation=dilation, **static)
+    padded, padded_bar = _padded(x, placed, -np.inf), _padded(np.zeros_like(x), placed, 0.0)
+    seen = np.stack([padded[(*_seen(placed, tap), slice(None))] for tap in _taps(placed)])
+    first = seen.argmax(0)
+    for number, tap in enumerate(_taps(placed)):
+        padded_bar[(*_seen(placed, tap), slice(None))] += np.where(first == number, y_bar, 0)
+    return seen.max(0), {"x": _cropped(padded_bar, x, placed)}
+
+
+def avg_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, *, count_padding: bool = False, **static: Any):
+    x = arrays["x"]
+    placed = oracles.axes(x.shape, window, **static)
+    padded, padded_bar = _padded(x, placed, 0.0), _padded(np.zeros_like(x), placed, 0.0)
+    # What counts: the image, and maybe its padding, but nothing beyond that.
+    counted = _padded(np.ones_like(x), placed, 0.0)
+    if count_padding:
+        pads = [(0, 0)] * (x.ndim - len(placed) - 1) + [(axis.lo, axis.hi) for axis in placed] + [(0, 0)]
+        whole = np.pad(np.ones_like(x), pads, constant_values=1.0)
+        counted[tuple(slice(0, n) for n in whole.shape)] = whole[tuple(slice(0, n) for n in counted.shape)]
+    taps = [(*_seen(placed, tap), slice(None)) for tap in _taps(placed)]
+    count = sum(counted[at] for at in taps)
+    for at in taps:
+        padded_bar[at] += y_bar / count
+    return sum(padded[at] for at in taps) / count, {"x": _cropped(padded_bar, x, placed)}
+
+
+def _taps(placed: list[oracles.Axis]) -> list[tuple[int, ...]]:
+    return list(itertools.product(*(range(axis.size) for axis in placed)))
+
+
+def _seen(placed: list[oracles.Axis], tap: tuple[int, ...]) -> Slices:
+    """Where a tap stands in the padded image, over all places."""
+    first = [axis.lo + axis.starts[0] + axis.dilation * t for axis, t in zip(placed, tap, strict=True)]
+    many = [(len(axis.starts) - 1) * axis.stride + 1 for axis in placed]
+    return (..., *(slice(a, a + n, axis.stride) for a, n, axis in zip(first, many, placed, strict=True)))
+
+
+def _padded(x: np.ndarray, placed: list[oracles.Axis], fill: float) -> np.ndarray:
+    """The image with room for every window."""
+    ends = [axis.starts[-1] + axis.dilation * (axis.size - 1) + 1 - axis.image for axis in placed]
+    pads = [(axis.lo, max(end, axis.hi, 0)) for axis, end in zip(placed, ends, strict=True)]
+    return np.pad(x, [(0, 0)] * (x.ndim - len(placed) - 1) + pads + [(0, 0)], constant_values=fill)
+
+
+def _cropped(padded: np.ndarray, x: np.ndarray, placed: list[oracles.Axis]) -> np.ndarray:
+    return padded[(..., *(slice(axis.lo, axis.lo + axis.image) for axis in placed), slice(None))]

@@ -1,0 +1,112 @@
+"""Flax models, linen's and NNX's, carried into fnnet: the same outputs and gradients in double precision."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_documents import blocks
+
+import fnnet
+from external.carried import findings, normal, pulled
+from fnnet import interop
+
+nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed")
+linen = pytest.importorskip("flax.linen", reason="Flax is not installed")
+
+SHAPE = (14, 12, 2)
+NET = fnnet.Sequential(
+    fnnet.Conv(6, 3),
+    fnnet.relu,
+    fnnet.MaxPool(2),
+    fnnet.Conv(8, (3, 2), padding="VALID", stride=(2, 1), groups=2, bias=False),
+    fnnet.gelu,
+    fnnet.Flatten(),
+    fnnet.Dense(9),
+    fnnet.relu,
+    fnnet.Dense(4),
+)
+
+
+class Linen(linen.Module):
+    @linen.compact
+    def __call__(self, x):
+        x = linen.relu(linen.Conv(6, (3, 3), param_dtype=jnp.float64)(x))
+        x = linen.max_pool(x, (2, 2), (2, 2))
+        x = linen.Conv(
+            8, (3, 2), (2, 1), padding="VALID", feature_group_count=2, use_bias=False, param_dtype=jnp.float64
+        )(x)
+        x = linen.gelu(x).reshape(x.shape[0], -1)
+        x = linen.relu(linen.Dense(9, param_dtype=jnp.float64)(x))
+        return linen.Dense(4, param_dtype=jnp.float64)(x)
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs):
+        wide = {"rngs": rngs, "param_dtype": jnp.float64}
+        self.conv1 = nnx.Conv(2, 6, (3, 3), **wide)
+        self.conv2 = nnx.Conv(6, 8, (3, 2), (2, 1), padding="VALID", feature_group_count=2, use_bias=False, **wide)
+        self.fc1, self.fc2 = nnx.Linear(8 * 3 * 5, 9, **wide), nnx.Linear(9, 4, **wide)
+
+    def __call__(self, x):
+        x = nnx.max_pool(nnx.relu(self.conv1(x)), (2, 2), (2, 2))
+        x = nnx.gelu(self.conv2(x))
+        return self.fc2(nnx.relu(self.fc1(x.reshape(x.shape[0], -1))))
+
+
+def test_linen(x64):
+    xs, model = normal(5, *SHAPE), Linen()
+    variables = model.init(jax.random.key(0), xs)
+    ys, pull = jax.vjp(lambda tree, xs: model.apply({"params": tree}, xs), variables["params"], xs)
+    cotangent = normal(*ys.shape)
+    tree_bar, xs_bar = pull(cotangent)
+
+    params = interop.from_flax(NET, SHAPE, variables["params"])
+    ours = pulled(NET, params, xs, cotangent)
+    assert findings(ours, (ys, interop.from_flax(NET, SHAPE, tree_bar), xs_bar)) == []
+    back = interop.to_flax(NET, SHAPE, params, variables["params"])
+    assert jax.tree.all(jax.tree.map(np.array_equal, back, variables["params"]))
+
+
+def test_nnx(x64):
+    xs, model = normal(5, *SHAPE), Nnx(nnx.Rngs(0))
+    cotangent = normal(5, 4)
+    ys = model(xs)
+    state_bar = nnx.grad(lambda model: jnp.vdot(cotangent, model(xs)))(model)
+    xs_bar = jax.grad(lambda xs: jnp.vdot(cotangent, model(xs)))(xs)
+
+    params = interop.from_flax(NET, SHAPE, nnx.state(model, nnx.Param))
+    assert jax.tree.structure(params) == jax.tree.structure(NET.init(jax.random.key(0), SHAPE))
+    ours = pulled(NET, params, xs, cotangent)
+    assert findings(ours, (ys, interop.from_flax(NET, SHAPE, state_bar), xs_bar)) == []
+    pure = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, interop.from_flax(NET, SHAPE, pure)))
+
+
+def test_an_nnx_model_filled_from_a_network(x64):
+    xs, model = normal(5, *SHAPE), Nnx(nnx.Rngs(0))
+    params = NET.init(jax.random.key(1), SHAPE, jnp.float64)
+    nnx.update(model, interop.to_flax(NET, SHAPE, params, nnx.state(model, nnx.Param)))
+    assert findings(jax.vmap(NET.apply, (None, 0))(params, xs), model(xs)) == []
+
+
+def test_the_documents_examples_run():
+    names = {"__name__": "example"}
+    with jax.numpy_dtype_promotion("standard"):
+        for block in blocks(Path(__file__).parents[2] / "docs" / "interop.md", "python flax"):
+            exec(compile(block, "interop.md", "exec"), names)
+
+
+def test_nnx_layers_in_a_list():
+    model = nnx.Sequential(*(nnx.Linear(3, 3, rngs=nnx.Rngs(n)) for n in range(12)))
+    net = fnnet.Sequential(*(fnnet.Dense(3) for _ in range(12)))
+    params = interop.from_flax(net, (3,), nnx.state(model, nnx.Param))
+    for n in range(12):
+        np.testing.assert_array_equal(params[f"dense_{n}"]["kernel"], model.layers[n].kernel[...])
+
+
+def test_other_state_is_refused():
+    model = nnx.Sequential(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), nnx.BatchNorm(3, rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="unexpected: layers/1/"):
+        interop.from_flax(fnnet.Sequential(fnnet.Dense(3)), (3,), nnx.state(model))
