@@ -88,7 +88,7 @@ def avg_pool(
         taps = axis.starts[:, None] + np.arange(axis.size)
         first, last = (-axis.lo, axis.image + axis.hi) if count_padding else (0, axis.image)
         counts = counts[..., None] * ((taps >= first) & (taps < last)).sum(1)
-    return sums / counts[..., None]
+    return sums / counts[..., None].astype(x.dtype)
 
 
 class Axis(NamedTuple):

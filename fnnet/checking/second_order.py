@@ -53,7 +53,8 @@ def second_order(session: Session) -> None:
             wrong = np.zeros(bar.shape, bool)
         else:
             allowed = expected.bar_allowed[k]
-            wrong = wrong_entries(bar, expected.bars[k], allowed) & ~expected.jumps[k] & (not expected.hopeless[k])
+            wrong = wrong_entries(bar, expected.bars[k], allowed) & ~expected.jumps[k]
+            wrong = np.asarray(wrong & (not expected.hopeless[k]))
         slope = None
         if (wrong.any() or expected is None) and k < len(subject.places):
             slope = _slope(session, leaves, output_bars, directions, k, bar)
@@ -100,7 +101,7 @@ def _forward_over_reverse(
     failed = {failure.argument for failure in session.failures if failure.check == "2"}
     for k, (path, bar) in enumerate(zip(session.subject.moving_paths(), bars, strict=True)):
         theirs, allowed = expected.bars[k], expected.bar_allowed[k]
-        wrong = wrong_entries(bar, theirs, allowed) & ~expected.jumps[k]
+        wrong = np.asarray(wrong_entries(bar, theirs, allowed) & ~expected.jumps[k])
         if wrong.any() and not expected.hopeless[k] and k not in session.settled and path not in failed:
             text = "the second derivative is not the reference's, differentiated forward; in reverse it is"
             session.failures.append(Failure.entrywise("2", path, "", text, bar, theirs, wrong, allowed))

@@ -98,27 +98,33 @@ class Case:
 
     @property
     def function(self) -> Callable:
-        """The rule as a function of the arrays alone, in their order."""
-        return self._of_arrays(self.row.function)
+        """The rule as a function of `variables` alone, in their order."""
+        return self._of_variables(self.row.function)
 
     @property
     def reference(self) -> Callable:
         """The same of the reference."""
-        return self._of_arrays(self.row.reference)
+        return self._of_variables(self.row.reference)
 
-    def _of_arrays(self, function: Callable) -> Callable:
-        names, static = tuple(self.arrays), self.draw.static
+    def _of_variables(self, function: Callable) -> Callable:
+        fixed = self.draw.static | {n: a for n, a in self.arrays.items() if n not in self.variables}
+        names = tuple(self.variables)
 
-        def of_arrays(*arrays: Any) -> Any:
-            return function(**dict(zip(names, arrays, strict=True)), **static)
+        def of_variables(*arrays: Any) -> Any:
+            return function(**dict(zip(names, arrays, strict=True)), **fixed)
 
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
-        of_arrays.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return of_arrays
+        of_variables.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return of_variables
+
+    @property
+    def variables(self) -> Arrays:
+        """The arrays that a checker may change: all but floating ones without a gradient, such as class weights."""
+        return {n: a for n, a in self.arrays.items() if a.dtype.kind != "f" or n in self.row.differentiable}
 
     def in_dtype(self, dtype: str) -> Arrays:
-        """The arrays, the floating ones in `dtype`."""
-        return cast(self.arrays, dtype)
+        """The variables, the floating ones in `dtype`."""
+        return cast(self.variables, dtype)
 
     def check(self, letters: str, dtype: str = "float64", **options: Any) -> list[str]:
         """What `fnnet.check` finds wrong; that a check could not be run too."""

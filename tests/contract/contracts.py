@@ -78,7 +78,7 @@ def hessian(case: Case) -> list[str]:
 
 def _cotangent(case: Case, number: int) -> np.ndarray:
     """A Gaussian cotangent: ones would hide whatever sums over the output."""
-    shape = jax.eval_shape(case.reference, *case.arrays.values()).shape
+    shape = jax.eval_shape(case.reference, *case.variables.values()).shape
     return case.generator(10 + number).normal(size=shape).astype(np.float32).astype(np.float64)
 
 
