@@ -159,3 +159,22 @@ def test_mapped_arguments():
 def test_dtypes():
     f = sine(lambda x, g: (g.astype(jnp.float32) * jnp.cos(x.astype(jnp.float32))).astype(g.dtype))
     assert check(f, X, checks="D", dtypes="bfloat16").verdict == "right"
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "right"), (1.1, "wrong")])
+def test_second_derivatives_differentiated_forward(factor, verdict):
+    """The cosine's own derivative has a transpose that is right, whatever is forward."""
+
+    @jax.custom_jvp
+    def cosine(x):
+        return jnp.cos(x)
+
+    @cosine.defjvp
+    def cosine_jvp(primals, tangents):
+        (x,), (t,) = primals, tangents
+        forward, back = (lambda x, t: -factor * jnp.sin(x) * t), (lambda x, g: -jnp.sin(x) * g)
+        return jnp.cos(x), jax.custom_derivatives.linear_call(forward, back, x, t)
+
+    report = check(sine(lambda x, g: g * cosine(x)), X, checks="2")
+    assert report.verdict == verdict, report
+    assert all("differentiated forward" in failure.diagnosis for failure in report.failures)
