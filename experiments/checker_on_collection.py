@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import jax
 from collection import FAMILIES, families
 from collection.case import VERDICTS
-from collection.judge import judge
+from collection.judge import judgements
 from records import Records, table
 
 KEY = ("jax", "seed", "case")
@@ -83,14 +83,12 @@ def main():
              if case.verdict in options.verdict and options.case in case.name]  # fmt: skip
     records = Records(options.json, KEY)
     for name, case in [] if options.table else cases[number - 1 :: shards]:
-        for seed in options.seeds:
-            key = (jax.__version__, seed, case.name)
-            if key in records and not (options.again and records[key]["problem"]):
-                continue
-            line = {"jax": jax.__version__, "seed": seed, "family": name, "expected": case.verdict}
-            line |= judge(case, seed).as_dict()
+        keys = {seed: (jax.__version__, seed, case.name) for seed in options.seeds}
+        missing = [s for s, k in keys.items() if k not in records or (options.again and records[k]["problem"])]
+        for judgement in judgements(case, missing):
+            line = {"jax": jax.__version__, "family": name, "expected": case.verdict, **judgement.as_dict()}
             records.add(line)
-            print(f"{line['seconds']:6.1f} s  seed {seed}  {case}: {line['problem'] or 'ok'}", flush=True)
+            print(f"{line['seconds']:6.1f} s  seed {line['seed']}  {case}: {line['problem'] or 'ok'}", flush=True)
         jax.clear_caches()
     print(f"\n{summary(records)}")
 

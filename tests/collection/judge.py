@@ -1,11 +1,13 @@
 """What the checker says of a case, and whether that is what it has to say."""
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from collection.case import Case
-from fnnet.checking import Report, check
+from fnnet.checking import Report
+from fnnet.checking.runner import Run, run
 
 # What the report of a case with all checks has to say. Of a wrong rule only the checks that ought to see it are run.
 EXPECTED = {
@@ -23,7 +25,8 @@ class Judgement:
 
     Args:
         case: Its name.
-        verdict: The report's; or what `check` raised.
+        seed: Of the checker.
+        verdict: The report's.
         failed: Letters of the checks that failed.
         missed: Letters that ought to have seen a wrong rule, and did not, though another may have.
         problem: What the answer lacks, in a line; "" if it is as it has to be.
@@ -32,6 +35,7 @@ class Judgement:
     """
 
     case: str
+    seed: int
     verdict: str
     failed: str
     missed: str
@@ -46,25 +50,40 @@ class Judgement:
 
 def judge(case: Case, seed: int = 0) -> Judgement:
     """Check the case, and compare the report with what is known of the case."""
-    begin = time.perf_counter()
-    verdict = failed = missed = text = ""
-    try:
-        report = reported(case, seed)
-        failed = "".join(dict.fromkeys(failure.check for failure in report.failures))
-        verdict, text = report.verdict, str(report)
-        missed = "".join(sorted(case.caught_by - set(failed))) if case.verdict == "wrong" else ""
-        problem = _problem(case, report, seed)
-    except Exception as raised:
-        verdict, problem = "", f"check raises {type(raised).__name__}: {raised}"
-    seconds = time.perf_counter() - begin
-    return Judgement(case.name, verdict, failed, missed, problem, text if problem else "", seconds)
+    return next(judgements(case, [seed]))
 
 
-def reported(case: Case, seed: int = 0, **options: Any) -> Report:
-    """The report on a case: of a wrong rule by the checks that ought to see it, of the others by all."""
+def judgements(case: Case, seeds: Sequence[int]) -> Iterator[Judgement]:
+    """One judgement for each seed; what is compiled for the first serves the others."""
+    begun: Run | None = None
+    for seed in seeds:
+        start = time.perf_counter()
+        verdict = failed = missed = text = ""
+        try:
+            begun = begin(case, seed) if begun is None else begun.again(seed)
+            report = finished(begun)
+            failed = "".join(dict.fromkeys(failure.check for failure in report.failures))
+            verdict, text = report.verdict, str(report)
+            missed = "".join(sorted(case.caught_by - set(failed))) if case.verdict == "wrong" else ""
+            problem = _problem(case, report, seed)
+        except Exception as raised:
+            problem = f"check raises {type(raised).__name__}: {raised}"
+        seconds = time.perf_counter() - start
+        yield Judgement(case.name, seed, verdict, failed, missed, problem, text if problem else "", seconds)
+
+
+def begin(case: Case, seed: int = 0, **options: Any) -> Run:
+    """The run of a case: of a wrong rule by the checks that ought to see it, of the others by all."""
     checks = case.caught_by if case.verdict == "wrong" else None
     settings = {"reference": case.reference, "static": case.static, "name": case.name, "checks": checks, "seed": seed}
-    return check(case.f, *case.args(), **(settings | options))
+    return run(case.f, *case.args(), **(settings | options))
+
+
+def finished(begun: Run) -> Report:
+    """The report, when all checks have run."""
+    for letter in begun.chosen:
+        begun.line(letter)
+    return begun.report()
 
 
 def _problem(case: Case, report: Report, seed: int) -> str:
@@ -82,7 +101,7 @@ def _problem(case: Case, report: Report, seed: int) -> str:
 
 
 def _waived(case: Case, seed: int) -> str:
-    report = reported(case, seed, waive=dict.fromkeys(case.caught_by, case.waiver))
+    report = finished(begin(case, seed, waive=dict.fromkeys(case.caught_by, case.waiver)))
     if not report.ok:
         return f"with the waiver the verdict is {report.verdict}"
     return "" if f"because: {case.waiver}" in str(report) else "the waiver's reason is not printed"
