@@ -16,10 +16,9 @@ from fnnet.checking.programs import RaisedError, as_wide, is_wide
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Convention, Session, first_line, rms
 from fnnet.checking.spoilt import variants
-from fnnet.checking.tolerance import Expected, wrong_entries
+from fnnet.checking.tolerance import NINE_DIGITS, Expected, wrong_entries
 
 MOST_KINKS = 48
-NINE_DIGITS = 1e-9
 Leaves = Sequence[Any]
 
 

@@ -89,7 +89,8 @@ def _one_subset(
     results: dict[str, Bars | None] = {}
     for what, function in (("vmap of grad", vmap_of_grad), ("grad of vmap", grad_of_vmap)):
         try:
-            results[what] = [as_wide(a) for a in Program(function, wide)(leaves, bars)]
+            program = session.programs.once((what, in_axes), function, wide)
+            results[what] = [as_wide(a) for a in program(leaves, bars)]
         except RaisedError as problem:
             results[what] = None
             _raised(

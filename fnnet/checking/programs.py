@@ -6,7 +6,7 @@ is switched off, and a cotangent more is a call more, not a program more.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -135,10 +135,15 @@ class Programs:
         self.reference_pull: Program | None = None
         self.narrow_reference_pull: Program | None = None
         self.reference_in: dict[bool, Program] = {}
+        self._made: dict[Hashable, Program] = {}
         if subject.reference is not None:
             self.reference_in = {wide: Program(value_of(subject, subject.reference), wide) for wide in (False, True)}
             self.reference_pull = Program(pull_of(subject, subject.reference), True)
             self.narrow_reference_pull = Program(pull_of(subject, subject.reference), False)
+
+    def once(self, key: Hashable, function: Callable, wide: bool) -> Program:
+        """The program of this key, made of `function` when first asked for: another seed compiles nothing anew."""
+        return self._made.setdefault((key, wide), Program(function, wide))
 
 
 def is_wide(leaves: Leaves) -> bool:

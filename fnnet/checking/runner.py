@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,12 @@ class Run:
             status = "inconclusive"
         detail = detail or "; ".join(session.notes[notes:])
         return Line(letter, status, time.perf_counter() - begin, detail)
+
+    def again(self, seed: int) -> "Run":
+        """The same run from its beginning, with other random numbers; what is compiled serves again."""
+        session = Session(self.session.subject, replace(self.session.options, seed=seed), self.session.programs)
+        session.prepare()
+        return Run(session, self.chosen, self.waived)
 
     def report(self) -> Report:
         """What the checks so far found."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking import differences, tolerance
-from fnnet.checking.programs import Program, RaisedError, as_wide, pull_of
+from fnnet.checking.programs import RaisedError, as_wide, pull_of
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import NotRun, Session, first_line, gaussians, rms
 from fnnet.checking.tolerance import wrong_entries
@@ -28,9 +28,9 @@ def second_order(session: Session) -> None:
     output_bars = session.output_bars(leaves, "second order")
     directions = gaussians([leaves[i] for i in subject.places], session.rng("second order directions"))
     directions = [0 * d if k in session.settled else d for k, d in enumerate(directions)]
-    ours = Program(_second(session, subject.function, directions), session.takes_doubles)
+    ours = session.programs.once("second order", _second(session, subject.function), session.takes_doubles)
     try:
-        _, bars = ours(leaves, output_bars)
+        _, bars = ours(leaves, output_bars, directions)
     except RaisedError as problem:
         text = f"the gradient cannot be differentiated again: {first_line(problem)}"
         if session.options.second_order:
@@ -42,8 +42,10 @@ def second_order(session: Session) -> None:
     try:
         expected = None
         if session.has_reference and subject.reference is not None:
-            theirs = Program(_second(session, subject.reference, directions), True)
-            expected = tolerance.expected(theirs, leaves, output_bars, session.rng("perturbations"))
+            theirs = session.programs.once("second order of the reference", _second(session, subject.reference), True)
+            expected = tolerance.expected(
+                lambda leaves, bars: theirs(leaves, bars, directions), leaves, output_bars, session.rng("perturbations")
+            )
     except RaisedError as problem:
         session.notes.append(f"2: the reference's gradient cannot be differentiated again: {first_line(problem)}")
     bars = [as_wide(b) for b in bars]
@@ -80,7 +82,7 @@ def _forward_over_reverse(
     """As jax.hessian does it; a backward that has a custom_vjp inside refuses, which is a note."""
     pull, places = pull_of(session.subject, session.subject.function), session.subject.places
 
-    def run(leaves: list, output_bars: list) -> list:
+    def run(leaves: list, output_bars: list, directions: list) -> list:
         def bars_of(*moving: jax.Array) -> list:
             merged = list(leaves)
             for i, leaf in zip(places, moving, strict=True):
@@ -94,7 +96,8 @@ def _forward_over_reverse(
     if any(np.iscomplexobj(leaf) for leaf in leaves):
         return
     try:
-        bars = [as_wide(b) for b in Program(run, session.takes_doubles)(leaves, output_bars)]
+        program = session.programs.once("forward over reverse", run, session.takes_doubles)
+        bars = [as_wide(b) for b in program(leaves, output_bars, directions)]
     except RaisedError as problem:
         session.notes.append(f"2: the gradient cannot be differentiated forward: {first_line(problem)}")
         return
@@ -107,11 +110,11 @@ def _forward_over_reverse(
             session.failures.append(Failure.entrywise("2", path, "", text, bar, theirs, wrong, allowed))
 
 
-def _second(session: Session, function: Callable, directions: list[np.ndarray]) -> Callable:
-    """second(leaves, output_bars) -> no outputs, and the gradient of <directions, cotangents> by both."""
+def _second(session: Session, function: Callable) -> Callable:
+    """second(leaves, output_bars, directions) -> no outputs, the gradient of <directions, cotangents> by the others."""
     pull, places = pull_of(session.subject, function), session.subject.places
 
-    def run(leaves: list, output_bars: list) -> tuple[list, list]:
+    def run(leaves: list, output_bars: list, directions: list) -> tuple[list, list]:
         def along(moving: list, output_bars: list) -> jax.Array:
             merged = list(leaves)
             for i, leaf in zip(places, moving, strict=True):

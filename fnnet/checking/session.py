@@ -274,8 +274,10 @@ class Session:
                 direction = np.abs(finite) + (0.1 * rms(leaf) or 1.0)
                 direction = np.where(np.isfinite(leaf), direction * rng.normal(size=leaf.shape), 0).astype(leaf.dtype)
                 found = self.difference(leaves, output_bars, {k: direction})
-                slope = float(np.sum(as_wide(bar) * direction).real)
-                self._slopes.append(Slope(found, slope, expected.bar_allowed[k] * float(np.abs(direction).sum())))
+                parts = as_wide(bar) * direction
+                slack = expected.bar_allowed[k] * float(np.abs(direction).sum())
+                slack += tolerance.NINE_DIGITS * float(np.abs(parts).sum())
+                self._slopes.append(Slope(found, float(np.sum(parts).real), slack))
         return self._slopes
 
     def sizes(self, leaves: Leaves, output_bars: Leaves) -> dict[str, int]:

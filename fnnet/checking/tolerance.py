@@ -23,6 +23,7 @@ PERTURBATIONS = 4
 CHANGES_ALLOWED = 16
 ULPS_ALLOWED = 8
 SMALL, SMALLER = 2.0**-30, 2.0**-36
+NINE_DIGITS = 1e-9  # what finite differences confirm is right with so many, whatever rounding explains
 Leaves = Sequence[Any]
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.programs import Program, RaisedError, as_wide, mode, pull_of, vjp
+from fnnet.checking.programs import RaisedError, as_wide, mode, pull_of, vjp
 from fnnet.checking.repetition import eager_bars
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session, first_line, jittered
@@ -99,7 +99,7 @@ def _compare(
     session: Session, what: str, function: Callable, args: tuple, expected: list, allowed: list[float]
 ) -> None:
     try:
-        ours = Program(function, session.takes_doubles)(*args)
+        ours = session.programs.once(what, function, session.takes_doubles)(*args)
     except RaisedError as problem:
         session.failures.append(Failure("T", "", what, f"raises {first_line(problem)}"))
         return
@@ -147,7 +147,7 @@ def _forward_mode(session: Session, leaves: list) -> None:
         return jax.jvp(of_moving, moving, tuple(jnp.ones_like(a) for a in moving))[1]
 
     try:
-        Program(forward, session.takes_doubles)(leaves)
+        session.programs.once("forward mode", forward, session.takes_doubles)(leaves)
     except RaisedError as problem:
         if isinstance(problem.problem, TypeError) and "custom_vjp" in str(problem.problem):
             session.notes.append("T: forward mode is refused by custom_vjp")

@@ -1,7 +1,8 @@
 """The collection: wrong rules of every kind, right ones, and what a checker has to say of each.
 
 It was written before the checker that it judges. `cases()` gives all of them, `case.py` says what a case is,
-`circumstances.py` where a wrong one shows, and `proof.py` proves without any checker that each is what it says.
+`circumstances.py` where a wrong one shows, `proof.py` proves without any checker that each is what it says, and
+`judge.py` asks the checker.
 """
 
 import collections
@@ -36,9 +37,14 @@ FAMILIES = (
 )
 
 
+def families() -> dict[str, list]:
+    """The cases of each family."""
+    return {name: _of(name) for name in FAMILIES}
+
+
 def cases() -> list:
     """Every case, family by family."""
-    return [case for name in FAMILIES for case in _of(name)]
+    return [case for family in families().values() for case in family]
 
 
 def short() -> list:
@@ -47,7 +53,7 @@ def short() -> list:
     Left out, but for the first four of each file: right rules, and the wrong ones that checks R and F see, that come
     from no report and have no waiver.
     """
-    return [case for name in FAMILIES for case in _first(_of(name), 4)]
+    return [case for family in families().values() for case in _first(family, 4)]
 
 
 def _of(name: str) -> list:

@@ -55,7 +55,13 @@ def causal_forward(q, k, v):
 
 
 def causal_bars(q, k, v, g, allowed):
-    return bars(q, k, v, weights(q, k, allowed(len(q), len(k))), g)
+    """Nothing goes to a masked score, even where a query sees no key at all and its weights are uniform."""
+    mask = allowed(len(q), len(k))
+
+    def through(p, p_bar):
+        return jnp.where(mask, through_softmax(p, p_bar), 0)
+
+    return bars(q, k, v, weights(q, k, mask), g, through)
 
 
 def grouped(q, k, v):

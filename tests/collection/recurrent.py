@@ -72,20 +72,27 @@ def linear_bars(a, b, hs, g, coefficient=lambda a, t: a[t + 1]):
     return b_bar * jnp.concatenate([jnp.zeros(1, a.dtype), hs[:-1]]), b_bar
 
 
-# A fixed point z = tanh(W z + x), by iteration; its gradient by the implicit function theorem.
+# A fixed point z = tanh(A z + x), by iteration; its gradient by the implicit function theorem. A = tanh(W) / 2n is a
+# contraction whatever W is: elsewhere the iteration need not settle, and then the theorem says nothing.
+
+
+def contraction(w):
+    return jnp.tanh(w) / (2 * len(w))
 
 
 def fixed_point(w, x):
+    a = contraction(w)
+
     def step(z, _):
-        return jnp.tanh(w @ z + x), None
+        return jnp.tanh(a @ z + x), None
 
     return jax.lax.scan(step, jnp.zeros_like(x), length=60)[0]
 
 
 def fixed_point_bars(w, x, z, g, solve):
     slope = 1 - z**2
-    u = slope * solve(slope[:, None] * w, g)
-    return jnp.outer(u, z), u
+    u = slope * solve(slope[:, None] * contraction(w), g)
+    return jnp.outer(u, z) * (1 - jnp.tanh(w) ** 2) / (2 * len(w)), u
 
 
 def both_ways(x, a, b):
@@ -108,7 +115,7 @@ equilibrium = Layer(
     "fixed point",
     fixed_point,
     lambda w, x: (fixed_point(w, x), (w, x, fixed_point(w, x))),
-    lambda: (0.2 * normal(0, 3, 3), normal(1, 3)),
+    lambda: (2 * normal(0, 3, 3), normal(1, 3)),
 )
 
 
