@@ -88,7 +88,9 @@ _TABLE = [
         window_samplers.avg_pool,
         ("x",),
         samplers.normal({"window": (3, 2), "stride": (2, 1), "padding": 1}, x=(2, 5, 3, 1)),
-        frozenset(WINDOWED | {"stride None", "ceil_mode adds a window", "many taps", "padding counts"}),
+        frozenset(
+            WINDOWED | {"stride None", "ceil_mode adds a window", "many taps", "padding counts", "dilation", "divisor"}
+        ),
         heavy=True,
     ),
     _activation("relu"),
