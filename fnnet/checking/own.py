@@ -133,6 +133,12 @@ OWN: tuple[Own, ...] = (
     ),
     Own("squared_error", _normal((4, 3), (4, 3))),
     Own("sigmoid_binary_cross_entropy", lambda rng: (*_normal((4, 3))(rng), _probabilities(rng, 4, 3))),
+    Own(
+        "sigmoid_binary_cross_entropy",
+        lambda rng: (*_normal((4, 4))(rng), _probabilities(rng, 4, 4)),
+        "weighed",
+        {"positive_weights": _WEIGHTS},
+    ),
     Own("binary_cross_entropy", lambda rng: (_probabilities(rng, 4, 3), _probabilities(rng, 4, 3))),
 )
 

@@ -93,23 +93,35 @@ def over_classes(
     return sample
 
 
-def pairs(prediction: str, target: str, kind: str = "numbers") -> Callable[[np.random.Generator], Draw]:
-    """Sampler of a loss that compares two rows; `kind` is "numbers", "logits" or "probabilities"."""
+def pairs(
+    prediction: str, target: str, kind: str = "numbers", weights: str | None = None
+) -> Callable[[np.random.Generator], Draw]:
+    """Sampler of a loss that compares two rows, perhaps with weights of that name.
+
+    `kind` is "numbers", "logits" or "probabilities".
+    """
 
     def sample(rng: np.random.Generator) -> Draw:
         *lead, entries = ROWS[rng.integers(len(ROWS))]
         shared = bool(lead) and bool(rng.integers(2))
         logits, features = _logits(rng, (*lead, entries), most=30.0)
         hard = bool(rng.integers(2))
+        weighing = weights is not None and bool(rng.integers(2))
+        weights_shape = [(), (entries,), (*lead, entries)][rng.integers(3)] if weighing else ()
 
         def arrays(rng: np.random.Generator) -> dict:
+            given = {weights: rng.uniform(0.1, 5, weights_shape)} if weighing else {}
+            return rows(rng) | given
+
+        def rows(rng: np.random.Generator) -> dict:
             shape = (entries,) if shared else (*lead, entries)
             drawn = rng.uniform(0.01, 0.99, (*lead, entries)) if kind == "probabilities" else logits(rng)
             if kind == "numbers":
                 return {prediction: drawn, target: rng.normal(size=shape)}
             return {prediction: drawn, target: rng.integers(0, 2, shape).astype(float) if hard else rng.random(shape)}
 
-        return Draw({}, arrays, features | ({"one target for all"} if shared else set()))
+        holds = {"one target for all": shared, "weights": weighing, "one weight": weighing and not weights_shape}
+        return Draw({}, arrays, features | {name for name, yes in holds.items() if yes})
 
     return sample
 
