@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import oracles
 from contract.rows import ROWS
 
 import fnnet
+from fnnet.checking import layer_references
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_window_without_a_tap_in_the_image_is_a_mean_of_padding_or_a_sum():
 
 def first_maxima(x, window, **keywords):
     """The row-major number of the first entry of each window that no other exceeds, window by window."""
-    places = oracles.axes(x.shape, window, **keywords)
+    places = layer_references.axes(x.shape, window, **keywords)
     image = x.shape[-len(places) - 1 : -1]
     numbers = np.arange(np.prod(image)).reshape(image)
     found = np.empty((*x.shape[: -len(image) - 1], *(len(axis.starts) for axis in places), x.shape[-1]), int)

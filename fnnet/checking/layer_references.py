@@ -75,10 +75,10 @@ def avg_pool(
     padding: Any = "VALID",
     dilation: Each = 1,
     count_padding: bool = False,
-    divisor: float | None = None,
+    divisor: float | int | None = None,
     ceil_mode: bool = False,
 ) -> Any:
-    """`fnnet.avg_pool`: sums by reduce_window, or of patches where dilated, over how many entries each window counts."""
+    """`fnnet.avg_pool`: sums by reduce_window or, dilated, of patches; over how many entries each window counts."""
     placed = axes(x.shape, window, stride, padding, dilation, ceil_mode)
     padded = _padded(x, placed, 0.0)
     if all(axis.dilation == 1 for axis in placed):
@@ -92,7 +92,7 @@ def avg_pool(
         taps = axis.starts[:, None] + axis.dilation * np.arange(axis.size)
         first, last = (-axis.lo, axis.image + axis.hi) if count_padding else (0, axis.image)
         counts = counts[..., None] * ((taps >= first) & (taps < last)).sum(1)
-    return sums / counts[..., None]
+    return sums / counts[..., None].astype(sums.dtype)
 
 
 class Axis(NamedTuple):
