@@ -23,8 +23,8 @@ def _activation(name: str, *, cancels: bool = False, **choices: Sequence) -> Row
 
 
 def _along(name: str) -> Row:
-    covers = SIZES | {"inner axis", "axis from the front"}
-    tiny, sample = samplers.normal({"axis": 0}, z=(3, 2)), samplers.along_an_axis
+    covers = SIZES | {"inner axis", "axis from the front", "two axes"}
+    tiny, sample = samplers.normal({"axis": 0}, z=(3, 2)), samplers.along_axes
     return Row(name, getattr(fnnet, name), REFERENCES[name], sample, ("z",), tiny, frozenset(covers), cancels=True)
 
 
