@@ -30,6 +30,7 @@ from fnnet.rules.categorical import softmax_cross_entropy as softmax_cross_entro
 from fnnet.rules.convolution import conv as conv
 from fnnet.rules.linear import dense as dense
 from fnnet.rules.max_pooling import max_pool as max_pool
+from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
 from fnnet.rules.probabilities import log_softmax as log_softmax
 from fnnet.rules.probabilities import softmax as softmax
 from fnnet.rules.squares import squared_error as squared_error

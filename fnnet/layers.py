@@ -186,13 +186,16 @@ class AvgPool(Layer):
     _: dataclasses.KW_ONLY
     stride: int | Sequence[int] | None = None
     padding: Padding = "VALID"
+    dilation: int | Sequence[int] = 1
     count_padding: bool = False
+    divisor: float | int | None = None
     ceil_mode: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
-        image = _image_for(self, "window", "stride", "padding")
-        pooling_window("AvgPool", image, _window_on(self, image), self.stride, self.padding, 1, self.ceil_mode)
+        image = _image_for(self, "window", "stride", "padding", "dilation")
+        size = _window_on(self, image)
+        pooling_window("AvgPool", image, size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
         """(*image, channels) -> (*places, channels)."""
@@ -202,7 +205,9 @@ class AvgPool(Layer):
             _window_on(self, x.shape),
             stride=self.stride,
             padding=self.padding,
+            dilation=self.dilation,
             count_padding=self.count_padding,
+            divisor=self.divisor,
             ceil_mode=self.ceil_mode,
         )
 

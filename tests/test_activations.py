@@ -64,10 +64,10 @@ def test_every_derivative_agrees_with_the_formula(x64, ours, formula):
     direct, mapped, expected, in_f32 = run(z, y_bar, v)
     assert in_f32[1].dtype == jnp.float32
     for number, name in enumerate(("value", "gradient", "second", "by the cotangent", "forward over reverse")):
-        assert not compare("f64", name, direct[number], expected[number], 1e-12)
-        assert not compare("f64, vmap", name, mapped[number], expected[number], 1e-12)
+        assert not compare(f"f64, {name}", direct[number], expected[number], 1e-12)
+        assert not compare(f"f64, vmap, {name}", mapped[number], expected[number], 1e-12)
     for number, name in enumerate(("value", "gradient")):
-        assert not compare("f32", name, in_f32[number], expected[number], 2e-5)
+        assert not compare(f"f32, {name}", in_f32[number], expected[number], 2e-5)
 
 
 @CASES
@@ -110,7 +110,7 @@ def test_bf16(ours, formula):
         return y, expected, pullback(y_bar)[0], expected_pullback(y_bar.astype(jnp.float32))[0]
 
     y, expected, bar, expected_bar = (np.asarray(a, np.float64) for a in run(z, y_bar))
-    assert not compare("bf16", "value", y, expected, 0.01)
+    assert not compare("bf16, value", y, expected, 0.01)
     assert (np.abs(bar - expected_bar) <= 0.01 * (np.abs(expected_bar) + np.abs(np.asarray(y_bar, np.float64)))).all()
 
 

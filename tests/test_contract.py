@@ -92,4 +92,6 @@ def test_the_drawn_configurations_cover_what_they_should(row):
 
 def test_every_public_rule_has_a_row():
     modules = {name: getattr(value, "__module__", "") for name, value in vars(fnnet).items()}
-    assert {name for name, module in modules.items() if module.startswith("fnnet.rules.")} == set(ROWS)
+    without_gradient = {"max_pool_indices"}  # integers: test_pooling.py
+    public = {name for name, module in modules.items() if module.startswith("fnnet.rules.")}
+    assert public - without_gradient == set(ROWS)

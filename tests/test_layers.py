@@ -70,10 +70,10 @@ def test_pools_pass_their_fields_on():
     x = draw(9, 8, 2)
     fields = {"stride": (1, 2), "padding": ((1, 0), 1), "dilation": (1, 2), "ceil_mode": True}
     np.testing.assert_array_equal(MaxPool((3, 2), **fields).apply({}, x), max_pool(x, (3, 2), **fields))
-    del fields["dilation"]
-    layer = AvgPool((3, 2), **fields, count_padding=True)
-    np.testing.assert_array_equal(layer.apply({}, x), avg_pool(x, (3, 2), **fields, count_padding=True))
-    assert not np.array_equal(layer.apply({}, x), avg_pool(x, (3, 2), **fields))
+    for own in ({"count_padding": True}, {"divisor": 5}):
+        pooled = AvgPool((3, 2), **fields, **own).apply({}, x)
+        np.testing.assert_array_equal(pooled, avg_pool(x, (3, 2), **fields, **own))
+        assert not np.array_equal(pooled, avg_pool(x, (3, 2), **fields))
 
 
 def test_flatten_is_row_major():

@@ -146,7 +146,7 @@ def assert_same(formula, ours):
     assert jax.tree.structure(ours) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype
-        assert compare("", "", a, b, 1e-12, rounding=1e-15) == []
+        assert compare("", a, b, 1e-12, rounding=1e-15) == []
 
 
 @pytest.mark.parametrize("layer", list(LAYERS.values()), ids=list(LAYERS))

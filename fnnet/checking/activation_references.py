@@ -1,6 +1,6 @@
 """Independent references of the activations, entry by entry and along an axis: jax.nn, differentiated by JAX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -42,12 +42,12 @@ def gelu(z: Any, approximate: bool = True) -> Any:
     return _zero_at_minus_infinity(lambda z: jax.nn.gelu(z, approximate), z)
 
 
-def softmax(z: Any, axis: int = -1) -> Any:
+def softmax(z: Any, axis: int | Sequence[int] = -1) -> Any:
     """`fnnet.softmax` by jax.nn."""
     return jax.nn.softmax(z, axis)
 
 
-def log_softmax(z: Any, axis: int = -1) -> Any:
+def log_softmax(z: Any, axis: int | Sequence[int] = -1) -> Any:
     """`fnnet.log_softmax` by jax.nn."""
     return jax.nn.log_softmax(z, axis)
 

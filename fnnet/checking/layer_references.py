@@ -62,11 +62,7 @@ def max_pool(
     padded = _padded(x, placed, -jnp.inf)
     if all(axis.dilation == 1 for axis in placed):
         return lax.reduce_window(padded, -jnp.inf, lax.max, *_window_and_strides(x, placed), "VALID")
-    taps = []
-    for tap in itertools.product(*(range(axis.size) for axis in placed)):
-        at = [axis.starts + axis.lo + axis.dilation * t for axis, t in zip(placed, tap, strict=True)]
-        taps.append(padded[(..., *np.ix_(*at), slice(None))])
-    patches = jnp.stack(taps)
+    patches = _patches(padded, placed)
     first = lax.stop_gradient(jnp.argmax(patches, axis=0, keepdims=True))
     return jnp.take_along_axis(patches, first, axis=0)[0]
 
@@ -77,18 +73,26 @@ def avg_pool(
     *,
     stride: Each | None = None,
     padding: Any = "VALID",
+    dilation: Each = 1,
     count_padding: bool = False,
+    divisor: float | int | None = None,
     ceil_mode: bool = False,
 ) -> Any:
-    """`fnnet.avg_pool`: sums by reduce_window, over how many entries each window counts."""
-    placed = axes(x.shape, window, stride, padding, 1, ceil_mode)
-    sums = lax.reduce_window(_padded(x, placed, 0.0), 0.0, lax.add, *_window_and_strides(x, placed), "VALID")
+    """`fnnet.avg_pool`: sums by reduce_window or, dilated, of patches; over how many entries each window counts."""
+    placed = axes(x.shape, window, stride, padding, dilation, ceil_mode)
+    padded = _padded(x, placed, 0.0)
+    if all(axis.dilation == 1 for axis in placed):
+        sums = lax.reduce_window(padded, 0.0, lax.add, *_window_and_strides(x, placed), "VALID")
+    else:
+        sums = _patches(padded, placed).sum(0)
+    if divisor is not None:
+        return sums / divisor
     counts = np.ones(())
     for axis in placed:
-        taps = axis.starts[:, None] + np.arange(axis.size)
+        taps = axis.starts[:, None] + axis.dilation * np.arange(axis.size)
         first, last = (-axis.lo, axis.image + axis.hi) if count_padding else (0, axis.image)
         counts = counts[..., None] * ((taps >= first) & (taps < last)).sum(1)
-    return sums / counts[..., None].astype(x.dtype)
+    return sums / counts[..., None].astype(sums.dtype)
 
 
 class Axis(NamedTuple):
@@ -144,6 +148,15 @@ def _padded(x: Any, placed: list[Axis], fill: float) -> Any:
     """As much of the padded image as the windows cover; negative padding cuts."""
     edges = [(axis.lo, axis.starts[-1] + axis.dilation * (axis.size - 1) + 1 - axis.image, 0) for axis in placed]
     return lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0)] * (x.ndim - len(placed) - 1) + edges + [(0, 0, 0)])
+
+
+def _patches(padded: Any, placed: list[Axis]) -> Any:
+    """What each tap sees of the padded image, taps first."""
+    taps = []
+    for tap in itertools.product(*(range(axis.size) for axis in placed)):
+        at = [axis.starts + axis.lo + axis.dilation * t for axis, t in zip(placed, tap, strict=True)]
+        taps.append(padded[(..., *np.ix_(*at), slice(None))])
+    return jnp.stack(taps)
 
 
 def _window_and_strides(x: Any, placed: list[Axis]) -> tuple:

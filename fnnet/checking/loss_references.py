@@ -44,9 +44,11 @@ def negative_log_likelihood(
     return _unless_ignored(-terms.sum(-1), labels, ignore_index)
 
 
-def sigmoid_binary_cross_entropy(logits: Any, targets: Any) -> Any:
+def sigmoid_binary_cross_entropy(logits: Any, targets: Any, *, positive_weights: Any = None) -> Any:
     """`fnnet.sigmoid_binary_cross_entropy` by jax.nn.log_sigmoid."""
     yes, no = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    if positive_weights is not None:
+        yes = yes * jnp.asarray(positive_weights, yes.dtype)
     return -(_times(targets, yes) + _times(1 - targets, no)).sum(-1)
 
 

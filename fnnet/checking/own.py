@@ -101,6 +101,7 @@ OWN: tuple[Own, ...] = (
     Own("avg_pool", _normal(_IMAGE), "", {"window": 2}),
     Own("avg_pool", _normal(_IMAGE), "overlapping", {"window": 3, "stride": 2, "padding": "SAME"}),
     Own("avg_pool", _normal((2, 7, 2)), "padding counts", {"window": (3,), "padding": 1, "count_padding": True}),
+    Own("avg_pool", _normal((2, 5, 6, 2)), "dilated, sums", {"window": 2, "stride": 1, "dilation": 2, "divisor": 1}),
     Own("relu", _normal((3, 4))),
     Own("leaky_relu", _normal((3, 4))),
     Own("leaky_relu", _normal((3, 4)), "negative slope", {"slope": -0.5}),
@@ -132,6 +133,12 @@ OWN: tuple[Own, ...] = (
     ),
     Own("squared_error", _normal((4, 3), (4, 3))),
     Own("sigmoid_binary_cross_entropy", lambda rng: (*_normal((4, 3))(rng), _probabilities(rng, 4, 3))),
+    Own(
+        "sigmoid_binary_cross_entropy",
+        lambda rng: (*_normal((4, 4))(rng), _probabilities(rng, 4, 4)),
+        "weighed",
+        {"positive_weights": _WEIGHTS},
+    ),
     Own("binary_cross_entropy", lambda rng: (_probabilities(rng, 4, 3), _probabilities(rng, 4, 3))),
 )
 

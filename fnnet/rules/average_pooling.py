@@ -1,15 +1,17 @@
 """Average-pooling: input x (..., *image, channels) -> output y (..., *places, channels).
 
-    forward     y_o     = 1/c_o sum_t x_(so+t-p)                         (1)   o a place, t a tap
-    backward    x_bar_i = sum_o sum_t y_bar_o / c_o where s o + t - p = i    (2)
+    forward     y_o     = 1/c_o sum_t x_(so+dt-p)                         (1)   o a place, t a tap
+    backward    x_bar_i = sum_o sum_t y_bar_o / c_o where s o + d t - p = i   (2)
 
-c_o is the number of taps inside the image, or inside the image and its padding. Nothing is kept: (2) reads no value of
-x. The sum runs axis by axis, k + k taps instead of k * k.
+c_o is the number of taps inside the image, or inside the image and its padding, or a number that the caller gives.
+Nothing is kept: (2) reads no value of x. The sum runs axis by axis, k + k taps instead of k * k.
 
 Source: not in the five documents; PyTorch's AvgPool2d and ONNX's AveragePool define the counts.
 """
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +31,9 @@ def avg_pool(
     *,
     stride: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
+    dilation: int | Sequence[int] = 1,
     count_padding: bool = False,
+    divisor: float | int | None = None,
     ceil_mode: bool = False,
 ) -> Float[Array, "*batch_and_places channels"]:
     """Mean of each window, over as many spatial axes as the window has entries.
@@ -40,7 +44,10 @@ def avg_pool(
         stride: Step between windows; None means the window's size.
         padding: "SAME", "SAME_LOWER", "VALID", an integer, or for each axis an integer or a pair; less than the window
             spans.
+        dilation: Step between the taps of a window.
         count_padding: Whether the zeros of the padding count in the mean.
+        divisor: What the sum of each window is divided by, any number but 0, instead of the number of taps that count;
+            1 makes it sum-pooling.
         ceil_mode: Whether a last window that starts in the image (or its padding before) but ends outside counts. What
             lies beyond the padding is never counted.
 
@@ -48,38 +55,57 @@ def avg_pool(
         (..., *places, channels), of x's dtype. bf16 and f16 are accumulated in f32.
 
     Raises:
-        ValueError: The window does not fit, or a size, stride or padding cannot be.
-        TypeError: x is not a floating array.
+        ValueError: The window does not fit, or a size, stride, dilation, padding or divisor cannot be; or no tap of a
+            window lies in the image, and the padding does not count.
+        TypeError: x is not a floating array, or the divisor not a number.
     """
     (x,) = as_floats("avg_pool", x=x)
-    place = pooling_window("avg_pool", x.shape, window, stride, padding, 1, ceil_mode)
-    return _avg_pool(x, window=place, count_padding=bool(count_padding))
+    place = pooling_window("avg_pool", x.shape, window, stride, padding, dilation, ceil_mode)
+    if divisor is None:
+        if not counts(place, bool(count_padding)).all():
+            raise ValueError(
+                f"avg_pool: window {place.size} dilated by {place.dilation} has no tap in x of shape {x.shape} at some "
+                f"places: padding (={padding!r}) must leave it one, or count_padding be True"
+            )
+        return _avg_pool(x, window=place, count_padding=bool(count_padding), divisor=None)
+    if not isinstance(divisor, Real):
+        raise TypeError(f"avg_pool: divisor (={divisor!r}) must be a number or None")
+    if not divisor or not math.isfinite(divisor):
+        raise ValueError(f"avg_pool: divisor (={divisor!r}) must be finite and not 0")
+    return _avg_pool(x, window=place, count_padding=False, divisor=float(divisor))
 
 
-def avg_pool_fwd(x, *, window, count_padding):
+def avg_pool_fwd(x, *, window, count_padding, divisor):
     y = x.astype(accumulator(x.dtype))
     for axis in reversed(range(window.rank)):
         y = sum(taps(y, single_axis(window, axis), 0))
-    return (y / counts(window, count_padding, y.dtype)).astype(x.dtype), None  # (1)
+    return (y / divisors(window, count_padding, divisor, y.dtype)).astype(x.dtype), None  # (1)
 
 
-def avg_pool_bwd(_, y_bar, *, window, count_padding):
+def avg_pool_bwd(_, y_bar, *, window, count_padding, divisor):
     x_bar = y_bar.astype(accumulator(y_bar.dtype))
-    x_bar = x_bar / counts(window, count_padding, x_bar.dtype)
+    x_bar = x_bar / divisors(window, count_padding, divisor, x_bar.dtype)
     for axis in range(window.rank):
         along = single_axis(window, axis)
         x_bar = spread([x_bar] * window.size[axis], along)  # (2)
     return (x_bar.astype(y_bar.dtype),)
 
 
-def counts(window: Window, count_padding: bool, dtype) -> np.ndarray:
-    """c_o, (*places, 1)."""
+def divisors(window: Window, count_padding: bool, divisor: float | None, dtype) -> np.ndarray:
+    """c_o, (*places, 1), or (1,) where the caller gives it."""
+    return np.asarray(counts(window, count_padding) if divisor is None else [divisor], jnp.dtype(dtype))
+
+
+def counts(window: Window, count_padding: bool) -> np.ndarray:
+    """How many taps of each place count, (*places, 1)."""
     result = np.ones((), int)
-    for n, k, s, (lo, hi), o in zip(window.image, window.size, window.stride, window.padding, window.out, strict=True):
-        start = np.arange(o) * s - lo
+    for n, k, s, d, (lo, hi), o in zip(
+        window.image, window.size, window.stride, window.dilation, window.padding, window.out, strict=True
+    ):
+        at = np.arange(o)[:, None] * s + d * np.arange(k) - lo
         first, last = (-lo, n + hi) if count_padding else (0, n)
-        result = result[..., None] * (np.minimum(start + k, last) - np.maximum(start, first))
-    return result[..., None].astype(jnp.dtype(dtype))
+        result = result[..., None] * ((at >= first) & (at < last)).sum(1)
+    return result[..., None]
 
 
 _avg_pool = rule(avg_pool_fwd, avg_pool_bwd, batched=("x",))

@@ -1,38 +1,49 @@
 """Binary losses: a prediction for each of several yes-or-no questions, and targets y -> one loss l an example.
 
-    sigmoid binary cross-entropy, of logits z;  s(z) = log(1 + exp(z)) is softplus
+    sigmoid binary cross-entropy, of logits z;  s(z) = log(1 + exp(z)) is softplus, a_i = 1 / (1 + exp(-z_i))
         forward     l       = sum_i y_i s(-z_i) + (1 - y_i) s(z_i)                  (1)
                             = sum_i max(z_i, 0) - z_i y_i + log(1 + exp(-|z_i|))    (2)
-        backward    z_bar_i = l_bar (a_i - y_i),   a_i = 1 / (1 + exp(-z_i))        (3)
+        backward    z_bar_i = l_bar (a_i - y_i)                                     (3)
                     y_bar_i = - l_bar z_i                                           (4)
+      with weights w of the positive answers
+        forward     l       = sum_i w_i y_i s(-z_i) + (1 - y_i) s(z_i)              (8)
+        backward    z_bar_i = l_bar ((1 - y_i) a_i - w_i y_i (1 - a_i))             (9)
+                    y_bar_i = l_bar (w_i s(-z_i) - s(z_i))                          (10)
+                    w_bar_i = l_bar y_i s(-z_i)                                     (11)
     binary cross-entropy, of probabilities p
         forward     l       = - sum_i y_i log p_i + (1 - y_i) log(1 - p_i)          (5)
         backward    p_bar_i = - l_bar (y_i / p_i - (1 - y_i) / (1 - p_i))           (6)
                     y_bar_i = - l_bar (log p_i - log(1 - p_i))                      (7)
 
 (1) is computed, not (2): the two agree where z is finite, and (1) is also right where it is infinite. 0 log 0 = 0.
+Where w is 1, (9) and (10) are (3) and (4), which lose fewer digits.
 
 Sources: 003 (7) is (5), (17) is (6), (19) is (3), with its a for p; there one output, here a sum over the last axis.
+(8) is torch.nn.BCEWithLogitsLoss with its pos_weight.
 """
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from fnnet.arguments import accumulator
 from fnnet.reduction import unweighted
 from fnnet.registration import rule
-from fnnet.rules.labels import Targets, as_rows, weighted
+from fnnet.rules.labels import Targets, as_rows, as_weights_of, weighted
 
 
 @unweighted
-def sigmoid_binary_cross_entropy(logits: Float[ArrayLike, "... entries"], targets: Targets) -> Float[Array, "..."]:
-    """Cross-entropy of sigmoid(logits), one number an example: the sum over the last axis of (1).
+def sigmoid_binary_cross_entropy(
+    logits: Float[ArrayLike, "... entries"], targets: Targets, *, positive_weights: Num[ArrayLike, "..."] | None = None
+) -> Float[Array, "..."]:
+    """Cross-entropy of sigmoid(logits), one number an example: the sum over the last axis of (1), or of (8).
 
     Args:
         logits: z, (..., entries).
         targets: y, (..., entries), from 0 to 1; they get their gradient. Leading axes are broadcast, the last is not.
+        positive_weights: w, a number, (entries,), or any shape that broadcasts to the loss's entries: how much a
+            positive answer counts, as against rare ones. They get their gradient. A mean does not divide by them.
 
     Returns:
         (...), in the arguments' dtype; bf16 and f16 are computed in f32. Logits of any size do not overflow; where they
@@ -42,25 +53,36 @@ def sigmoid_binary_cross_entropy(logits: Float[ArrayLike, "... entries"], target
         ValueError: The shapes do not go together, or there is no last axis: one output is an axis of size 1.
         TypeError: An argument is not a real array.
 
-    Source: 003 (7) and (19).
+    Source: 003 (7) and (19); torch.nn.BCEWithLogitsLoss.
     """
-    return _sigmoid_binary_cross_entropy(*as_rows("sigmoid_binary_cross_entropy", logits=logits, targets=targets))
+    name = "sigmoid_binary_cross_entropy"
+    logits, targets = as_rows(name, logits=logits, targets=targets)
+    if positive_weights is not None:
+        positive_weights = as_weights_of(name, "positive_weights", positive_weights, logits)
+    return _sigmoid_binary_cross_entropy(logits, targets, positive_weights)
 
 
-def sigmoid_binary_cross_entropy_fwd(logits, targets):
+def sigmoid_binary_cross_entropy_fwd(logits, targets, weights):
     dtype = accumulator(logits.dtype)
     z, y = logits.astype(dtype), targets.astype(dtype)
-    loss = (weighted(y, softplus(-z)) + weighted(1 - y, softplus(z))).sum(-1)  # (1)
-    return loss.astype(logits.dtype), (logits, targets)  # the caller's arrays: (3) reads both, (4) reads z
+    positive = y if weights is None else weights.astype(dtype) * y
+    loss = (weighted(positive, softplus(-z)) + weighted(1 - y, softplus(z))).sum(-1)  # (1), (8)
+    return loss.astype(logits.dtype), (logits, targets, weights)  # the caller's arrays: (3) reads y and z, (4) reads z
 
 
 def sigmoid_binary_cross_entropy_bwd(residuals, loss_bar):
-    logits, targets = residuals
+    logits, targets, weights = residuals
     dtype = accumulator(logits.dtype)
     z, y, l_bar = logits.astype(dtype), targets.astype(dtype), loss_bar.astype(dtype)[..., None]
-    logits_bar = weighted(l_bar, lax.logistic(z) - y)  # (3)
-    targets_bar = -weighted(l_bar, z)  # (4)
-    return logits_bar.astype(logits.dtype), targets_bar.astype(targets.dtype)
+    if weights is None:
+        logits_bar = weighted(l_bar, lax.logistic(z) - y)  # (3)
+        targets_bar = -weighted(l_bar, z)  # (4)
+        return logits_bar.astype(logits.dtype), targets_bar.astype(targets.dtype), None
+    w = weights.astype(dtype)
+    logits_bar = weighted(l_bar, (1 - y) * lax.logistic(z) - w * y * lax.logistic(-z))  # (9)
+    targets_bar = weighted(l_bar, weighted(w, softplus(-z)) - softplus(z))  # (10)
+    weights_bar = weighted(l_bar, weighted(y, softplus(-z)))  # (11)
+    return tuple(bar.astype(logits.dtype) for bar in (logits_bar, targets_bar, weights_bar))
 
 
 def softplus(z):
@@ -68,7 +90,7 @@ def softplus(z):
 
 
 _sigmoid_binary_cross_entropy = rule(
-    sigmoid_binary_cross_entropy_fwd, sigmoid_binary_cross_entropy_bwd, batched=("logits", "targets")
+    sigmoid_binary_cross_entropy_fwd, sigmoid_binary_cross_entropy_bwd, batched=("logits", "targets", "weights")
 )
 
 

@@ -60,6 +60,19 @@ def as_rows(function: str, **pair: Any) -> list[Array]:
     return [jnp.broadcast_to(array, (*examples, array.shape[-1])) for array in (prediction, target)]
 
 
+def as_weights_of(function: str, argument: str, weights: Any, rows: Array) -> Array:
+    """The weights in the rows' dtype and shape. Raises ValueError or TypeError for what cannot be broadcast to it."""
+    given = as_array(function, argument, weights)
+    if jnp.issubdtype(given.dtype, jnp.complexfloating):
+        raise TypeError(f"{function}: {argument} of dtype {given.dtype} must be real")
+    try:
+        return jnp.broadcast_to(given.astype(rows.dtype), rows.shape)
+    except ValueError:
+        raise ValueError(
+            f"{function}: {argument} of shape {given.shape} must broadcast to {rows.shape}, the entries of the loss"
+        ) from None
+
+
 def as_targets(
     function: str,
     argument: str,

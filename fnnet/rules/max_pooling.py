@@ -3,6 +3,7 @@
     forward     y_o     = max_t x_(so+dt-p)                                 (1)   o a place, t a tap of the window
                 k_o     = the first t, in row-major order, that attains it  (2)
     backward    x_bar_i = sum of y_bar_o over the o where s o + d k_o - p = i   (3)
+    index       i_o     = s o + d k_o - p, as one number                    (4)
 
 (3) reads k alone, an integer of one byte for windows of up to 128 taps: neither x nor y is kept.
 
@@ -15,9 +16,9 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Num
+from jaxtyping import Int32, Num
 
 from fnnet.arguments import as_array
 from fnnet.formulations.windows import single_axis, spread, taps, valid
@@ -64,6 +65,45 @@ def max_pool(
     for axis in reversed(range(place.rank)):  # the last axis first: so the first of equals stays the row-major one
         x = _max_pool(x, window=single_axis(place, axis))
     return x
+
+
+def max_pool_indices(
+    x: Num[ArrayLike, "*batch_and_image channels"],
+    window: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: Padding = "VALID",
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Int32[Array, "*batch_and_places channels"]:
+    """Where `max_pool` finds each maximum: the number of that entry in the image, counted in row-major order.
+
+    The arguments are those of `max_pool`, and so is the choice among equal values and NaN. Integers have no gradient.
+
+    Raises:
+        ValueError: As `max_pool`; or no tap of a window lies in the image.
+
+    Example:
+        >>> x = jnp.array([[3.0, 1.0, 5.0, 2.0]])[..., None]  # an image of one row, one channel
+        >>> print(max_pool_indices(x, (1, 2)).ravel())
+        [0 2]
+    """
+    x = as_array("max_pool_indices", "x", x)
+    place = pooling_window("max_pool_indices", x.shape, window, stride, padding, dilation, ceil_mode)
+    if not valid(place).any(0).all():
+        raise ValueError(
+            f"max_pool_indices: window {place.size} dilated by {place.dilation} has no tap in x of shape {x.shape} at "
+            f"some places: padding (={padding!r}) must leave it one"
+        )
+    _, k = max_pool_fwd(lax.stop_gradient(x), window=place)
+    index, taps_after, entries_after = jnp.zeros(k.shape, jnp.int32), 1, 1
+    for axis in reversed(range(place.rank)):
+        tap = k // taps_after % place.size[axis]
+        start = np.arange(place.out[axis]) * place.stride[axis] - place.padding[axis][0]
+        start = start.reshape(-1, *[1] * (place.rank - axis))
+        index += entries_after * (start.astype(np.int32) + place.dilation[axis] * tap.astype(jnp.int32))  # (4)
+        taps_after, entries_after = taps_after * place.size[axis], entries_after * place.image[axis]
+    return index
 
 
 def max_pool_fwd(x, *, window):

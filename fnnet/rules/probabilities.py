@@ -1,4 +1,4 @@
-"""Softmax and log-softmax along one axis: logits z -> probabilities p, or their logarithms q.
+"""Softmax and log-softmax along one axis or several: logits z -> probabilities p, or their logarithms q.
 
     forward     q_i     = z_i - m - log sum_j exp(z_j - m),   m = max_j z_j        (1)
                 p_i     = exp(z_i - m) / sum_j exp(z_j - m)                        (2)
@@ -13,6 +13,7 @@ and i on their left sides. None of them shifts by m, which changes no value and 
 """
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -24,20 +25,20 @@ from fnnet.arguments import accumulator, as_floats
 from fnnet.registration import rule
 
 
-def softmax(z: Float[ArrayLike, "*shape"], axis: int = -1) -> Float[Array, "*shape"]:
+def softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
     """Probabilities (2): exp(z), scaled to the sum 1 along `axis`.
 
     Args:
         z: Logits, any shape but ().
-        axis: The axis of the sum; negative ones count from the end.
+        axis: The axis of the sum, or several; negative ones count from the end.
 
     Returns:
         An array like z. bf16 and f16 are computed in f32. Logits of any size do not overflow; one that is -inf has
         probability 0 and gradient 0. Where all are -inf, or one is +inf or NaN, the result is NaN, as in jax.nn.
 
     Raises:
-        ValueError: z has no such axis.
-        TypeError: z is not a floating array, or the axis not an integer.
+        ValueError: z has no such axis, or one is named twice.
+        TypeError: z is not a floating array, or an axis not an integer.
 
     Source: 001 (1) to (4).
     """
@@ -60,20 +61,20 @@ def softmax_bwd(p, p_bar, *, axis):
 _softmax = rule(softmax_fwd, softmax_bwd, batched=("z",))
 
 
-def log_softmax(z: Float[ArrayLike, "*shape"], axis: int = -1) -> Float[Array, "*shape"]:
+def log_softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
     """Logarithms (1) of the probabilities along `axis`: z - log sum exp(z).
 
     Args:
         z: Logits, any shape but ().
-        axis: The axis of the sum; negative ones count from the end.
+        axis: The axis of the sum, or several; negative ones count from the end.
 
     Returns:
         An array like z. bf16 and f16 are computed in f32. Logits of any size do not overflow; one that is -inf stays
         -inf. Where all are -inf, or one is +inf or NaN, the result is NaN, as in jax.nn.
 
     Raises:
-        ValueError: z has no such axis.
-        TypeError: z is not a floating array, or the axis not an integer.
+        ValueError: z has no such axis, or one is named twice.
+        TypeError: z is not a floating array, or an axis not an integer.
 
     Source: the logarithm of 001 (1).
     """
@@ -107,12 +108,15 @@ def shifted(z, axis):
     return wide - lax.stop_gradient(wide.max(axis, keepdims=True, initial=-jnp.inf))
 
 
-def _from_end(function: str, axis: Any, z: Any) -> int:
-    """The axis as a negative number, which vmap's axis in front does not shift."""
+def _from_end(function: str, axis: Any, z: Any) -> tuple[int, ...]:
+    """The axes as negative numbers, which vmap's axis in front does not shift."""
     try:
-        number = operator.index(axis)
+        numbers = tuple(operator.index(one) for one in (axis if isinstance(axis, Sequence) else (axis,)))
     except TypeError:
-        raise TypeError(f"{function}: axis (={axis!r}) must be an integer") from None
-    if not -z.ndim <= number < z.ndim:
-        raise ValueError(f"{function}: axis (={axis}) must be an axis of z of shape {z.shape}")
-    return number - z.ndim if number >= 0 else number
+        raise TypeError(f"{function}: axis (={axis!r}) must be an integer, or several") from None
+    if not numbers or not all(-z.ndim <= number < z.ndim for number in numbers):
+        raise ValueError(f"{function}: axis (={axis}) must be an axis of z of shape {z.shape}, or several")
+    from_end = tuple(sorted(number - z.ndim if number >= 0 else number for number in numbers))
+    if len(set(from_end)) < len(from_end):
+        raise ValueError(f"{function}: axis (={axis}) must name no axis of z of shape {z.shape} twice")
+    return from_end

@@ -23,8 +23,8 @@ def _activation(name: str, *, cancels: bool = False, **choices: Sequence) -> Row
 
 
 def _along(name: str) -> Row:
-    covers = SIZES | {"inner axis", "axis from the front"}
-    tiny, sample = samplers.normal({"axis": 0}, z=(3, 2)), samplers.along_an_axis
+    covers = SIZES | {"inner axis", "axis from the front", "two axes"}
+    tiny, sample = samplers.normal({"axis": 0}, z=(3, 2)), samplers.along_axes
     return Row(name, getattr(fnnet, name), REFERENCES[name], sample, ("z",), tiny, frozenset(covers), cancels=True)
 
 
@@ -40,13 +40,16 @@ def _over_classes(name: str, prediction: str, positive: str | None = None, **opt
     return Row(name, function, reference, sample, both, Draw({}, tiny), frozenset(covers), cancels=positive is None)
 
 
-def _pairs(name: str, prediction: str, target: str, kind: str = "numbers") -> Row:
-    def tiny(rng: np.random.Generator) -> dict:
-        return {prediction: rng.uniform(0.1, 0.9, (2, 3)), target: rng.uniform(0.1, 0.9, (2, 3))}
+def _pairs(name: str, prediction: str, target: str, kind: str = "numbers", weights: str | None = None) -> Row:
+    names = (prediction, target) if weights is None else (prediction, target, weights)
 
-    function, reference, both = getattr(fnnet, name), REFERENCES[name], (prediction, target)
-    sample, covers = samplers.pairs(prediction, target, kind), frozenset({"one target for all", "size-1 axis"})
-    return Row(name, function, reference, sample, both, Draw({}, tiny), covers, cancels=kind == "logits")
+    def tiny(rng: np.random.Generator) -> dict:
+        return {name: rng.uniform(0.1, 0.9, (2, 3)) for name in names}
+
+    function, reference = getattr(fnnet, name), REFERENCES[name]
+    covers = {"one target for all", "size-1 axis"} | ({"weights", "one weight"} if weights else set())
+    sample = samplers.pairs(prediction, target, kind, weights)
+    return Row(name, function, reference, sample, names, Draw({}, tiny), frozenset(covers), cancels=kind == "logits")
 
 
 _TABLE = [
@@ -88,7 +91,9 @@ _TABLE = [
         window_samplers.avg_pool,
         ("x",),
         samplers.normal({"window": (3, 2), "stride": (2, 1), "padding": 1}, x=(2, 5, 3, 1)),
-        frozenset(WINDOWED | {"stride None", "ceil_mode adds a window", "many taps", "padding counts"}),
+        frozenset(
+            WINDOWED | {"stride None", "ceil_mode adds a window", "many taps", "padding counts", "dilation", "divisor"}
+        ),
         heavy=True,
     ),
     _activation("relu"),
@@ -104,7 +109,7 @@ _TABLE = [
     _over_classes("cross_entropy", "probabilities", "probabilities"),
     _over_classes("negative_log_likelihood", "log_probabilities", "log-probabilities", weighing=True),
     _pairs("squared_error", "prediction", "target"),
-    _pairs("sigmoid_binary_cross_entropy", "logits", "targets", "logits"),
+    _pairs("sigmoid_binary_cross_entropy", "logits", "targets", "logits", "positive_weights"),
     _pairs("binary_cross_entropy", "probabilities", "targets", "probabilities"),
 ]
 ROWS = {row.name: row for row in _TABLE}

@@ -41,15 +41,17 @@ def elementwise(**choices: Sequence) -> Callable[[np.random.Generator], Draw]:
     return sample
 
 
-def along_an_axis(rng: np.random.Generator) -> Draw:
+def along_axes(rng: np.random.Generator) -> Draw:
     """Sampler of softmax."""
     shape = SHAPES[rng.integers(1, len(SHAPES))]
-    axis = int(rng.integers(-len(shape), len(shape)))
+    axis: int | tuple[int, ...] = int(rng.integers(-len(shape), len(shape)))
     if shape[axis] == 0:  # a softmax over nothing
         axis = -1
     values, features = _logits(rng, shape)
     features |= {"axis from the front"} if axis >= 0 else set()
     features |= {"inner axis"} if axis % len(shape) != len(shape) - 1 else set()
+    if len(shape) > 1 and 0 not in shape and rng.random() < 0.3:
+        axis, features = (axis, (axis + 1) % len(shape) - len(shape)), features | {"two axes"}
     return Draw({"axis": axis}, lambda rng: {"z": values(rng)}, features)
 
 
@@ -93,23 +95,35 @@ def over_classes(
     return sample
 
 
-def pairs(prediction: str, target: str, kind: str = "numbers") -> Callable[[np.random.Generator], Draw]:
-    """Sampler of a loss that compares two rows; `kind` is "numbers", "logits" or "probabilities"."""
+def pairs(
+    prediction: str, target: str, kind: str = "numbers", weights: str | None = None
+) -> Callable[[np.random.Generator], Draw]:
+    """Sampler of a loss that compares two rows, perhaps with weights of that name.
+
+    `kind` is "numbers", "logits" or "probabilities".
+    """
 
     def sample(rng: np.random.Generator) -> Draw:
         *lead, entries = ROWS[rng.integers(len(ROWS))]
         shared = bool(lead) and bool(rng.integers(2))
         logits, features = _logits(rng, (*lead, entries), most=30.0)
         hard = bool(rng.integers(2))
+        weighing = weights is not None and bool(rng.integers(2))
+        weights_shape = [(), (entries,), (*lead, entries)][rng.integers(3)] if weighing else ()
 
         def arrays(rng: np.random.Generator) -> dict:
+            given = {weights: rng.uniform(0.1, 5, weights_shape)} if weighing else {}
+            return rows(rng) | given
+
+        def rows(rng: np.random.Generator) -> dict:
             shape = (entries,) if shared else (*lead, entries)
             drawn = rng.uniform(0.01, 0.99, (*lead, entries)) if kind == "probabilities" else logits(rng)
             if kind == "numbers":
                 return {prediction: drawn, target: rng.normal(size=shape)}
             return {prediction: drawn, target: rng.integers(0, 2, shape).astype(float) if hard else rng.random(shape)}
 
-        return Draw({}, arrays, features | ({"one target for all"} if shared else set()))
+        holds = {"one target for all": shared, "weights": weighing, "one weight": weighing and not weights_shape}
+        return Draw({}, arrays, features | {name for name, yes in holds.items() if yes})
 
     return sample
 

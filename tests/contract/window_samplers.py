@@ -31,22 +31,18 @@ def conv(rng: np.random.Generator) -> Draw:
     return Draw(static, arrays, features | _held(extra))
 
 
-def max_pool(rng: np.random.Generator) -> Draw:
-    return _pool(rng, dilated=True)
-
-
 def avg_pool(rng: np.random.Generator) -> Draw:
-    draw, count = _pool(rng, dilated=False), bool(rng.integers(2))
-    counted = {"padding counts"} if count and "padding" in draw.features else set()
-    return Draw(draw.static | {"count_padding": count}, draw.arrays, draw.features | counted)
+    draw, count = max_pool(rng), bool(rng.integers(2))
+    divisor = [None, None, 3, -2.5][rng.integers(4)]
+    extra = {"padding counts": count and "padding" in draw.features, "divisor": divisor is not None}
+    static = {"count_padding": count} | ({} if divisor is None else {"divisor": divisor})
+    return Draw(draw.static | static, draw.arrays, draw.features | _held(extra))
 
 
-def _pool(rng: np.random.Generator, dilated: bool) -> Draw:
+def max_pool(rng: np.random.Generator) -> Draw:
     """A pooling none of whose windows lies in the padding alone, where there is no maximum and no mean."""
     while True:
         size, stride, dilation = _window(rng, 7 if rng.random() < 0.2 else 4)
-        if not dilated:
-            dilation = (1,) * len(size)
         own_stride, ceil_mode = bool(rng.random() < 0.2), bool(rng.integers(2))
         stride = size if own_stride else stride
         extents = _extents(size, dilation)
@@ -60,8 +56,7 @@ def _pool(rng: np.random.Generator, dilated: bool) -> Draw:
     lead = LEADING[rng.integers(len(LEADING))]
     square = len(size) == 2 and size[0] == size[1]
     static = {"window": size[0] if square and rng.integers(2) else size, "padding": padding, "ceil_mode": ceil_mode}
-    static |= {} if own_stride else _spelled(rng, stride=stride)
-    static |= _spelled(rng, dilation=dilation) if dilated else {}
+    static |= _spelled(rng, dilation=dilation) | ({} if own_stride else _spelled(rng, stride=stride))
 
     def arrays(rng: np.random.Generator) -> dict:
         shape = (*lead, *image, channels)

@@ -1,0 +1,78 @@
+"""Poolings where the contract table does not reach: indices, which have no gradient, and what is refused."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract.rows import ROWS
+
+import fnnet
+from fnnet.checking import layer_references
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"divisor": 0}, ValueError, "avg_pool: divisor (=0) must be finite and not 0"),
+        ({"divisor": float("inf")}, ValueError, "avg_pool: divisor (=inf) must be finite and not 0"),
+        ({"divisor": "2"}, TypeError, "avg_pool: divisor (='2') must be a number or None"),
+        (
+            {"dilation": 2},
+            ValueError,
+            "avg_pool: window (2, 2) dilated by (2, 2) has no tap in x of shape (1, 4, 1) at some places: padding (=1)",
+        ),
+    ],
+)
+def test_means_that_cannot_be_are_refused(keywords, error, message, unchecked_shapes):
+    with pytest.raises(error) as caught:
+        fnnet.avg_pool(jnp.ones((1, 4, 1)), 2, padding=1, **keywords)
+    assert message in str(caught.value)
+
+
+def test_a_window_without_a_tap_in_the_image_is_a_mean_of_padding_or_a_sum():
+    x, place = jnp.ones((1, 4, 1)), {"window": 2, "padding": 1, "dilation": 2, "stride": 1}
+    assert fnnet.avg_pool(x, **place, count_padding=True).tolist() == [[[0.0], [0.0], [0.0], [0.0]]]
+    assert fnnet.avg_pool(x, **place, divisor=1).shape == (1, 4, 1)
+
+
+def first_maxima(x, window, **keywords):
+    """The row-major number of the first entry of each window that no other exceeds, window by window."""
+    places = layer_references.axes(x.shape, window, **keywords)
+    image = x.shape[-len(places) - 1 : -1]
+    numbers = np.arange(np.prod(image)).reshape(image)
+    found = np.empty((*x.shape[: -len(image) - 1], *(len(axis.starts) for axis in places), x.shape[-1]), int)
+    for place in np.ndindex(found.shape[-len(image) - 1 : -1]):
+        at = []
+        for axis, o in zip(places, place, strict=True):
+            seen = axis.starts[o] + axis.dilation * np.arange(axis.size)
+            at.append(seen[(seen >= 0) & (seen < axis.image)])
+        values = x[(..., *np.ix_(*at), slice(None))]
+        values = values.reshape(*x.shape[: -len(image) - 1], numbers[np.ix_(*at)].size, x.shape[-1])
+        found[(..., *place, slice(None))] = numbers[np.ix_(*at)].ravel()[values.argmax(-2)]
+    return found
+
+
+@pytest.mark.parametrize("index", range(16))
+def test_indices_are_those_of_the_first_maxima(index):
+    case = ROWS["max_pool"].case(index)  # half of them with many equal values
+    x, keywords = case.arrays["x"].astype(np.float32), dict(case.static)
+    indices = jax.jit(functools.partial(fnnet.max_pool_indices, **keywords))(x)
+    assert indices.dtype == jnp.int32
+    np.testing.assert_array_equal(indices, first_maxima(x, **keywords))
+
+
+def test_the_entries_at_the_indices_are_the_maxima_under_jit_and_vmap():
+    x, place = jax.random.normal(jax.random.key(5), (3, 7, 6, 2)), {"window": (6, 6), "stride": 1, "padding": 2}
+    y, indices = jax.jit(jax.vmap(lambda x: (fnnet.max_pool(x, **place), fnnet.max_pool_indices(x, **place))))(x)
+    taken = jnp.take_along_axis(x.reshape(3, 42, 2), indices.reshape(3, -1, 2), axis=1)
+    np.testing.assert_array_equal(taken.reshape(y.shape), y)
+
+
+def test_indices_of_nan_of_infinity_and_of_padding():
+    x = jnp.array([[-jnp.inf, -jnp.inf, 2.0, jnp.nan, 5.0, jnp.nan]])[..., None]
+    assert fnnet.max_pool_indices(x, (1, 2)).ravel().tolist() == [0, 3, 5]
+    assert fnnet.max_pool_indices(x[:, :2], (1, 3), padding=((0, 0), (1, 0))).ravel().tolist() == [0]
+    with pytest.raises(ValueError, match=r"max_pool_indices: window \(2, 2\) dilated by \(2, 2\) has no tap in x"):
+        fnnet.max_pool_indices(x, 2, padding=1, dilation=2)
