@@ -23,15 +23,15 @@ def reference(case: Case) -> list[str]:
     with jax.enable_x64(True):
         program = programs.both(case.row, case.static, case.differentiable)
         for number in range(COTANGENTS):
-            cotangent = _cotangent(case, number)
-            ours, (value, bars) = program(case.arrays, cotangent)
+            output_bar = cotangent(case, number)
+            ours, (value, bars) = program(case.arrays, output_bar)
             for dtype, (our_value, our_bars) in ours.items():
-                rounding = _rounding(case, dtype, cotangent)
+                allowed = rounding(case, dtype, output_bar)
                 if number == 0:
                     findings += compare(f"value in {dtype}", our_value, value, TOLERANCE[dtype])
                 for name, bar in bars.items():
                     what = f"gradient of {name} in {dtype}"
-                    findings += compare(what, our_bars[name], bar, TOLERANCE[dtype], rounding)
+                    findings += compare(what, our_bars[name], bar, TOLERANCE[dtype], allowed)
     return findings
 
 
@@ -68,21 +68,21 @@ def hessian(case: Case) -> list[str]:
     """jax.hessian of a nonlinear function of the output, every block of it; for tiny cases."""
     names, dtype = case.differentiable, "float64"
     with jax.enable_x64(True):
-        weights = _cotangent(case, 0)
+        weights = cotangent(case, 0)
         ours, theirs = programs.hessians(case.row, case.static, names)(case.arrays, weights)
-    findings, rounding = [], _rounding(case, dtype, weights)
+    findings, allowed = [], rounding(case, dtype, weights)
     for one, two in itertools.product(names, names):
-        findings += compare(f"block {one}, {two}", ours[one][two], theirs[one][two], TOLERANCE[dtype], rounding)
+        findings += compare(f"block {one}, {two}", ours[one][two], theirs[one][two], TOLERANCE[dtype], allowed)
     return findings
 
 
-def _cotangent(case: Case, number: int) -> np.ndarray:
+def cotangent(case: Case, number: int) -> np.ndarray:
     """A Gaussian cotangent: ones would hide whatever sums over the output."""
     shape = jax.eval_shape(case.reference, *case.variables.values()).shape
     return case.generator(10 + number).normal(size=shape).astype(np.float32).astype(np.float64)
 
 
-def _rounding(case: Case, dtype: str, cotangent: np.ndarray) -> float:
+def rounding(case: Case, dtype: str, output_bar: np.ndarray) -> float:
     """What rounding of the cotangent's size may change, where gradients cancel."""
     ulps = 8 if case.row.cancels else 0
-    return ulps * float(jnp.finfo(dtype).eps) * float(np.abs(cotangent).max(initial=0.0))
+    return ulps * float(jnp.finfo(dtype).eps) * float(np.abs(output_bar).max(initial=0.0))

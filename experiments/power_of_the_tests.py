@@ -1,0 +1,96 @@
+"""How many errors, put into the backwards of fnnet's own rules, its contract table sees: a mutation score.
+
+    python experiments/power_of_the_tests.py [RULE ...] [--cases N] [--json FILE]
+
+Each backward is made wrong, one edit at a time (`fnnet.checking.mutants`), and each mutant is put to the table's check
+of values and gradients in f64, at the rule's first N drawn configurations. An edit is the same in every configuration
+in which it has the same place. One that no configuration shows is listed, unless it changes nothing at random inputs
+either. The table is in tests/contract.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from contract import contracts
+from contract.cases import Case, Row
+from contract.comparison import compare
+from contract.rows import ROWS
+
+from fnnet.checking.power import PowerReport
+from fnnet.checking.programs import as_wide
+from fnnet.checking.runner import run
+from fnnet.checking.strength import power_of_backward
+
+
+def main() -> None:
+    """Print a line each rule, and the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rules", nargs="*", metavar="RULE", help=f"usually all: {', '.join(ROWS)}")
+    parser.add_argument("--cases", type=int, default=12, help="configurations of each rule")
+    parser.add_argument("--json", type=Path, help="where to write the result too")
+    arguments = parser.parse_args()
+    unknown = set(arguments.rules) - ROWS.keys()
+    if unknown:
+        parser.error(f"no rule {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    print(f"jax {jax.__version__}, the first {arguments.cases} configurations of each rule")
+    results = {}
+    for name in arguments.rules or ROWS:
+        seen, unseen = score(ROWS[name], arguments.cases)
+        results[name] = {"seen": len(seen), "unseen": sorted(unseen)}
+        print(f"{name:30} {len(seen):4} of {len(seen) + len(unseen):4} errors seen", flush=True)
+        for mutant in sorted(unseen):
+            print(f"    not seen: {mutant}", flush=True)
+    seen_of_all = sum(r["seen"] for r in results.values())
+    of_all = seen_of_all + sum(len(r["unseen"]) for r in results.values())
+    print(f"{'all':30} {seen_of_all:4} of {of_all:4} errors seen: {100 * seen_of_all / max(of_all, 1):.1f} %")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2))
+
+
+def score(row: Row, cases: int) -> tuple[set[str], set[str]]:
+    """The mutants that some configuration shows, and those that none does though some input would."""
+    seen: set[str] = set()
+    survived: set[str] = set()
+    for index in range(cases):
+        report = power(row.case(index))
+        if report is not None:
+            seen |= set(map(_key, report.killed))
+            survived |= {_key(survivor.mutant) for survivor in report.survived}
+    return seen, survived - seen
+
+
+def power(case: Case) -> PowerReport | None:
+    """The mutants of the rule's backward in this configuration; None where nothing has a gradient."""
+    if not case.differentiable:
+        return None
+    session = run(case.function, *case.variables.values(), reference=case.reference, name=case.row.name).session
+    leaves = session.working
+    bars = [contracts.cotangent(case, number) for number in range(contracts.COTANGENTS)]
+    expected = [[as_wide(bar) for bar in session.reference_pull(leaves, [bar])[1]] for bar in bars]
+
+    def passes(number: int, ours: Sequence) -> bool:
+        rounding = contracts.rounding(case, "float64", bars[number])
+        tolerance = contracts.TOLERANCE["float64"]
+        return not any(
+            compare("", np.asarray(a), b, tolerance, rounding) for a, b in zip(ours, expected[number], strict=True)
+        )
+
+    return power_of_backward(session, leaves, [[bar] for bar in bars], passes)
+
+
+def _key(mutant: str) -> str:
+    """The mutant without the shapes and the line."""
+    return mutant.split(" (of ")[0]
+
+
+if __name__ == "__main__":
+    main()
