@@ -159,7 +159,7 @@ def _patches(padded: Any, placed: list[Axis]) -> Any:
     return jnp.stack(taps)
 
 
-def _window_and_strides(x: Any, placed: list[Axis]) -> tuple:
+def _window_and_strides(x: Any, placed: list[Axis]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     ones = (1,) * (x.ndim - len(placed) - 1)
     return (*ones, *(axis.size for axis in placed), 1), (*ones, *(axis.stride for axis in placed), 1)
 

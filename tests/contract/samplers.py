@@ -44,14 +44,15 @@ def elementwise(**choices: Sequence) -> Callable[[np.random.Generator], Draw]:
 def along_axes(rng: np.random.Generator) -> Draw:
     """Sampler of softmax."""
     shape = SHAPES[rng.integers(1, len(SHAPES))]
-    axis: int | tuple[int, ...] = int(rng.integers(-len(shape), len(shape)))
+    axis = int(rng.integers(-len(shape), len(shape)))
     if shape[axis] == 0:  # a softmax over nothing
         axis = -1
     values, features = _logits(rng, shape)
     features |= {"axis from the front"} if axis >= 0 else set()
     features |= {"inner axis"} if axis % len(shape) != len(shape) - 1 else set()
     if len(shape) > 1 and 0 not in shape and rng.random() < 0.3:
-        axis, features = (axis, (axis + 1) % len(shape) - len(shape)), features | {"two axes"}
+        both = (axis, (axis + 1) % len(shape) - len(shape))
+        return Draw({"axis": both}, lambda rng: {"z": values(rng)}, features | {"two axes"})
     return Draw({"axis": axis}, lambda rng: {"z": values(rng)}, features)
 
 
