@@ -1,7 +1,6 @@
-"""The command line: `python -m fnnet train`, `evaluate`, `predict`. An error is one line, with exit status 2."""
+"""The command line: `python -m fnnet train`, `evaluate`, `predict`, `check`. An error is one line, with status 2."""
 
 import argparse
-import difflib
 import math
 import re
 import sys
@@ -10,25 +9,25 @@ from pathlib import Path
 from typing import NoReturn
 
 from fnnet import presets
+from fnnet.suggestions import did_you_mean
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit status: 0, 2 after an error, 130 after Ctrl-C."""
+    """Run a command line; returns the exit status: 0, 2 after an error, 130 after Ctrl-C; of check, 1 if it failed."""
     try:
         parser = _parser()
         arguments, unknown = parser.parse_known_args(argv)
         if unknown:
             options = re.findall(r"--[a-z-]+", arguments.usage)
-            hint = _hint(unknown[0], options) if unknown[0].startswith("-") else ""
+            hint = did_you_mean(unknown[0], options) if unknown[0].startswith("-") else ""
             raise ValueError(f"unknown argument {unknown[0]}{hint}")
-        arguments.command(arguments)
-        return 0
+        return arguments.command(arguments) or 0
     except KeyboardInterrupt as interrupt:
         return _complain(f"interrupted{'; ' if str(interrupt) else ''}{interrupt}", 130)
     except OSError as error:
         known = error.strerror and error.filename is not None
         return _complain(f"{error.filename}: {error.strerror}" if known else str(error), 2)
-    except (ValueError, ImportError, FloatingPointError) as error:
+    except (ValueError, ImportError, FloatingPointError, MemoryError) as error:
         return _complain(str(error), 2)
 
 
@@ -64,6 +63,13 @@ def _predict(arguments: argparse.Namespace) -> None:
     for file in arguments.images:
         first = ", ".join(f"{name} ({100 * chance:.1f} %)" for name, chance in runs.classify(run, file)[:3])
         print(f"{file}: {first}", flush=True)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from fnnet.checking import console
+
+    given = {name: value for name, value in vars(arguments).items() if name not in ("command", "usage", "rules")}
+    return console.check(arguments.rules, **given)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,13 +112,39 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     predict.add_argument("images", nargs="+", metavar="IMAGE.png", help="PNG or JPEG files")
     predict.set_defaults(command=_predict, usage=predict.format_usage())
+
+    about = """Is a hand-written backward right? Without a RULE all of fnnet's own are checked; with names such as conv,
+        those; with package.module:function a rule of yours, at the example arguments that --arg gives. Exit status: 0
+        right, 1 wrong (also where the reference is), 2 inconclusive or unusable. More is in docs/checking.md."""
+    check = commands.add_parser("check", help="check backward passes", description=about, allow_abbrev=False)
+    check.add_argument("rules", nargs="*", metavar="RULE", help="conv, dense, ..., or one package.module:function")
+    add = check.add_argument
+    add("--reference", metavar="MODULE:FUNCTION", help="the same in plain JAX; usually the rule's own forward")
+    add("--arg", action="append", default=[], metavar="NAME=VALUE", help="such as x=f32[2,5] or labels=i32[4]<10")
+    add("--static", action="append", default=[], metavar="NAME=VALUE", help="what is no array, such as stride=2")
+    add("--checks", help="letters such as SPRLF; usually all")
+    add("--dtypes", type=_commas, help="some of f64,f32,bf16,f16; usually all")
+    add("--mapped", type=_commas, metavar="NAMES", help="the arguments that vmap may map; usually all")
+    twice = "whether it must be differentiable twice; usually it may refuse, but not be wrong"
+    add("--second-order", action=argparse.BooleanOptionalAction, help=twice)
+    ties = _one_of("choice for --ties", ("any", "reference"))
+    add("--ties", type=ties, default="any", help="at a kink or tie: any slope between, or the reference's")
+    add("--waive", action="append", default=[], metavar="CHECK=REASON", help="a check that may fail, and why")
+    add("--seed", type=_whole(0, 2**32 - 1), default=0, help="of the random numbers")
+    add("--json", type=Path, metavar="FILE", help="write the report for programs")
+    add("--plot", type=Path, metavar="FILE.png", help="draw the wrong cotangents")
+    check.set_defaults(command=_check, usage=check.format_usage())
     return parser
+
+
+def _commas(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
     def convert(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"there is no {kind} {text!r}{_hint(text, names)}")
+            raise argparse.ArgumentTypeError(f"there is no {kind} {text!r}{did_you_mean(text, names)}")
         return text
 
     return convert
@@ -141,12 +173,6 @@ def _positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be a positive number")
     return number
-
-
-def _hint(text: str, names: Iterable[str]) -> str:
-    names = list(names)
-    close = difflib.get_close_matches(text, names, 1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
 
 
 def _complain(message: str, status: int) -> int:

@@ -32,4 +32,6 @@ def letters(checks: Iterable[str] | None, option: str = "checks") -> tuple[str, 
         if check not in NAMES:
             known = ", ".join(f"{letter} {name}" for letter, name in NAMES.items())
             raise ValueError(f"check: {option} has {check!r}; the checks are {known}")
+    if not found and option == "checks":
+        raise ValueError("check: checks is empty; without any check nothing is told")
     return tuple(letter for letter in NAMES if letter in found)

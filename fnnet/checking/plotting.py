@@ -20,13 +20,9 @@ def plot(report: "Report", path: str | Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    shown: dict[str, Failure] = {}
-    for failure in report.failures:
-        if failure.ours is not None and failure.theirs is not None and failure.ours.size:
-            shown.setdefault(failure.argument, failure)
-    if not shown:
+    failures = drawn_failures(report)
+    if not failures:
         raise ValueError(f"report.plot: {report.name} ({report.verdict}) has no wrong cotangent to show")
-    failures = list(shown.values())[:MOST_ROWS]
     figure = Figure(figsize=(3 * INCHES, INCHES * len(failures) + 0.5), layout="constrained")
     figure.suptitle(f"{report.name}: {report.verdict}")
     rows = figure.subplots(len(failures), 3, squeeze=False)
@@ -53,6 +49,15 @@ def plot(report: "Report", path: str | Path) -> None:
                 axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"), ax=axes, shrink=0.8
             )
     figure.savefig(Path(path), dpi=120)
+
+
+def drawn_failures(report: "Report") -> list["Failure"]:
+    """The first failure of each wrong cotangent."""
+    shown: dict[str, Failure] = {}
+    for failure in report.failures:
+        if failure.ours is not None and failure.theirs is not None and failure.ours.size:
+            shown.setdefault(failure.argument, failure)
+    return list(shown.values())[:MOST_ROWS]
 
 
 def sheet(a: np.ndarray) -> np.ndarray:

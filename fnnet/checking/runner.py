@@ -130,6 +130,9 @@ def run(
     chosen, waived = letters(checks), _reasons(waive)
     if ties not in ("any", "reference"):
         raise ValueError(f'check: ties (={ties!r}) must be "any" or "reference"')
+    for dtype in [] if dtypes is None else _names(dtypes):
+        if dtype not in Options.dtypes:
+            raise ValueError(f"check: dtypes has {dtype!r}; it must hold some of {', '.join(Options.dtypes)}")
     options = Options(
         dtypes=Options.dtypes if dtypes is None else _names(dtypes),
         mapped=None if mapped is None else _names(mapped),
