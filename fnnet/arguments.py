@@ -12,10 +12,10 @@ def as_floats(function: str, **arrays: Any) -> list[Any]:
     Raises TypeError, in the name of `function`, for what is not an array of real floating numbers.
     """
     given = {name: as_array(function, name, array) for name, array in arrays.items() if array is not None}
-    dtype = jnp.result_type(*given.values())
     for name, array in given.items():
-        if not jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"{function}: {name} of dtype {array.dtype} must have a floating dtype")
+    dtype = jnp.result_type(*given.values())
     return [given[name].astype(dtype) if name in given else None for name in arrays]
 
 
