@@ -57,6 +57,11 @@ class Program:
             except Exception as problem:
                 raise RaisedError(problem) from problem
 
+    def jaxpr(self, *args: Any) -> Any:
+        """The traced function; nothing is compiled."""
+        with mode(self.wide):
+            return jax.make_jaxpr(self.function)(*args)
+
     def _run(self, args: tuple) -> Any:
         if not self.untraceable:
             try:
