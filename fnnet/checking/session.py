@@ -237,7 +237,10 @@ class Session:
             for number, direction in directions.items():
                 place = self.subject.places[number]
                 moved[place] = (leaves[place] + t * direction).astype(leaves[place].dtype)
-            return primal(moved)
+            try:
+                return primal(moved)
+            except RaisedError:  # the step leaves the domain of a function that refuses aloud
+                return [np.full(np.shape(b), np.nan) for b in output_bars]
 
         return differences.along(values, output_bars)
 
