@@ -112,6 +112,23 @@ def test_output_shared_by_the_batch_is_no_error_of_the_rule():
     assert any(note.startswith("V") and "Not an error of the rule" in note for note in report.notes), report
 
 
+def test_a_refusal_of_edge_values_is_a_note():
+    """A solver that raises where there is no solution."""
+
+    def root(x):
+        if (x < 0).any():
+            raise ValueError("there is no root")
+        return np.sqrt(x)
+
+    def called(x):
+        return jax.pure_callback(root, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="broadcast_all")
+
+    f = rule(called, lambda x: (called(x), called(x)), lambda y, g: (g / (2 * y),))
+    report = check(f, np.abs(X) + 1, reference=lambda x: jnp.sqrt(x), checks="E")
+    assert report.verdict == "right", report
+    assert any("or refuses: x masked with -inf" in note for note in report.notes), report
+
+
 def test_forward_mode_is_a_note():
     report = check(sine(lambda x, g: g * jnp.cos(x)), X, checks="T")
     assert report.verdict == "right"

@@ -92,6 +92,16 @@ def test_jumps_are_left_out_of_the_tolerance(x64):
     assert found.bar_allowed[0] < 1e-5
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_ties_are_left_out_of_the_tolerance(x64, seed):
+    """Whichever way the perturbations move two equal entries."""
+    x = np.linspace(0.5, 2, 4).astype(np.float32)
+    for f in (jnp.maximum, lambda a, b: jnp.where(a < b, a, b)):
+        rng = np.random.default_rng(seed)
+        found = tolerance.expected(pull(f), [x, x.copy()], [np.ones(4, np.float32)], rng)
+        assert max(found.bar_allowed) < 1e-5
+
+
 def test_wrong_entries():
     theirs = np.array([1.0, np.nan, 3.0, 1e300])
     assert tolerance.wrong_entries(np.array([1.1, 0.0, np.nan, 0.0]), theirs, 0.2, np.float32).tolist() == [

@@ -97,3 +97,35 @@ def test_without_a_reference_finite_differences_decide():
     assert good.verdict == "right", good
     assert "R" in good.not_run
     assert [f.check for f in bad.failures] == ["F"]
+
+
+def test_function_without_a_backward_of_its_own():
+    """Only finite differences are independent of it, and the report says so."""
+    alone, with_rule = (check(f, X, checks="RF") for f in (lambda x: jnp.sin(x), lambda x: fnnet.tanh(x)))
+    assert alone.verdict == with_rule.verdict == "right"
+    assert any("is its own reference" in note for note in alone.notes)
+    assert not any("is its own reference" in note for note in with_rule.notes)
+
+
+def test_rule_that_computes_in_single_precision():
+    """In f64 too: it is judged in the dtype of the example, where it is right; and not where it is wrong."""
+
+    def narrow(factor):
+        f = jax.custom_vjp(lambda x: jnp.sin(x.astype(np.float32)).astype(x.dtype))
+        f.defvjp(
+            lambda x: (f(x), x),
+            lambda x, g: ((factor * g.astype(np.float32) * jnp.cos(x.astype(np.float32))).astype(g.dtype),),
+        )
+        return f
+
+    report = check(narrow(1), X, reference=jnp.sin, checks="PRLFVED")
+    assert report.verdict == "right", report
+    assert any("single precision" in note for note in report.notes)
+    assert check(narrow(1.01), X, reference=jnp.sin, checks="RF").verdict == "wrong"
+
+
+def test_scalar_of_which_nothing_can_be_told():
+    """Where terms cancel so far that half an ulp changes all of a gradient of no axes."""
+    x = np.array([1e4, -1e4, 1e-4], np.float32)
+    f = (lambda x, s: (s * x.sum(), (x, s)), lambda kept, g: (jnp.broadcast_to(g * kept[1], (3,)), g * kept[0].sum()))
+    assert check(f, x, np.float32(2), checks="RE").ok

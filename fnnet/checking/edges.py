@@ -32,7 +32,7 @@ def edges(session: Session) -> None:
             at[place] = values.astype(leaves[place].dtype)
             _at_edge(session, at, f"{session.subject.paths[place]} {edge}, {dtype}", skipped)
     if skipped:
-        session.notes.append(f"E: left out, since the function is not finite there: {', '.join(skipped)}")
+        session.notes.append(f"E: left out, since the function is not finite there, or refuses: {', '.join(skipped)}")
 
 
 def _replacements(session: Session, leaves: list) -> Iterator[tuple[int, str, np.ndarray]]:
@@ -63,21 +63,26 @@ def _integer_edges(leaf: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 def _at_edge(session: Session, leaves: list, where: str, skipped: dict[str, None]) -> None:
     output_bars = session.output_bars(leaves, "edges")
-    exact, _ = session.reference_pull(widened(leaves), [as_wide(b) for b in output_bars])
+    try:
+        value = session.value(leaves)
+        exact, _ = session.reference_pull(widened(leaves), [as_wide(b) for b in output_bars])
+    except RaisedError:  # a loud refusal of such values, when it runs: a solver's of a singular matrix
+        skipped[where.rsplit(",", 1)[0]] = None
+        return
     try:
         finite = all(np.isfinite(as_wide(a)).all() for a in exact) and not overflows(session, leaves, output_bars)
     except RaisedError:
         finite = True
     if not finite:
         if session.is_reference_given and not all(np.isfinite(as_wide(a)).all() for a in exact):
-            _reference_overflows(session, leaves, where)
+            _reference_overflows(session, value, where)
         skipped[where.rsplit(",", 1)[0]] = None
         return
     judge(session, "E", leaves, output_bars, where)
 
 
-def _reference_overflows(session: Session, leaves: list, where: str) -> None:
-    if all(np.isfinite(as_wide(a)).all() for a in session.value(leaves)):
+def _reference_overflows(session: Session, value: list, where: str) -> None:
+    if all(np.isfinite(as_wide(a)).all() for a in value):
         text = "the reference's value is not finite there, the rule's is"
         session.failures.append(Failure("E", "", where, text, blame="reference"))
 

@@ -7,6 +7,7 @@ same, may be any value between the two: a convention, not an error.
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.diagnosis import Evidence, diagnose
@@ -94,7 +95,7 @@ def _of_leaf(
     if not wrong.any() and leaf.dtype.itemsize == 2:
         wrong = _gross(session, leaves, output_bars, k, ours, theirs)
     if expected.hopeless[k] and np.isfinite(ours).all():
-        wrong[:] = False
+        wrong = np.zeros_like(wrong)
     if not wrong.any() or _as_imprecise_as_autodiff(session, leaves, output_bars, k, ours, theirs, wrong):
         return None
     found = _worst(session, leaves, output_bars, k, ours, theirs, allowed, wrong, expected.jumps[k])
@@ -260,7 +261,9 @@ def _gross(
     """In sixteen bits the allowance may exceed a small cotangent; half of it is too much if autodiff does better."""
     size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
     wrong = np.abs(ours - theirs) > size / 2
-    if size and wrong.any():
+    # What is smaller than this, beside the output's cotangent, is underflow.
+    tiny = float(jnp.finfo(leaves[session.subject.places[k]].dtype).eps) ** 3
+    if size > tiny * max(float(np.abs(as_wide(b)).max(initial=0.0)) for b in output_bars) and wrong.any():
         try:
             here = as_wide(session.narrow_reference_bars(leaves, output_bars)[k])
         except RaisedError:  # a reference need not take every dtype

@@ -45,7 +45,11 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         """The result, as NumPy arrays."""
         with mode(self.wide):
-            return jax.tree.map(np.asarray, self._run(args))
+            result = self._run(args)
+            try:
+                return jax.tree.map(np.asarray, result)
+            except Exception as problem:  # raised while it ran, after the call had returned
+                raise RaisedError(problem) from problem
 
     def shape(self, *args: Any) -> Any:
         """The shapes and dtypes of the result; nothing is compiled."""
@@ -56,6 +60,11 @@ class Program:
                 return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._eagerly(args))
             except Exception as problem:
                 raise RaisedError(problem) from problem
+
+    def jaxpr(self, *args: Any) -> Any:
+        """The traced function; nothing is compiled."""
+        with mode(self.wide):
+            return jax.make_jaxpr(self.function)(*args)
 
     def _run(self, args: tuple) -> Any:
         if not self.untraceable:

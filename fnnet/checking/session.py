@@ -6,16 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 
 from fnnet.checking import differences, tolerance
 from fnnet.checking.differences import Difference
-from fnnet.checking.programs import Program, Programs, RaisedError, as_wide, is_wide, widened
+from fnnet.checking.programs import TRACING, Program, Programs, RaisedError, as_wide, is_wide, widened
 from fnnet.checking.report import Failure
-from fnnet.checking.subject import GIVEN, Subject, is_moving
+from fnnet.checking.subject import GIVEN, WITHOUT, Subject, is_moving
+from fnnet.checking.undecorated import has_rules
 
 Leaves = Sequence[Any]
+SINGLE_DIGITS = 1e-4  # of a value that is right in single precision
 
 
 class NotRun(Exception):
@@ -74,6 +75,7 @@ class Session:
     """The state of one run.
 
     `settled` are the cotangents that failed check R at the example itself: later checks do not ask what is wrong.
+    `is_single`: in double precision too, the rule computes in single precision.
     """
 
     subject: Subject
@@ -89,6 +91,7 @@ class Session:
     power: Any = None
     has_reference: bool = False
     takes_doubles: bool = False
+    is_single: bool = False
     _slopes: list["Slope"] | None = None
 
     @property
@@ -134,17 +137,38 @@ class Session:
                 raise ValueError(f"its output has the shapes {theirs}, the rule's has {ours}")
             self.programs.reference_pull.shape(doubles, [np.zeros(o.shape) for o in outs])
             self.has_reference = True
+            if self.takes_doubles and self.is_reference_given and not is_wide(self.example):
+                self._notice_single_precision(doubles)
+            if self.subject.origin == WITHOUT and not has_rules(
+                self.subject.function, self.subject.merge(self.example)
+            ):
+                self.notes.append(
+                    f"R: {self.subject.name} has no backward of its own, and is its own reference: only finite "
+                    "differences are independent of it"
+                )
         except (RaisedError, ValueError) as problem:
             said = f"{self.subject.origin} cannot be differentiated: {first_line(problem)}"
             if self.subject.origin == GIVEN:
                 self.failures.append(Failure("R", "", "", said, blame="reference"))
             self.notes.append(said)
 
+    def _notice_single_precision(self, doubles: Leaves) -> None:
+        """Some rules compute in f32 whatever they are given: then there is no digit more to check in f64."""
+        try:
+            if "f32[" not in str(self.programs.value[True].jaxpr(doubles)):
+                return
+        except TRACING:
+            return
+        pairs = zip(self.value(doubles), self.programs.reference_in[True](doubles), strict=True)
+        errors = [float(np.abs(a - b).max(initial=0)) / (float(np.abs(b).max(initial=0)) or 1) for a, b in pairs]
+        if tolerance.NINE_DIGITS < max(errors) < SINGLE_DIGITS:
+            self.takes_doubles, self.is_single = False, True
+            said = "in f64 it computes in single precision, where the reference has double"
+            self.notes.append(f"{said}: checked in the example's dtype alone")
+
     def reference_stops_gradients(self) -> bool:
         """Whether there is a stop_gradient in the reference: somebody wants another gradient than the derivative."""
-        with jax.enable_x64(True):
-            jaxpr = jax.make_jaxpr(self.programs.reference_in[True].function)(widened(self.example))
-        return "stop_gradient" in str(jaxpr)
+        return "stop_gradient" in str(self.programs.reference_in[True].jaxpr(widened(self.example)))
 
     def out_shapes(self, leaves: Leaves) -> list:
         """Shapes and dtypes of the floating outputs at these leaves."""
@@ -213,7 +237,10 @@ class Session:
             for number, direction in directions.items():
                 place = self.subject.places[number]
                 moved[place] = (leaves[place] + t * direction).astype(leaves[place].dtype)
-            return primal(moved)
+            try:
+                return primal(moved)
+            except RaisedError:  # the step leaves the domain of a function that refuses aloud
+                return [np.full(np.shape(b), np.nan) for b in output_bars]
 
         return differences.along(values, output_bars)
 

@@ -17,6 +17,7 @@ from fnnet.checking.undecorated import undecorated
 from fnnet.registration import Rule
 
 GIVEN = "the given reference"
+WITHOUT = "the function without its custom backward"
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ def _of_function(f: Callable, args: tuple, static: dict) -> dict[str, Any]:
     if isinstance(f, jax.custom_jvp):
         reference, origin = _filled(f.fun, args, static), "the undecorated primal"
     else:
-        reference, origin = undecorated(function), "the function without its custom backward"
+        reference, origin = undecorated(function), WITHOUT
     return {
         "name": getattr(f, "__name__", type(f).__name__), "function": function, "forward": None, "backward": None,
         "reference": reference, "origin": origin, "own_batching": True,

@@ -60,9 +60,15 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
     seed = int(rng.integers(2**31))  # the same directions for both nudges
     nudged = [run(nudge(wide_leaves, np.random.default_rng(seed), by), wide_bars)[1] for by in (SMALL, SMALLER)]
     jumps = [_jumps(*three) for three in zip(bars, *nudged, strict=True)]
-    out_changes, bar_changes = [0.0] * len(outs), [0.0] * len(bars)
+    perturbed = []
     for _ in range(PERTURBATIONS):
-        near_outs, near_bars = run([half_ulp(a, rng) for a in leaves], [half_ulp(b, rng) for b in output_bars])
+        near = [half_ulp(a, rng) for a in leaves]
+        perturbed.append(run(near, [half_ulp(b, rng) for b in output_bars]))
+        # Along the perturbation itself: where it crosses a kink or breaks a tie, its change says nothing of rounding.
+        nearer = [run(_towards(leaves, near, by), wide_bars)[1] for by in (SMALL, SMALLER)]
+        jumps = [np.asarray(j | _jumps(*three)) for j, *three in zip(jumps, bars, *nearer, strict=True)]
+    out_changes, bar_changes = [0.0] * len(outs), [0.0] * len(bars)
+    for near_outs, near_bars in perturbed:
         out_changes = [max(c, _largest(n - o)) for c, n, o in zip(out_changes, near_outs, outs, strict=True)]
         bar_changes = [
             max(c, _largest((n - b)[~j])) for c, n, b, j in zip(bar_changes, near_bars, bars, jumps, strict=True)
@@ -114,6 +120,20 @@ def half_ulp(leaf: Any, rng: np.random.Generator) -> Any:
     exponent = np.floor(np.log2(np.abs(np.where(wide == 0, 1, wide)), where=np.isfinite(wide), out=np.zeros_like(wide)))
     step = float(jnp.finfo(leaf.dtype).eps) / 2 * np.exp2(exponent)
     return np.where((wide == 0) | ~np.isfinite(wide), wide, wide + up * step)
+
+
+def _towards(leaves: Leaves, near: Leaves, by: float) -> list:
+    """The leaves with every number moved by about `by` of itself in the direction in which `near` lies."""
+
+    def one(leaf: Any, moved: Any) -> Any:
+        if not is_moving(leaf):
+            return leaf
+        wide = as_wide(leaf)
+        half = float(jnp.finfo(leaf.dtype).eps) / 2
+        same = (moved == wide) | ~np.isfinite(wide)
+        return np.where(same, wide, wide + np.where(same, 0, moved - wide) * (by / half))
+
+    return [one(leaf, moved) for leaf, moved in zip(leaves, near, strict=True)]
 
 
 def nudge(leaves: Leaves, rng: np.random.Generator, by: float) -> list:

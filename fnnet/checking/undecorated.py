@@ -26,6 +26,11 @@ def undecorated(function: Callable) -> Callable:
     return plain
 
 
+def has_rules(function: Callable, args: tuple) -> bool:
+    """Whether there is a custom derivative inside."""
+    return bool(_kinds(jax.make_jaxpr(function)(*args).jaxpr))
+
+
 def _run(jaxpr: Any, consts: list, args: list, targets: frozenset[str]) -> list:
     values: dict[Any, Any] = {}
 

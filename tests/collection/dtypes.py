@@ -34,7 +34,7 @@ def quantised(g):
 
 CASES: list[Case] = [
     total.right("its rule", lambda x, s, g: (jnp.broadcast_to(g * s, x.shape), g * x.sum())),
-    energy.right("its rule", lambda x, g: (2 * g * x / (x.size * (1 + (x * x).mean())),)),
+    energy.right("its rule", lambda x, g: (g * (2 / x.size * x) / (1 + (x * x).mean()),)),
     # Dtypes.
     plain.wrong(
         "f32 cotangent whatever the dtype",

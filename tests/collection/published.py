@@ -19,7 +19,9 @@ def plain(*shape, seed=0, scale=1):
 
 
 def logistic(x):
-    return 1 / (1 + jnp.exp(-x))
+    """1 / (1 + e^-x), whose autodiff does not overflow."""
+    small = jnp.exp(jnp.where(x > 0, -x, x))
+    return jnp.where(x > 0, 1, small) / (1 + small)
 
 
 def softplus(z):
