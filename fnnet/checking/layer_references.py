@@ -28,15 +28,19 @@ def conv(
     dilation: Each = 1,
     groups: int = 1,
 ) -> Any:
-    """`fnnet.conv` by lax.conv_general_dilated."""
+    """`fnnet.conv` by lax.conv_general_dilated.
+
+    The padding is put on before: where the convolution pads, XLA's compiler aborts on some gradients of strided ones.
+    """
     rank = kernel.ndim - 2
-    lead, image = x.shape[: -rank - 1], x.shape[-rank - 1 :]
+    padded = _padded(x, axes(x.shape, kernel.shape[:rank], stride, padding, dilation), 0.0)
+    lead, image = padded.shape[: -rank - 1], padded.shape[-rank - 1 :]
     letters = "DHW"[-rank:]
     y = lax.conv_general_dilated(
-        x.reshape(math.prod(lead), *image),
+        padded.reshape(math.prod(lead), *image),
         kernel,
         _each_axis(stride, rank),
-        padding if isinstance(padding, str) else _pairs(padding, rank),
+        "VALID",
         rhs_dilation=_each_axis(dilation, rank),
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
         feature_group_count=groups,

@@ -8,7 +8,8 @@ import itertools
 from typing import Any
 
 import numpy as np
-from contract import oracles
+
+from fnnet.checking import layer_references
 
 Arrays = dict[str, np.ndarray]
 Slices = tuple[Any, ...]
@@ -22,7 +23,7 @@ def pulled(rule: str, static: dict[str, Any], arrays: Arrays, cotangent: np.ndar
 def conv(arrays: Arrays, y_bar: np.ndarray, *, stride: Any = 1, padding: Any, dilation: Any = 1, groups: int = 1):
     x, kernel = arrays["x"], arrays["kernel"]
     *size, inputs, outputs = kernel.shape
-    placed = oracles.axes(x.shape, tuple(size), stride, padding, dilation)
+    placed = layer_references.axes(x.shape, tuple(size), stride, padding, dilation)
     padded, padded_bar = _padded(x, placed, 0.0), _padded(np.zeros_like(x), placed, 0.0)
     y, kernel_bar = np.zeros_like(y_bar), np.zeros_like(kernel)
     for tap in _taps(placed):
@@ -40,9 +41,9 @@ def conv(arrays: Arrays, y_bar: np.ndarray, *, stride: Any = 1, padding: Any, di
     return y + arrays["bias"], bars | {"bias": y_bar.sum(tuple(range(y_bar.ndim - 1)))}
 
 
-def max_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, *, dilation: Any = 1, **static: Any):
+def max_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, **static: Any):
     x = arrays["x"]
-    placed = oracles.axes(x.shape, window, dilation=dilation, **static)
+    placed = layer_references.axes(x.shape, window, **static)
     padded, padded_bar = _padded(x, placed, -np.inf), _padded(np.zeros_like(x), placed, 0.0)
     seen = np.stack([padded[(*_seen(placed, tap), slice(None))] for tap in _taps(placed)])
     first = seen.argmax(0)
@@ -51,40 +52,41 @@ def max_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, *, dilation: Any = 
     return seen.max(0), {"x": _cropped(padded_bar, x, placed)}
 
 
-def avg_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, *, count_padding: bool = False, **static: Any):
+def avg_pool(
+    arrays: Arrays, y_bar: np.ndarray, window: Any, *, count_padding: bool = False, divisor: Any = None, **static: Any
+):
     x = arrays["x"]
-    placed = oracles.axes(x.shape, window, **static)
+    placed = layer_references.axes(x.shape, window, **static)
     padded, padded_bar = _padded(x, placed, 0.0), _padded(np.zeros_like(x), placed, 0.0)
-    # What counts: the image, and maybe its padding, but nothing beyond that.
-    counted = _padded(np.ones_like(x), placed, 0.0)
-    if count_padding:
-        pads = [(0, 0)] * (x.ndim - len(placed) - 1) + [(axis.lo, axis.hi) for axis in placed] + [(0, 0)]
-        whole = np.pad(np.ones_like(x), pads, constant_values=1.0)
-        counted[tuple(slice(0, n) for n in whole.shape)] = whole[tuple(slice(0, n) for n in counted.shape)]
     taps = [(*_seen(placed, tap), slice(None)) for tap in _taps(placed)]
-    count = sum(counted[at] for at in taps)
+    if divisor is None:  # what counts is the image, and maybe its padding, but nothing beyond that
+        counted = _padded(np.ones_like(x), placed, 0.0)
+        if count_padding:
+            whole = [slice(0, axis.lo + axis.image + axis.hi) for axis in placed]
+            counted[(..., *whole, slice(None))] = 1
+        divisor = sum(counted[at] for at in taps)
     for at in taps:
-        padded_bar[at] += y_bar / count
-    return sum(padded[at] for at in taps) / count, {"x": _cropped(padded_bar, x, placed)}
+        padded_bar[at] += y_bar / divisor
+    return sum(padded[at] for at in taps) / divisor, {"x": _cropped(padded_bar, x, placed)}
 
 
-def _taps(placed: list[oracles.Axis]) -> list[tuple[int, ...]]:
+def _taps(placed: list[layer_references.Axis]) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(axis.size) for axis in placed)))
 
 
-def _seen(placed: list[oracles.Axis], tap: tuple[int, ...]) -> Slices:
+def _seen(placed: list[layer_references.Axis], tap: tuple[int, ...]) -> Slices:
     """Where a tap stands in the padded image, over all places."""
     first = [axis.lo + axis.starts[0] + axis.dilation * t for axis, t in zip(placed, tap, strict=True)]
     many = [(len(axis.starts) - 1) * axis.stride + 1 for axis in placed]
     return (..., *(slice(a, a + n, axis.stride) for a, n, axis in zip(first, many, placed, strict=True)))
 
 
-def _padded(x: np.ndarray, placed: list[oracles.Axis], fill: float) -> np.ndarray:
+def _padded(x: np.ndarray, placed: list[layer_references.Axis], fill: float) -> np.ndarray:
     """The image with room for every window."""
     ends = [axis.starts[-1] + axis.dilation * (axis.size - 1) + 1 - axis.image for axis in placed]
     pads = [(axis.lo, max(end, axis.hi, 0)) for axis, end in zip(placed, ends, strict=True)]
     return np.pad(x, [(0, 0)] * (x.ndim - len(placed) - 1) + pads + [(0, 0)], constant_values=fill)
 
 
-def _cropped(padded: np.ndarray, x: np.ndarray, placed: list[oracles.Axis]) -> np.ndarray:
+def _cropped(padded: np.ndarray, x: np.ndarray, placed: list[layer_references.Axis]) -> np.ndarray:
     return padded[(..., *(slice(axis.lo, axis.lo + axis.image) for axis in placed), slice(None))]

@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 import numpy as np
-from contract import oracles
+
+from fnnet.checking import layer_references
 
 Arrays = dict[str, np.ndarray]
 Static = dict[str, Any]
@@ -51,26 +52,52 @@ def _max_pool(given: dict[str, Any], rank: int, **window: Any) -> Any:
     return pool(_padded(x, _cover(placed), -math.inf), size, strides, 0, dilations)
 
 
-def _avg_pool(given: dict[str, Any], rank: int, *, count_padding: bool = False, **window: Any) -> Any:
+def _avg_pool(
+    given: dict[str, Any], rank: int, *, count_padding: bool = False, divisor: Any = None, **window: Any
+) -> Any:
     import torch
 
-    x, pool = given["x"], getattr(torch.nn.functional, f"avg_pool{rank}d")
+    x = given["x"]
     placed = _placed(x, **window)
-    size, strides, pads = [a.size for a in placed], [a.stride for a in placed], [(a.lo, a.hi) for a in placed]
-    if _is_torchs(placed):
-        return pool(x, size, strides, [lo for lo, _ in pads], window.get("ceil_mode", False), count_padding)
+    if all(axis.dilation == 1 for axis in placed) and _is_torchs(placed) and (divisor is None or rank > 1):
+        pads = [axis.lo for axis in placed]
+        further = {} if divisor is None else {"divisor_override": int(2 * divisor)}  # PyTorch's is an integer
+        pool = getattr(torch.nn.functional, f"avg_pool{rank}d")
+        y = pool(
+            x,
+            [axis.size for axis in placed],
+            [axis.stride for axis in placed],
+            pads,
+            window.get("ceil_mode", False),
+            count_padding,
+            **further,
+        )
+        return y if divisor is None else 2 * y
+    sums = _summed(_padded(x, _cover(placed), 0.0), placed)
+    if divisor is not None:
+        return sums / divisor
     # What counts is 1: the image, or that with its padding; what the last windows see beyond is 0.
+    pads = [(axis.lo, axis.hi) for axis in placed]
     counted = _padded(torch.ones_like(x[:1, :1]), pads, 1.0 if count_padding else 0.0)
     beyond = [(0, end - hi) for (_, hi), (_, end) in zip(pads, _cover(placed), strict=True)]
-    return pool(_padded(x, _cover(placed), 0.0), size, strides) / pool(_padded(counted, beyond, 0.0), size, strides)
+    return sums / _summed(_padded(counted, beyond, 0.0), placed)
 
 
-def _is_torchs(placed: list[oracles.Axis]) -> bool:
+def _summed(x: Any, placed: list[layer_references.Axis]) -> Any:
+    """The sum of each window: a convolution of each channel with ones, since PyTorch's pooling has no dilation."""
+    import torch
+
+    ones = torch.ones(x.shape[1], 1, *(axis.size for axis in placed), dtype=x.dtype)
+    steps = [axis.stride for axis in placed], 0, [axis.dilation for axis in placed]
+    return getattr(torch.nn.functional, f"conv{len(placed)}d")(x, ones, None, *steps, x.shape[1])
+
+
+def _is_torchs(placed: list[layer_references.Axis]) -> bool:
     """Whether PyTorch takes this padding: the same on both sides, at most half of a window that fits into the image."""
     return all(axis.lo == axis.hi and 2 * axis.lo <= axis.size <= axis.image for axis in placed)
 
 
-def _cover(placed: list[oracles.Axis]) -> list[tuple[int, int]]:
+def _cover(placed: list[layer_references.Axis]) -> list[tuple[int, int]]:
     """The padding that the windows cover; negative where they leave out the end of the image."""
     return [(axis.lo, int(axis.starts[-1]) + axis.dilation * (axis.size - 1) + 1 - axis.image) for axis in placed]
 
@@ -81,8 +108,8 @@ def _padded(x: Any, pads: list[tuple[int, int]], fill: float) -> Any:
     return torch.nn.functional.pad(x, [p for pair in reversed(pads) for p in pair], value=fill)
 
 
-def _placed(x: Any, window: Any, **keywords: Any) -> list[oracles.Axis]:
-    return oracles.axes((*x.shape[2:], 1), window, **keywords)
+def _placed(x: Any, window: Any, **keywords: Any) -> list[layer_references.Axis]:
+    return layer_references.axes((*x.shape[2:], 1), window, **keywords)
 
 
 def _rank(window: Any) -> int:

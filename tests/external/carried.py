@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from contract.comparison import Finding, compare
+from contract.comparison import compare
 
 TOLERANCE = 1e-12
 
@@ -25,12 +25,12 @@ def pulled(net: Any, params: Any, xs: Any, cotangent: Any) -> tuple[Any, Any, An
     return run(params, xs, cotangent)
 
 
-def findings(ours: Any, theirs: Any) -> list[Finding]:
+def findings(ours: Any, theirs: Any) -> list[str]:
     """Where two trees of one structure disagree."""
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     pairs = zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True)
     return [
         finding
         for (path, one), other in pairs
-        for finding in compare("carried", jax.tree_util.keystr(path), one, other, TOLERANCE)
+        for finding in compare(jax.tree_util.keystr(path), one, other, TOLERANCE)
     ]
