@@ -1,103 +1,96 @@
-"""The three partial derivatives of convolution's form, as convolutions NHWC, HWIO -> NHWC.
+"""The three partial derivatives of convolution's form, and which formulation computes each: chosen here alone.
 
     T(x, W, g) = sum g_nio W_tco x_n,si+dt-p,c      n example, i place, o output channel, t tap, c input channel
 
-XLA on a CPU has a fast kernel for that order of dimensions only. Autodiff's own forms name other orders: outside a loop
-XLA transposes them, inside one (`lax.scan`) it runs a naive loop, 25 times slower. So the transposes stand here.
+On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: plain.py. On a CPU, by shape:
+
+    depthwise, one output a channel         products and sums, tap by tap       depthwise.py
+    2 to 32 groups                          as without groups, for each
+    W_bar of few taps or of one example     a product of patches                patches.py
+    all others                              convolutions NHWC, HWIO -> NHWC     canonical.py
 """
 
+import functools
 import math
 
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.arguments import accumulator
+from fnnet.formulations import canonical, depthwise, patches, plain
 from fnnet.geometry import Window
+
+MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
+FEW_TAPS = 32  # rows of the matrix of patches, taps times channels
+MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 
 
 def output(x, kernel, *, window: Window, groups: int):
     """By g: the convolution itself."""
     images, lead = _merged(x, window)
-    y = _convolution(images, kernel, window.stride, window.padding, rhs_dilation=window.dilation, groups=groups)
+    y = _by_platform(plain.output, _output_on_cpu, images, kernel, window=window, groups=groups)
     return y.reshape(*lead, *y.shape[1:])
 
 
 def x_gradient(kernel, g, *, window: Window, groups: int):
     """By x: g, spread out by the stride, convolved with the kernel flipped and its channels exchanged."""
     cotangents, lead = _merged(g, window)
-    flipped = jnp.flip(_exchanged(kernel, groups), range(window.rank))
-    padding = []
-    for n, k, s, d, (lo, _), o in _axes(window):
-        before = d * (k - 1) - lo
-        padding.append((before, n - (o - 1) * s - 1 + d * (k - 1) - before, s - 1))
-    if any(lo < 0 or hi < 0 or between for lo, hi, between in padding):
-        # Spread out here rather than by the convolution: XLA's compiler aborts on some grouped convolutions with both
-        # a dilated image and negative padding, and has no fast kernel for either.
-        cotangents = lax.pad(cotangents, jnp.zeros((), g.dtype), [(0, 0, 0), *padding, (0, 0, 0)])
-        padding = [(0, 0, 0)] * window.rank
-    x_bar = _convolution(
-        cotangents,
-        flipped,
-        (1,) * window.rank,
-        [(lo, hi) for lo, hi, _ in padding],
-        rhs_dilation=window.dilation,
-        groups=groups,
-    )
+    x_bar = _by_platform(plain.x_gradient, _x_gradient_on_cpu, kernel, cotangents, window=window, groups=groups)
     return x_bar.reshape(*lead, *x_bar.shape[1:])
 
 
 def kernel_gradient(x, g, *, window: Window, groups: int):
-    """By W: x with its channels as examples, convolved with g as a kernel whose taps stand the stride apart."""
+    """By W: x correlated with g."""
     images, _ = _merged(x, window)
     cotangents, _ = _merged(g, window)
-    channels = x.shape[-1] // groups
     if isinstance(images.shape[0], int) and images.shape[0] == 0:
-        return jnp.zeros((*window.size, channels, g.shape[-1]), g.dtype)
-    padding = []
-    for axis, (n, k, s, d, (lo, _), o) in enumerate(_axes(window)):
-        hi = d * (k - 1) + s * (o - 1) + 1 - n - lo
-        if hi < 0:  # what the stride leaves out at the end is cut off here: negative padding has no fast kernel
-            edges = [(0, 0, 0)] * images.ndim
-            edges[axis + 1] = (lo, hi, 0)
-            images, lo = lax.pad(images, jnp.zeros((), x.dtype), edges), 0
-        padding.append((lo, max(hi, 0)))
-    spatial = images.shape[1:-1]
-    grouped = images.reshape(-1, *spatial, groups, channels)
-    as_images = jnp.moveaxis(jnp.moveaxis(grouped, -1, 0), 1, -1)  # (channels, *spatial, groups, N)
-    as_images = as_images.reshape(channels, *spatial, -1)
-    as_kernel = jnp.moveaxis(cotangents, 0, -2)  # (*out, N, outputs)
-    taps = _convolution(as_images, as_kernel, window.dilation, padding, rhs_dilation=window.stride, groups=groups)
-    return jnp.moveaxis(taps, 0, -2)  # (*taps, channels, outputs)
-
-
-def _convolution(x, kernel, strides, padding, *, rhs_dilation, groups):
-    spatial = "DHW"[3 - len(strides) :]
-    y = lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        padding,
-        None,
-        rhs_dilation,
-        (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=groups,
-        preferred_element_type=accumulator(x.dtype),
+        return jnp.zeros((*window.size, x.shape[-1] // groups, g.shape[-1]), g.dtype)
+    return _by_platform(
+        plain.kernel_gradient, _kernel_gradient_on_cpu, images, cotangents, window=window, groups=groups
     )
-    return y.astype(x.dtype)
 
 
-def _exchanged(kernel, groups: int):
-    """(*window, in/groups, out) as (*window, out/groups, in)."""
-    *size, inputs, outputs = kernel.shape
-    by_group = kernel.reshape(*size, inputs, groups, outputs // groups)
-    return jnp.moveaxis(by_group, -1, -3).swapaxes(-1, -2).reshape(*size, outputs // groups, inputs * groups)
+def _by_platform(elsewhere, on_cpu, *arrays, **static):
+    """The one or the other, decided when the program is lowered; neither costs anything on the other's platform."""
+    functions = functools.partial(on_cpu, **static), functools.partial(elsewhere, **static)
+    return lax.platform_dependent(*arrays, cpu=functions[0], default=functions[1])
+
+
+def _output_on_cpu(images, kernel, *, window: Window, groups: int):
+    if groups == kernel.shape[-1] > 1 == kernel.shape[-2]:
+        return depthwise.output(images, kernel, window=window)
+    by_group = functools.partial(canonical.output, window=window)
+    return _split(by_group, images, kernel, groups=groups)
+
+
+def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
+    if groups == kernel.shape[-1] > 1 == kernel.shape[-2]:
+        return depthwise.x_gradient(kernel, cotangents, window=window)
+    by_group = functools.partial(canonical.x_gradient, window=window)
+    return _split(by_group, kernel, cotangents, groups=groups)
+
+
+def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
+    if images.shape[-1] == cotangents.shape[-1] == groups > 1:
+        return depthwise.kernel_gradient(images, cotangents, window=window)
+
+    def by_group(images, cotangents, *, groups: int):
+        few = math.prod(window.size) * images.shape[-1] <= FEW_TAPS and cotangents.shape[-1] >= MANY_OUTPUTS
+        if groups == 1 and (few or images.shape[0] == 1):
+            return patches.kernel_gradient(images, cotangents, window=window)
+        return canonical.kernel_gradient(images, cotangents, window=window, groups=groups)
+
+    return _split(by_group, images, cotangents, groups=groups)
+
+
+def _split(function, *arrays, groups: int):
+    """Each group by itself, side by side, where there are few: XLA on a CPU has no fast kernel for several."""
+    if not 1 < groups <= MOST_SPLIT:
+        return function(*arrays, groups=groups)
+    parts = zip(*(jnp.split(array, groups, -1) for array in arrays), strict=True)
+    return jnp.concatenate([function(*part, groups=1) for part in parts], -1)
 
 
 def _merged(x, window: Window):
     """`x` with its leading axes as one, and what they were."""
     lead = x.shape[: -window.rank - 1]
     return x.reshape(math.prod(lead), *x.shape[len(lead) :]), lead
-
-
-def _axes(window: Window):
-    return zip(window.image, window.size, window.stride, window.dilation, window.padding, window.out, strict=True)

@@ -71,7 +71,7 @@ _TABLE = [
         samplers.normal(
             {"stride": 2, "groups": 2, "padding": ((1, 0), (0, 1))}, x=(2, 4, 3, 2), kernel=(2, 2, 1, 2), bias=(2,)
         ),
-        frozenset(WINDOWED | {"dilation", "groups", "depthwise", "bias"}),
+        frozenset(WINDOWED | {"dilation", "groups", "depthwise", "bias", "few taps, many outputs"}),
         heavy=True,
     ),
     Row(

@@ -17,6 +17,7 @@ def conv(rng: np.random.Generator) -> Draw:
     padding, slack = _padding(rng, extents, [3] * len(size))
     image = _image(rng, [e - p for e, p in zip(extents, slack, strict=True)])
     groups, inputs, outputs = _channels(rng)
+    outputs = 16 if groups == 1 and rng.random() < 0.2 else outputs
     lead = LEADING[rng.integers(len(LEADING))]
     kernel = (*size, inputs // groups, outputs)
     biased = bool(rng.integers(2))
@@ -28,6 +29,7 @@ def conv(rng: np.random.Generator) -> Draw:
 
     features = _features(layer_references.axes((*image, 1), size, stride, padding, dilation), lead, padding)
     extra = {"groups": groups > 1, "depthwise": 1 < groups == inputs, "bias": biased}
+    extra["few taps, many outputs"] = outputs == 16 and groups == 1 and math.prod(size) * inputs <= 32
     return Draw(static, arrays, features | _held(extra))
 
 

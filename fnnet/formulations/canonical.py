@@ -1,0 +1,87 @@
+"""Convolution and its two gradients as convolutions NHWC, HWIO -> NHWC, for XLA on a CPU.
+
+It has a fast kernel for that order of dimensions only. Autodiff's own forms name other orders: outside a loop XLA
+transposes them, inside one (`lax.scan`) it runs a naive loop, 25 times slower. So the transposes stand here.
+
+Images and cotangents have one batch axis, (N, *spatial, channels).
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from fnnet.arguments import accumulator
+from fnnet.geometry import Window
+
+
+def output(images, kernel, *, window: Window, groups: int):
+    """The convolution itself."""
+    return _convolution(images, kernel, window.stride, window.padding, rhs_dilation=window.dilation, groups=groups)
+
+
+def x_gradient(kernel, cotangents, *, window: Window, groups: int):
+    """The cotangent, spread out by the stride, convolved with the kernel flipped and its channels exchanged."""
+    flipped = jnp.flip(_exchanged(kernel, groups), range(window.rank))
+    padding = []
+    for n, k, s, d, (lo, _), o in _axes(window):
+        before = d * (k - 1) - lo
+        padding.append((before, n - (o - 1) * s - 1 + d * (k - 1) - before, s - 1))
+    if any(lo < 0 or hi < 0 or between for lo, hi, between in padding):
+        # Spread out here rather than by the convolution: XLA's compiler aborts on some grouped convolutions with both
+        # a dilated image and negative padding, and has no fast kernel for either.
+        cotangents = lax.pad(cotangents, jnp.zeros((), cotangents.dtype), [(0, 0, 0), *padding, (0, 0, 0)])
+        padding = [(0, 0, 0)] * window.rank
+    return _convolution(
+        cotangents,
+        flipped,
+        (1,) * window.rank,
+        [(lo, hi) for lo, hi, _ in padding],
+        rhs_dilation=window.dilation,
+        groups=groups,
+    )
+
+
+def kernel_gradient(images, cotangents, *, window: Window, groups: int):
+    """x with its channels as examples, convolved with the cotangent as a kernel whose taps stand the stride apart."""
+    channels = images.shape[-1] // groups
+    padding = []
+    for axis, (n, k, s, d, (lo, _), o) in enumerate(_axes(window)):
+        hi = d * (k - 1) + s * (o - 1) + 1 - n - lo
+        if hi < 0:  # what the stride leaves out at the end is cut off here: negative padding has no fast kernel
+            edges = [(0, 0, 0)] * images.ndim
+            edges[axis + 1] = (lo, hi, 0)
+            images, lo = lax.pad(images, jnp.zeros((), images.dtype), edges), 0
+        padding.append((lo, max(hi, 0)))
+    spatial = images.shape[1:-1]
+    grouped = images.reshape(-1, *spatial, groups, channels)
+    as_images = jnp.moveaxis(jnp.moveaxis(grouped, -1, 0), 1, -1)  # (channels, *spatial, groups, N)
+    as_images = as_images.reshape(channels, *spatial, -1)
+    as_kernel = jnp.moveaxis(cotangents, 0, -2)  # (*out, N, outputs)
+    taps = _convolution(as_images, as_kernel, window.dilation, padding, rhs_dilation=window.stride, groups=groups)
+    return jnp.moveaxis(taps, 0, -2)  # (*taps, channels, outputs)
+
+
+def _convolution(x, kernel, strides, padding, *, rhs_dilation, groups):
+    spatial = "DHW"[3 - len(strides) :]
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        padding,
+        None,
+        rhs_dilation,
+        (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+        feature_group_count=groups,
+        preferred_element_type=accumulator(x.dtype),
+    )
+    return y.astype(x.dtype)
+
+
+def _exchanged(kernel, groups: int):
+    """(*window, in/groups, out) as (*window, out/groups, in)."""
+    *size, inputs, outputs = kernel.shape
+    by_group = kernel.reshape(*size, inputs, groups, outputs // groups)
+    return jnp.moveaxis(by_group, -1, -3).swapaxes(-1, -2).reshape(*size, outputs // groups, inputs * groups)
+
+
+def _axes(window: Window):
+    return zip(window.image, window.size, window.stride, window.dilation, window.padding, window.out, strict=True)
