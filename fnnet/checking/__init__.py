@@ -5,3 +5,4 @@ from fnnet.checking.report import CheckFailedError as CheckFailedError
 from fnnet.checking.report import Failure as Failure
 from fnnet.checking.report import Line as Line
 from fnnet.checking.report import Report as Report
+from fnnet.checking.testing import as_tests as as_tests

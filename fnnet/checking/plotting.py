@@ -1,19 +1,28 @@
 """A picture of what is wrong: each wrong cotangent of the rule, the reference's, and their difference, as heat maps."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fnnet.checking.catalogue import NAMES
+from fnnet.checking.sheets import Sheets, sheets_of
 
 if TYPE_CHECKING:  # pragma: no cover
     from fnnet.checking.report import Failure, Report
 
 MOST_ROWS = 8
-INCHES = 3.2
+WIDTH, HEIGHT = 11.0, 2.6  # inches; of the panels of a row
+SAME_SCALE = 10  # rule and reference have one scale of colours, unless one is so many times larger
+COLOURS = "RdBu_r"  # white is zero
+FRAMES, LOST = "0.75", "black"
 
 
 def plot(report: "Report", path: str | Path) -> None:
-    """Draw a row for each wrong cotangent: rule, reference, error. Further axes stand side by side, framed.
+    """Draw a row for each wrong cotangent: rule, reference, error.
+
+    Two axes of the array make an image, the others a grid of such sheets, labelled with their indices. Black is what is
+    not finite; a square surrounds the entry that is furthest off.
 
     Raises:
         ValueError: The report has no cotangent that differs from a reference.
@@ -23,31 +32,12 @@ def plot(report: "Report", path: str | Path) -> None:
     failures = drawn_failures(report)
     if not failures:
         raise ValueError(f"report.plot: {report.name} ({report.verdict}) has no wrong cotangent to show")
-    figure = Figure(figsize=(3 * INCHES, INCHES * len(failures) + 0.5), layout="constrained")
-    figure.suptitle(f"{report.name}: {report.verdict}")
-    rows = figure.subplots(len(failures), 3, squeeze=False)
+    heights = [HEIGHT * _tall(np.asarray(failure.ours)) + 1.2 for failure in failures]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.4), layout="constrained")
+    figure.suptitle(f"{report.name}({report.signature}): {report.verdict}", wrap=True)
+    rows = figure.subfigures(len(failures), 1, squeeze=False, height_ratios=heights)[:, 0]
     for row, failure in zip(rows, failures, strict=True):
-        ours, theirs = (sheet(np.real(np.asarray(a))) for a in (failure.ours, failure.theirs))
-        finite = np.abs(np.concatenate([ours[np.isfinite(ours)], theirs[np.isfinite(theirs)]]))
-        size = float(finite.max(initial=0.0)) or 1.0
-        with np.errstate(invalid="ignore"):
-            error = ours - theirs
-        worst = float(np.abs(error[np.isfinite(error)]).max(initial=0.0)) or size
-        row[0].set_ylabel(f"{failure.check}: {failure.argument}\n{_shape(np.asarray(failure.ours))}")
-        for axes, title, image, limit in zip(
-            row,
-            ("rule", "reference", f"error, up to {worst:.3g}"),
-            (ours, theirs, error),
-            (size, size, worst),
-            strict=True,
-        ):
-            axes.set_title(title)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_facecolor("0.5")  # what is not finite, and the frames between further axes
-            figure.colorbar(
-                axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"), ax=axes, shrink=0.8
-            )
+        _draw(row, failure)
     figure.savefig(Path(path), dpi=120)
 
 
@@ -60,20 +50,63 @@ def drawn_failures(report: "Report") -> list["Failure"]:
     return list(shown.values())[:MOST_ROWS]
 
 
-def sheet(a: np.ndarray) -> np.ndarray:
-    """An array as one image: its last two axes, and sheets of NaN-framed images for the axes before them."""
-    if a.ndim < 2:
-        return np.atleast_2d(a)
-    if a.ndim == 2:
-        return a
-    along = 1 if a.ndim % 2 else 0  # by turns side by side and one below the other
-    images = [sheet(part) for part in a]
-    frame = np.full((images[0].shape[0], 1) if along else (1, images[0].shape[1]), np.nan)
-    parts = [images[0]]
-    for image in images[1:]:
-        parts += [frame, image]
-    return np.concatenate(parts, along)
+def _draw(row: Any, failure: "Failure") -> None:
+    """Three panels in a row, below what is wrong in words."""
+    ours, theirs, part = _real(np.asarray(failure.ours), np.asarray(failure.theirs))
+    with np.errstate(invalid="ignore"):
+        error = ours - theirs
+    sizes, scale = [_largest(a) for a in (ours, theirs)], ", another scale"
+    if max(sizes) <= SAME_SCALE * min(sizes):
+        sizes, scale = [max(sizes)] * 2, ""
+    off = _largest(error)
+    if not np.isfinite(error).all():  # the finite ones may be right, and differ by rounding
+        off = max(off, sizes[1] / 100)
+    where = f", {failure.circumstance}" if failure.circumstance else ""
+    cotangent = f"the cotangent of {failure.argument}{part}" if failure.argument else "the cotangent"
+    said = f"{failure.check} {NAMES[failure.check]}{where}: {cotangent} {failure.diagnosis}"
+    row.suptitle(said, fontsize=10, wrap=True)
+    lost = int((~np.isfinite(error)).sum())
+    wrong = f"rule - reference: {failure.wrong} of {failure.size} wrong" + (f", {lost} not finite" if lost else "")
+    titles = ("rule", f"reference{scale}", wrong)
+    for axes, title, array, size in zip(row.subplots(1, 3), titles, (ours, theirs, error), (*sizes, off), strict=True):
+        _panel(axes, title, sheets_of(array, failure.entry), size or 1.0)
 
 
-def _shape(a: np.ndarray) -> str:
-    return "scalar" if not a.ndim else " x ".join(map(str, a.shape))
+def _panel(axes: Any, title: str, sheets: Sheets, size: float) -> None:
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
+
+    axes.set_title(title, fontsize=10)
+    axes.set_facecolor(FRAMES)
+    tall = sheets.image.shape[0] / sheets.image.shape[1]
+    shape = {"aspect": "equal" if 1 / 8 < tall < 8 else "auto", "interpolation": "nearest"}
+    values = np.ma.masked_where(~np.isfinite(sheets.image), sheets.image)
+    drawn = axes.imshow(values, cmap=COLOURS, vmin=-size, vmax=size, **shape)
+    axes.imshow(np.ma.masked_where(~sheets.lost, np.ones(values.shape)), cmap=ListedColormap([LOST]), **shape)
+    axes.figure.colorbar(drawn, ax=axes, format="%.3g").ax.tick_params(labelsize=8)
+    for line, ticks in zip((axes.yaxis, axes.xaxis), sheets.ticks, strict=True):
+        line.set_ticks([place for place, _ in ticks], [label for _, label in ticks], fontsize=8)
+    axes.set_ylabel(sheets.labels[0], fontsize=8)
+    axes.set_xlabel(sheets.labels[1], fontsize=8)
+    if sheets.marked is not None:
+        (down, across), side = sheets.marked, max(1.0, max(sheets.image.shape) / 40)
+        corner = across - side / 2, down - side / 2
+        axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="lime", linewidth=1.5))
+
+
+def _tall(a: np.ndarray) -> float:
+    """The height of its image by its width, within what a row can be."""
+    down, across = sheets_of(np.zeros(a.shape)).image.shape
+    return float(np.clip(down / across, 0.2, 1.2))
+
+
+def _real(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """Of complex numbers the part in which they differ more."""
+    if not np.iscomplexobj(ours):
+        return ours, theirs, ""
+    imaginary = _largest((ours - theirs).imag) > _largest((ours - theirs).real)
+    return (ours.imag, theirs.imag, ", imaginary part,") if imaginary else (ours.real, theirs.real, ", real part,")
+
+
+def _largest(a: np.ndarray) -> float:
+    return float(np.abs(a[np.isfinite(a)]).max(initial=0.0))

@@ -83,7 +83,8 @@ class Failure:
             at = f"[{', '.join(map(str, self.entry))}]" if self.entry else ""
             values = {"rule": self.rule, "reference": self.reference, "finite differences": self.differences}
             told = ", ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None)
-            worst = f"; {number(self.multiple)} times the tolerance" if self.multiple is not None else ""
+            measured = self.multiple is not None and math.isfinite(self.multiple)
+            worst = f"; {number(self.multiple)} times the tolerance" if measured else ""
             lines.append(f"    {self.wrong} of {self.size} entries wrong; at {self.argument}{at}: {told}{worst}")
         return "\n".join(lines)
 

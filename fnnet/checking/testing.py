@@ -1,0 +1,91 @@
+"""The checks as pytest tests, one test id a check."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from fnnet.checking.catalogue import NAMES, letters
+from fnnet.checking.report import Report
+
+if TYPE_CHECKING:  # pragma: no cover
+    from fnnet.checking.runner import Run
+
+NEVER_FAIL = ("M", "W")
+DECIDING = ("R", "F")  # where neither has a digit, nothing can be told
+
+
+def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options: Any) -> Callable:
+    """Tests of a rule for pytest, one for each check: `test_dense = fnnet.checking.as_tests(dense, x, kernel, bias)`.
+
+    Their ids are the names of the checks: `test_dense[reference]`, `test_dense[finite-differences]` and so on.
+    Nothing is checked when the tests are collected. A test runs its check alone, and what they share is computed once.
+    A check that fails fails its test, with that part of the report for a message; one that cannot run here, or is
+    inconclusive, skips it with the reason; one that is waived and fails is an expected failure (xfail).
+
+    Args:
+        f: What `fnnet.check` takes.
+        *args: The example arguments.
+        checks: Which checks, by letter or name; by default all that can fail, which memory and power cannot.
+        **options: The other options of `fnnet.check`.
+
+    Returns:
+        A test function, parametrised by the checks.
+
+    Raises:
+        ValueError: There is no such check.
+        ImportError: pytest is not installed.
+
+    Example:
+        import fnnet
+        test_dense = fnnet.checking.as_tests(dense, x, kernel, bias, reference=lambda x, k, b: x @ k + b)
+    """
+    import pytest
+
+    chosen = tuple(letter for letter in letters(checks) if checks is not None or letter not in NEVER_FAIL)
+
+    @functools.cache
+    def begun() -> "Run":
+        from fnnet.checking.runner import run
+
+        return run(f, *args, checks=chosen, **options)
+
+    each = [pytest.param(letter, id=NAMES[letter].replace(" ", "-")) for letter in chosen]
+
+    @pytest.mark.parametrize("check", each)
+    def test(check: str) -> None:
+        outcome, message = _outcome(begun(), check)
+        if outcome == "failed":
+            pytest.fail(message, pytrace=False)
+        if outcome == "skipped":
+            pytest.skip(message)
+        if outcome == "waived":
+            pytest.xfail(message)
+
+    return test
+
+
+def _outcome(begun: "Run", check: str) -> tuple[str, str]:
+    """Passed, failed, skipped or waived; and the message."""
+    line = begun.line(check)
+    if line.status == "waived":
+        return "waived", f"waived: {begun.waived[check]}"
+    failed = any(failure.check == check for failure in begun.session.failures)
+    if failed or (check in DECIDING and begun.report().inconclusive):
+        return "failed", str(_part(begun.report(), check))
+    if line.status in ("not run", "inconclusive"):
+        return "skipped", line.detail
+    return "passed", ""
+
+
+def _part(report: Report, check: str) -> Report:
+    """What the report says of one check."""
+    return dataclasses.replace(
+        report,
+        checks=tuple(line for line in report.checks if line.check == check),
+        failures=tuple(failure for failure in report.failures if failure.check == check),
+        conventions=(),
+        notes=tuple(note for note in report.notes if note.startswith((f"{check}: ", "nothing can be told"))),
+        not_run={},
+        waived=(),
+    )
