@@ -11,7 +11,7 @@ Source 001 gives (4) for stride 1 (Conv2D, item 4: p = w_F - 1, the odd row and 
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,13 +130,24 @@ def pooling_window(
     return place
 
 
+def integer(function: str, argument: str, value: Any, least: int = 1) -> int:
+    """`value` as one integer."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{function}: {argument} (={value!r}) must be an integer") from None
+    if number < least:
+        raise ValueError(f"{function}: {argument} (={number}) must be {least} or more")
+    return number
+
+
 def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
     """`value` as one integer an axis: an integer means the same for each."""
     try:
         values = (operator.index(value),) * rank
     except TypeError:
         try:
-            values = tuple(operator.index(v) for v in value)
+            values = tuple(operator.index(v) for v in _ordered(value))
         except TypeError:
             raise TypeError(
                 f"{function}: {argument} (={value!r}) must be an integer, or one integer for each of {rank} axes"
@@ -146,6 +157,13 @@ def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1
     if any(v < least for v in values):
         raise ValueError(f"{function}: {argument} (={value!r}) must be {least} or more")
     return values
+
+
+def _ordered(values: Any) -> tuple:
+    """The values of what has an order: a set has none, and a string has no numbers."""
+    if isinstance(values, str | bytes | bytearray | Set | Mapping):
+        raise TypeError
+    return tuple(values)
 
 
 def _pads(
@@ -170,7 +188,7 @@ def _pads(
         both = (operator.index(padding),) * rank  # type: ignore[arg-type]
     except TypeError:
         try:
-            both = tuple(padding)  # type: ignore[assignment, arg-type]
+            both = _ordered(padding)
         except TypeError:
             raise TypeError(f"{function}: padding (={padding!r}) must be {PADDINGS}") from None
     if len(both) != rank:

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.arguments import as_array
+from fnnet.arguments import as_array, as_flag
 from fnnet.formulations.windows import valid
-from fnnet.geometry import Padding, Window, per_axis, pooling_window, window
+from fnnet.geometry import Padding, Window, integer, per_axis, pooling_window, window
 from fnnet.protocol import Layer, Params, check_entries, example_shape
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.convolution import conv
@@ -47,7 +47,8 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
-        _set(self, features=_integer("Dense", "features", self.features))
+        _set(self, features=integer("Dense", "features", self.features))
+        _set_flags(self, "bias")
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -102,7 +103,8 @@ class Conv(Layer):
 
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
-        _set(self, features=_integer("Conv", "features", self.features), groups=_integer("Conv", "groups", self.groups))
+        _set(self, features=integer("Conv", "features", self.features), groups=integer("Conv", "groups", self.groups))
+        _set_flags(self, "bias")
         if self.features % self.groups:
             raise ValueError(f"Conv: groups (={self.groups}) must divide features (={self.features})")
         image = _image_for(self, "window", "stride", "padding", "dilation")
@@ -163,6 +165,7 @@ class MaxPool(Layer):
         """Raises ValueError or TypeError for what cannot be."""
         image = _image_for(self, "window", "stride", "padding", "dilation")
         size = _window_on(self, image)
+        _set_flags(self, "ceil_mode")
         pooling_window("MaxPool", image, size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
@@ -195,6 +198,7 @@ class AvgPool(Layer):
         """Raises ValueError or TypeError for what cannot be."""
         image = _image_for(self, "window", "stride", "padding", "dilation")
         size = _window_on(self, image)
+        _set_flags(self, "count_padding", "ceil_mode")
         pooling_window("AvgPool", image, size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
@@ -313,14 +317,8 @@ def _hashable(value: Any) -> Any:
     return operator.index(value) if hasattr(value, "__index__") else value
 
 
-def _integer(function: str, argument: str, value: Any) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{function}: {argument} (={value!r}) must be an integer") from None
-    if number < 1:
-        raise ValueError(f"{function}: {argument} (={number}) must be 1 or more")
-    return number
+def _set_flags(layer: Any, *names: str) -> None:
+    _set(layer, **{name: as_flag(type(layer).__name__, name, getattr(layer, name)) for name in names})
 
 
 def _set(layer: Any, **values: Any) -> None:

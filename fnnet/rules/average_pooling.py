@@ -19,7 +19,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.arguments import accumulator, as_floats
+from fnnet.arguments import accumulator, as_flag, as_floats
 from fnnet.formulations.windows import single_axis, spread, taps
 from fnnet.geometry import Padding, Window, pooling_window
 from fnnet.registration import rule
@@ -57,17 +57,19 @@ def avg_pool(
     Raises:
         ValueError: The window does not fit, or a size, stride, dilation, padding or divisor cannot be; or no tap of a
             window lies in the image, and the padding does not count.
-        TypeError: x is not a floating array, or the divisor not a number.
+        TypeError: x is not a floating array, the divisor not a number, or another argument of a wrong type.
     """
     (x,) = as_floats("avg_pool", x=x)
+    ceil_mode = as_flag("avg_pool", "ceil_mode", ceil_mode)
+    count_padding = as_flag("avg_pool", "count_padding", count_padding)
     place = pooling_window("avg_pool", x.shape, window, stride, padding, dilation, ceil_mode)
     if divisor is None:
-        if not counts(place, bool(count_padding)).all():
+        if not counts(place, count_padding).all():
             raise ValueError(
                 f"avg_pool: window {place.size} dilated by {place.dilation} has no tap in x of shape {x.shape} at some "
                 f"places: padding (={padding!r}) must leave it one, or count_padding be True"
             )
-        return _avg_pool(x, window=place, count_padding=bool(count_padding), divisor=None)
+        return _avg_pool(x, window=place, count_padding=count_padding, divisor=None)
     if not isinstance(divisor, Real):
         raise TypeError(f"avg_pool: divisor (={divisor!r}) must be a number or None")
     if not divisor or not math.isfinite(divisor):

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from fnnet.arguments import as_floats
 from fnnet.formulations import convolution
-from fnnet.geometry import Padding, window
+from fnnet.geometry import Padding, integer, window
 from fnnet.multilinear import Form
 from fnnet.registration import rule
 
@@ -51,19 +51,20 @@ def conv(
 
     Raises:
         ValueError: Shapes, groups or window do not go together.
-        TypeError: An argument is not a floating array.
+        TypeError: An array is not floating, or another argument not an integer or a padding.
 
     Source: 001, "Conv2D Layer", (5) to (14), generalised.
     """
-    x, kernel, bias = as_floats("conv", x=x, kernel=kernel, bias=bias)
-    if not 3 <= kernel.ndim <= 5:
+    x, kernel, bias = as_floats("conv", x=x, kernel=kernel, bias=bias, optional=("bias",))
+    if not 3 <= kernel.ndim <= 5 or 0 in kernel.shape[:-2]:
         raise ValueError(
             f"conv: kernel of shape {kernel.shape} must have shape (*window, inputs / groups, outputs), with a "
-            "window of 1 to 3 axes"
+            "window of 1 to 3 axes, of 1 tap or more each"
         )
     *size, inputs, outputs = kernel.shape
     place = window("conv", x.shape, size, stride=stride, dilation=dilation, padding=padding)
-    if groups < 1 or x.shape[-1] % groups or outputs % groups:
+    groups = integer("conv", "groups", groups)
+    if x.shape[-1] % groups or outputs % groups:
         raise ValueError(
             f"conv: groups (={groups}) must divide x's {x.shape[-1]} channels and kernel's {outputs} outputs"
         )

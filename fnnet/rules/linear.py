@@ -42,7 +42,7 @@ def dense(
 
     Source: 001, "Back-propagation", section 3 (layer l < L).
     """
-    x, kernel, bias = as_floats("dense", x=x, kernel=kernel, bias=bias)
+    x, kernel, bias = as_floats("dense", x=x, kernel=kernel, bias=bias, optional=("bias",))
     if kernel.ndim != 2:
         raise ValueError(f"dense: kernel of shape {kernel.shape} must have shape (inputs, outputs)")
     if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:

@@ -20,7 +20,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Int32, Num
 
-from fnnet.arguments import as_array
+from fnnet.arguments import as_flag, as_reals
 from fnnet.formulations.windows import single_axis, spread, taps, valid
 from fnnet.geometry import Padding, Window, pooling_window
 from fnnet.multilinear import Form
@@ -55,10 +55,11 @@ def max_pool(
 
     Raises:
         ValueError: The window does not fit, or a size, stride, dilation or padding cannot be.
+        TypeError: x is not an array of real numbers, or another argument is of a wrong type.
 
     Source: 001, "Max-pooling Layer", (15) to (17).
     """
-    x = as_array("max_pool", "x", x)
+    x, ceil_mode = as_reals("max_pool", "x", x), as_flag("max_pool", "ceil_mode", ceil_mode)
     place = pooling_window("max_pool", x.shape, window, stride, padding, dilation, ceil_mode)
     if math.prod(place.size) <= MOST_TAPS:
         return _max_pool(x, window=place)
@@ -82,13 +83,14 @@ def max_pool_indices(
 
     Raises:
         ValueError: As `max_pool`; or no tap of a window lies in the image.
+        TypeError: As `max_pool`.
 
     Example:
         >>> x = jnp.array([[3.0, 1.0, 5.0, 2.0]])[..., None]  # an image of one row, one channel
         >>> print(max_pool_indices(x, (1, 2)).ravel())
         [0 2]
     """
-    x = as_array("max_pool_indices", "x", x)
+    x, ceil_mode = as_reals("max_pool_indices", "x", x), as_flag("max_pool_indices", "ceil_mode", ceil_mode)
     place = pooling_window("max_pool_indices", x.shape, window, stride, padding, dilation, ceil_mode)
     if not valid(place).any(0).all():
         raise ValueError(

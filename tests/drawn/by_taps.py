@@ -5,22 +5,24 @@ reduce_window). Nothing here goes through XLA.
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fnnet.checking import layer_references
 
-Arrays = dict[str, np.ndarray]
-Slices = tuple[Any, ...]
+Arrays = dict[str, Any]
+Pulled = tuple[Any, Arrays]
 
 
-def pulled(rule: str, static: dict[str, Any], arrays: Arrays, cotangent: np.ndarray) -> tuple[np.ndarray, Arrays]:
+def pulled(rule: str, static: dict[str, Any], arrays: Arrays, cotangent: Any) -> Pulled:
     """The value, and the cotangent pulled back to every array; one leading axis at most."""
-    return {"conv": conv, "max_pool": max_pool, "avg_pool": avg_pool}[rule](arrays, cotangent, **static)
+    rules: dict[str, Callable[..., Pulled]] = {"conv": conv, "max_pool": max_pool, "avg_pool": avg_pool}
+    return rules[rule](arrays, cotangent, **static)
 
 
-def conv(arrays: Arrays, y_bar: np.ndarray, *, stride: Any = 1, padding: Any, dilation: Any = 1, groups: int = 1):
+def conv(arrays: Arrays, y_bar: Any, *, stride: Any = 1, padding: Any, dilation: Any = 1, groups: int = 1) -> Pulled:
     x, kernel = arrays["x"], arrays["kernel"]
     *size, inputs, outputs = kernel.shape
     placed = layer_references.axes(x.shape, tuple(size), stride, padding, dilation)
@@ -34,14 +36,14 @@ def conv(arrays: Arrays, y_bar: np.ndarray, *, stride: Any = 1, padding: Any, di
             here = (*tap, slice(None), made[1])
             y[made] += padded[seen] @ kernel[here]
             padded_bar[seen] += y_bar[made] @ kernel[here].T
-            kernel_bar[here] = np.tensordot(padded[seen], y_bar[made], [range(x.ndim - 1)] * 2)
+            kernel_bar[here] = np.tensordot(padded[seen], y_bar[made], (range(x.ndim - 1), range(x.ndim - 1)))
     bars = {"x": _cropped(padded_bar, x, placed), "kernel": kernel_bar}
     if "bias" not in arrays:
         return y, bars
     return y + arrays["bias"], bars | {"bias": y_bar.sum(tuple(range(y_bar.ndim - 1)))}
 
 
-def max_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, **static: Any):
+def max_pool(arrays: Arrays, y_bar: Any, window: Any, **static: Any) -> Pulled:
     x = arrays["x"]
     placed = layer_references.axes(x.shape, window, **static)
     padded, padded_bar = _padded(x, placed, -np.inf), _padded(np.zeros_like(x), placed, 0.0)
@@ -53,8 +55,8 @@ def max_pool(arrays: Arrays, y_bar: np.ndarray, window: Any, **static: Any):
 
 
 def avg_pool(
-    arrays: Arrays, y_bar: np.ndarray, window: Any, *, count_padding: bool = False, divisor: Any = None, **static: Any
-):
+    arrays: Arrays, y_bar: Any, window: Any, *, count_padding: bool = False, divisor: Any = None, **static: Any
+) -> Pulled:
     x = arrays["x"]
     placed = layer_references.axes(x.shape, window, **static)
     padded, padded_bar = _padded(x, placed, 0.0), _padded(np.zeros_like(x), placed, 0.0)
@@ -74,19 +76,19 @@ def _taps(placed: list[layer_references.Axis]) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(axis.size) for axis in placed)))
 
 
-def _seen(placed: list[layer_references.Axis], tap: tuple[int, ...]) -> Slices:
+def _seen(placed: list[layer_references.Axis], tap: tuple[int, ...]) -> tuple[Any, ...]:
     """Where a tap stands in the padded image, over all places."""
     first = [axis.lo + axis.starts[0] + axis.dilation * t for axis, t in zip(placed, tap, strict=True)]
     many = [(len(axis.starts) - 1) * axis.stride + 1 for axis in placed]
     return (..., *(slice(a, a + n, axis.stride) for a, n, axis in zip(first, many, placed, strict=True)))
 
 
-def _padded(x: np.ndarray, placed: list[layer_references.Axis], fill: float) -> np.ndarray:
+def _padded(x: Any, placed: list[layer_references.Axis], fill: float) -> Any:
     """The image with room for every window."""
     ends = [axis.starts[-1] + axis.dilation * (axis.size - 1) + 1 - axis.image for axis in placed]
     pads = [(axis.lo, max(end, axis.hi, 0)) for axis, end in zip(placed, ends, strict=True)]
     return np.pad(x, [(0, 0)] * (x.ndim - len(placed) - 1) + pads + [(0, 0)], constant_values=fill)
 
 
-def _cropped(padded: np.ndarray, x: np.ndarray, placed: list[layer_references.Axis]) -> np.ndarray:
+def _cropped(padded: Any, x: Any, placed: list[layer_references.Axis]) -> Any:
     return padded[(..., *(slice(axis.lo, axis.lo + axis.image) for axis in placed), slice(None))]

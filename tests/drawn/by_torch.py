@@ -1,13 +1,14 @@
 """Convolution and pooling by PyTorch in f64, with its autograd: another library's idea of the same configuration."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fnnet.checking import layer_references
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Any]
 Static = dict[str, Any]
 
 
@@ -18,12 +19,13 @@ def pulled(rule: str, static: Static, arrays: Arrays, cotangent: np.ndarray) -> 
     torch.set_num_threads(1)
     rank = arrays["kernel"].ndim - 2 if rule == "conv" else _rank(static["window"])
     lead = arrays["x"].shape[: -rank - 1]
-    given = {name: torch.from_numpy(_channels_first(name, a, rank).copy()) for name, a in arrays.items()}
+    given: Arrays = {name: torch.from_numpy(_channels_first(name, a, rank).copy()) for name, a in arrays.items()}
     for tensor in given.values():
         tensor.requires_grad_()
-    y = {"conv": _conv, "max_pool": _max_pool, "avg_pool": _avg_pool}[rule](given, rank, **static)
+    rules: dict[str, Callable] = {"conv": _conv, "max_pool": _max_pool, "avg_pool": _avg_pool}
+    y = rules[rule](given, rank, **static)
     y.backward(torch.from_numpy(_channels_first("x", cotangent, rank).copy()))
-    bars = {name: tensor.grad.numpy() for name, tensor in given.items()}
+    bars: Arrays = {name: tensor.grad.numpy() for name, tensor in given.items()}
     back = {name: _channels_last(name, bar, rank).reshape(arrays[name].shape) for name, bar in bars.items()}
     value = _channels_last("x", y.detach().numpy(), rank)
     return value.reshape(*lead, *value.shape[1:]), back
@@ -60,14 +62,13 @@ def _avg_pool(
     x = given["x"]
     placed = _placed(x, **window)
     if all(axis.dilation == 1 for axis in placed) and _is_torchs(placed) and (divisor is None or rank > 1):
-        pads = [axis.lo for axis in placed]
         further = {} if divisor is None else {"divisor_override": int(2 * divisor)}  # PyTorch's is an integer
         pool = getattr(torch.nn.functional, f"avg_pool{rank}d")
         y = pool(
             x,
             [axis.size for axis in placed],
             [axis.stride for axis in placed],
-            pads,
+            [axis.lo for axis in placed],
             window.get("ceil_mode", False),
             count_padding,
             **further,

@@ -116,7 +116,7 @@ class Configuration:
     def _ours(self, arrays: Arrays, cotangent: Any) -> tuple[Any, Arrays]:
         """The rule under every vmap of the configuration."""
         arrays, cotangent = programs.cast(arrays, self.dtype), cotangent.astype(self.dtype)
-        function = functools.partial(_called, ROWS[self.rule].function, self.static)
+        function: Callable = functools.partial(_called, ROWS[self.rule].function, self.static)
         if self.per_example:
             function = functools.partial(_pulled, function)
         for axes in reversed(self.mapped):

@@ -78,7 +78,9 @@ def _circumstances(
     draw: Any, rule: str, shapes: dict, static: dict, dtypes: tuple[str, ...], levels: tuple[int, ...]
 ) -> Configuration:
     """The dtype, the mapped axes, what is differentiated, and the values."""
-    sizes, mapped, ranks = [], [], {name: len(shape) for name, shape in shapes.items()}
+    ranks = {name: len(shape) for name, shape in shapes.items()}
+    sizes: list[int] = []
+    mapped: list[dict[str, int]] = []
     for _ in range(draw(st.sampled_from(levels))):  # from the innermost
         names = draw(st.lists(st.sampled_from(sorted(shapes)), min_size=1, unique=True))
         mapped.insert(0, {name: draw(st.integers(-ranks[name] - 1, ranks[name])) for name in names})

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import numpy as np
 from contract.comparison import compare
@@ -27,7 +28,7 @@ def pulled(net: Any, params: Any, xs: Any, cotangent: Any) -> tuple[Any, Any, An
 
 def findings(ours: Any, theirs: Any) -> list[str]:
     """Where two trees of one structure disagree."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    chex.assert_trees_all_equal_structs(ours, theirs)
     pairs = zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True)
     return [
         finding

@@ -29,7 +29,7 @@ NET = fnnet.Sequential(
 )
 
 
-class Linen(linen.Module):
+class Linen(linen.Module):  # type: ignore[name-defined]
     @linen.compact
     def __call__(self, x):
         x = linen.relu(linen.Conv(6, (3, 3), param_dtype=jnp.float64)(x))
@@ -42,7 +42,7 @@ class Linen(linen.Module):
         return linen.Dense(4, param_dtype=jnp.float64)(x)
 
 
-class Nnx(nnx.Module):
+class Nnx(nnx.Module):  # type: ignore[name-defined]
     def __init__(self, rngs):
         wide = {"rngs": rngs, "param_dtype": jnp.float64}
         self.conv1 = nnx.Conv(2, 6, (3, 3), **wide)

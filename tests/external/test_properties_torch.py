@@ -3,6 +3,8 @@
 python -m pytest -m slow tests/external/test_properties_torch.py
 """
 
+from typing import Any
+
 import pytest
 from drawn import strategies
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from test_properties import agree, always
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 quick, long = settings(always, max_examples=100), settings(always, max_examples=2000)
-DOUBLE = {"dtypes": ("float64",), "levels": (0,)}
+DOUBLE: dict[str, Any] = {"dtypes": ("float64",), "levels": (0,)}
 
 
 @quick
