@@ -66,7 +66,8 @@ def conv(
     groups = integer("conv", "groups", groups)
     if x.shape[-1] % groups or outputs % groups:
         raise ValueError(
-            f"conv: groups (={groups}) must divide x's {x.shape[-1]} channels and kernel's {outputs} outputs"
+            f"conv: groups (={groups}) must be 1 or more, and divide x's {x.shape[-1]} channels and kernel's {outputs} "
+            "outputs"
         )
     if inputs * groups != x.shape[-1]:
         raise ValueError(
