@@ -53,6 +53,15 @@ def test_difference_beside_the_domain():
     assert found.agrees(1e3, 1e-6)
 
 
+def test_difference_of_a_function_in_single_precision():
+    """Steps that it cannot take say nothing: neither of its slope nor of a kink."""
+    at = np.float32(0.7)
+    found = differences.along(lambda t: [np.sin(at + np.float32(t)).astype(float)], [np.ones(1)], float(2**-23))
+    assert not found.kink
+    assert abs(found.value - np.cos(0.7)) <= found.uncertainty
+    assert found.uncertainty <= 0.02
+
+
 # Tolerance.
 
 

@@ -129,3 +129,24 @@ def test_scalar_of_which_nothing_can_be_told():
     x = np.array([1e4, -1e4, 1e-4], np.float32)
     f = (lambda x, s: (s * x.sum(), (x, s)), lambda kept, g: (jnp.broadcast_to(g * kept[1], (3,)), g * kept[0].sum()))
     assert check(f, x, np.float32(2), checks="RE").ok
+
+
+def test_rule_that_double_precision_breaks():
+    """A state in f32 whatever the input: neither a reference nor steps in f64 are to be had."""
+
+    def looped(x):
+        return jax.lax.scan(lambda h, _: (jnp.tanh(h + x), None), jnp.zeros(4, np.float32), None, length=3)[0]
+
+    f = jax.custom_vjp(looped)
+    f.defvjp(lambda x: (looped(x), x), lambda x, g: jax.vjp(looped, x)[1](g))
+    report = check(f, X[0], checks=FIRST)
+    assert report.ok or report.verdict == "inconclusive", report
+    wrong = jax.custom_vjp(looped)
+    wrong.defvjp(lambda x: (looped(x), x), lambda x, g: jax.vjp(looped, x)[1](2 * g))
+    assert check(wrong, X[0], checks=FIRST).verdict == "wrong"
+
+
+def test_gradient_of_nothing_but_rounding_is_linear():
+    """That of a bias that softmax takes out again."""
+    f = lambda x, b: jax.nn.softmax(x + b.sum()) @ jnp.arange(4.0, dtype=x.dtype)  # noqa: E731
+    assert check(f, X, X[0], checks="L").verdict == "right"

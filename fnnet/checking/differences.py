@@ -15,6 +15,7 @@ import numpy as np
 from fnnet.checking.programs import as_wide
 
 ATTEMPTS = 6
+DOUBLE = float(np.finfo(np.float64).eps)
 KINK = 1e-3  # two one-sided slopes that differ by this, relative to their size, and do not change with the step
 Values = Callable[[float], list[np.ndarray]]  # t -> the output's leaves, double precision
 
@@ -69,34 +70,32 @@ class Difference:
         return self.kink and bool(self.low - allowed <= np.real(value) <= self.high + allowed)
 
 
-def along(values: Values, bars: Sequence[np.ndarray]) -> Difference:
-    """The derivative at t = 0 of the sum over the output of bars * values(t)."""
+def along(values: Values, bars: Sequence[np.ndarray], eps: float = DOUBLE) -> Difference:
+    """The derivative at t = 0 of the sum over the output of bars * values(t), computed in numbers of that precision."""
     with np.errstate(all="ignore"):  # a step may leave the domain
-        return _along(values, [as_wide(b) for b in bars])
+        return _along(values, [as_wide(b) for b in bars], eps)
 
 
-def _along(values: Values, bars: list[np.ndarray]) -> Difference:
+def _along(values: Values, bars: list[np.ndarray], eps: float) -> Difference:
     at_zero = values(0.0)
-    noise = (
-        4
-        * np.finfo(np.float64).eps
-        * sum(float(np.sum(np.abs(b) * np.abs(o))) for b, o in zip(bars, at_zero, strict=True))
-    )
+    noise = 4 * eps * sum(float(np.sum(np.abs(b) * np.abs(o))) for b, o in zip(bars, at_zero, strict=True))
 
     def paired(t: float) -> float:
         return sum(float(np.sum(b * o).real) for b, o in zip(bars, values(t), strict=True))
 
-    value, uncertainty, conclusive = _central(paired, max(noise, 1e-300))
-    kink, *slopes = _one_sided(values, at_zero, bars)
+    value, uncertainty, conclusive = _central(paired, max(noise, 1e-300), eps)
+    # A kink shows in steps that only double precision can take.
+    unknown = False, np.nan, np.nan, -np.inf, np.inf
+    kink, *slopes = _one_sided(values, at_zero, bars) if eps == DOUBLE else unknown
     return Difference(value, uncertainty, conclusive and not kink, kink, *slopes)
 
 
-def _central(f: Callable[[float], float], noise: float) -> tuple[float, float, bool]:
+def _central(f: Callable[[float], float], noise: float, eps: float) -> tuple[float, float, bool]:
     h = _step(f, noise)
     best = (np.nan, np.inf, False)
     for _ in range(ATTEMPTS):
         coarse, fine = _stencil(f, h), _stencil(f, h / 2)
-        rounding = 3 * noise / h
+        rounding = 3 * (noise + eps * abs(fine)) / h  # of the values, and of the arguments
         difference = abs(coarse - fine)
         if np.isfinite(difference) and difference + rounding < best[1]:
             resolved = bool(difference <= 1e-5 * max(abs(fine), abs(coarse)) + 4 * rounding)

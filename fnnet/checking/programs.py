@@ -41,6 +41,7 @@ class Program:
         self.function, self.wide = function, wide
         self.compiled = jax.jit(function, compiler_options=compiler_options())
         self.untraceable = ""
+        self._shapes: dict[Hashable, Any] = {}
 
     def __call__(self, *args: Any) -> Any:
         """The result, as NumPy arrays."""
@@ -52,7 +53,14 @@ class Program:
                 raise RaisedError(problem) from problem
 
     def shape(self, *args: Any) -> Any:
-        """The shapes and dtypes of the result; nothing is compiled."""
+        """The shapes and dtypes of the result; nothing is compiled, and each set of shapes is traced once."""
+        leaves, tree = jax.tree.flatten(args)
+        key = (tree, tuple((np.shape(leaf), leaf.dtype) for leaf in leaves))
+        if key not in self._shapes:
+            self._shapes[key] = self._shape(args)
+        return self._shapes[key]
+
+    def _shape(self, args: tuple) -> Any:
         with mode(self.wide):
             try:
                 return jax.eval_shape(self.function, *args)

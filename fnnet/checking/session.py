@@ -230,7 +230,8 @@ class Session:
 
     def difference(self, leaves: Leaves, output_bars: Leaves, directions: dict[int, np.ndarray]) -> Difference:
         """The derivative of <output_bars, f> along directions of some of the leaves that have a gradient."""
-        leaves, primal = widened(leaves) if self.takes_doubles or self.has_reference else list(leaves), self._primal()
+        in_doubles, primal = self.takes_doubles or self.has_reference, self._primal()
+        leaves = widened(leaves) if in_doubles else list(leaves)
 
         def values(t: float) -> list[np.ndarray]:
             moved = list(leaves)
@@ -242,7 +243,7 @@ class Session:
             except RaisedError:  # the step leaves the domain of a function that refuses aloud
                 return [np.full(np.shape(b), np.nan) for b in output_bars]
 
-        return differences.along(values, output_bars)
+        return differences.along(values, output_bars, differences.DOUBLE if in_doubles else tolerance.precision(leaves))
 
     def entry_difference(
         self, leaves: Leaves, output_bars: Leaves, number: int, entry: tuple[int, ...], unit: int | complex = 1
