@@ -8,7 +8,7 @@ from collection import pooling
 
 import fnnet
 
-X = np.random.default_rng(3).normal(size=(3, 4)).astype(np.float32)
+X = np.random.default_rng(3).normal(size=(2, 3)).astype(np.float32)
 
 
 def own_gradient(primal):

@@ -31,7 +31,9 @@ def test_references_are_independent(page):
     assert {name for name in own.REFERENCES if own.REFERENCES[name].__module__ == page.__name__}
 
 
-@pytest.mark.parametrize("one", own.OWN, ids=lambda one: one.title)
+@pytest.mark.parametrize(
+    "one", [pytest.param(one, id=one.title, marks=[pytest.mark.slow] * bool(one.variant)) for one in own.OWN]
+)
 def test_cheap_checks_pass(one):
     begun = one.begin(checks="SPRL")
     assert [begun.line(letter).status for letter in begun.chosen] == ["passed"] * 4, begun.report()

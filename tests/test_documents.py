@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from fnnet.checking.catalogue import NAMES
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
@@ -21,9 +23,22 @@ def test_examples_run(page, capsys):
         for block in blocks(page):
             if "fnnet.rule(forward, backward" not in block:  # the bare signature
                 exec(compile(block, str(page), "exec"), names)
+    printed = capsys.readouterr().out
     if page.name == "README.md":
-        accuracy = float(re.search(r"'accuracy': ([0-9.]+)", capsys.readouterr().out)[1])
+        accuracy = float(re.search(r"'accuracy': ([0-9.]+)", printed)[1])
         assert accuracy >= 0.975
+    if page.name == "checking.md":  # its reports are those that are printed, up to times and rounding
+        shown = [line for block in blocks(page, "text") for line in block.splitlines()]
+        assert [line for line in shown if without_digits(line) not in without_digits(printed).splitlines()] == []
+
+
+def without_digits(text):
+    return re.sub(r"-?\d+(\.\d+)?(e[+-]\d+)?", "#", text)
+
+
+def test_every_check_stands_in_the_table():
+    table = (ROOT / "docs" / "checking.md").read_text()
+    assert [letter for letter, name in NAMES.items() if f"| {letter} | {name} |" not in table] == []
 
 
 def test_links_lead_somewhere():

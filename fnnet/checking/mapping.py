@@ -110,7 +110,7 @@ def _one_subset(
             per_example_right &= _compare(session, path, f"vmap of grad, {where}", ours, stacked[k], slack[k]) is None
         if results["grad of vmap"] is not None:
             axis = moving_axes[k]
-            theirs = stacked[k].sum(0) if axis is None else np.moveaxis(stacked[k], 0, axis)
+            theirs = np.asarray(stacked[k].sum(0)) if axis is None else np.moveaxis(stacked[k], 0, axis)
             ours, slack_here = results["grad of vmap"][k], slack[k] * (EXAMPLES if axis is None else 1)
             wrong = wrong_entries(ours, theirs, slack_here)
             if not wrong.any():
