@@ -12,6 +12,7 @@ its own pullback, in f64 through NumPy. That is a fair translation: gradcheck se
 """
 
 import argparse
+import functools
 import importlib.util
 import os
 import sys
@@ -186,10 +187,10 @@ WHERE = {
 def by_place() -> dict[str, Callable[[dict], bool]]:
     """Where an error shows: each line has one place, the first that fits."""
 
-    def place(line: dict) -> str:
-        return next(name for name, letters in WHERE.items() if letters & set(line["caught_by"]))
+    def is_there(name: str, line: dict) -> bool:
+        return name == next(name for name, letters in WHERE.items() if letters & set(line["caught_by"]))
 
-    return {name: lambda line, name=name: place(line) == name for name in WHERE}
+    return {name: functools.partial(is_there, name) for name in WHERE}
 
 
 def page(lines: list[dict], command: str) -> str:

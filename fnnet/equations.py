@@ -197,7 +197,8 @@ class _Writer:
                 self.equations.append(equation)
             else:
                 held = list(map(self.constant, called.consts))
-                outputs = self.inline(called.jaxpr, held, inputs, (*inside, *name), where)
+                operands = inputs[len(inputs) - len(called.jaxpr.invars) :]  # a branch does not take its number
+                outputs = self.inline(called.jaxpr, held, operands, (*inside, *name), where)
             places.update(zip(eqn.outvars, outputs, strict=True))
         return [place(atom) for atom in jaxpr.outvars]
 
@@ -208,6 +209,8 @@ def _called(eqn: Any) -> tuple[ClosedJaxpr | None, tuple[str, ...]]:
     if primitive.name in CALLS:
         called = eqn.params[CALLS[primitive.name]]
         return (called if isinstance(called, ClosedJaxpr) else ClosedJaxpr(called, ())), ()
+    if eqn.params.get("branches_platforms"):
+        return _branch_here(eqn), ()
     if not inspect.isfunction(primitive.impl) or primitive.impl.__module__.startswith("jax."):
         return None, ()
     try:
@@ -219,6 +222,13 @@ def _called(eqn: Any) -> tuple[ClosedJaxpr | None, tuple[str, ...]]:
         inner = inner.eqns[0].params["jaxpr"].jaxpr
     is_itself = len(inner.eqns) == 1 and inner.eqns[0].primitive is primitive
     return (None, ()) if is_itself else (traced, (primitive.name,))
+
+
+def _branch_here(eqn: Any) -> ClosedJaxpr:
+    """What `jax.lax.platform_dependent` runs on this machine; None among the platforms is the default."""
+    pairs = list(zip(eqn.params["branches_platforms"], eqn.params["branches"], strict=True))
+    named = [branch for platforms, branch in pairs if platforms and jax.default_backend() in platforms]
+    return (named or [branch for platforms, branch in pairs if platforms is None])[0]
 
 
 def _bind(primitive: Primitive, params: dict[str, Any], *values: Any) -> list:

@@ -16,7 +16,7 @@ from fnnet.equations import trace
 
 A, B = (jax.random.normal(jax.random.key(i), (3, 3)) for i in range(2))
 V = jnp.array([0.5, -1.5, 2.0])
-IMAGE, KERNEL = jax.random.normal(jax.random.key(2), (1, 5, 6, 2)), jax.random.normal(jax.random.key(3), (3, 3, 2, 4))
+IMAGE, KERNEL = jax.random.normal(jax.random.key(2), (2, 5, 6, 2)), jax.random.normal(jax.random.key(3), (3, 3, 2, 4))
 LAST = ("NHWC", "HWIO", "NHWC")
 
 
