@@ -213,7 +213,7 @@ Q = jax.random.normal(jax.random.key(4), (3, 4, 2))
 PULLS = {
     "conv": (
         pull_of(lambda x, k, b: fnnet.conv(x, k, b, stride=2, groups=2)),
-        (jnp.tile(IMAGE, 2), KERNEL, jnp.ones(4), jnp.ones((1, 3, 3, 4))),
+        (jnp.tile(IMAGE, 2), KERNEL, jnp.ones(4), jnp.ones((2, 3, 3, 4))),
     ),
     "max_pool": (pull_of(lambda x: fnnet.max_pool(x, 2)), (IMAGE[:, :4, :4], IMAGE[:, :2, :2])),
     "cross entropy": (pull_of(fnnet.softmax_cross_entropy, 1), (A, jnp.array([0, 2, 2]), V)),
