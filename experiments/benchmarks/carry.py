@@ -1,0 +1,50 @@
+"""The same initial parameters for all: drawn here, and carried into each library by fnnet.interop."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants.hand_written import named, sequential
+from benchmarks.nets import Net
+from benchmarks.tasks import Arrays
+from fnnet import interop
+
+
+@functools.lru_cache
+def initial(net: Net, seed: int = 0) -> Any:
+    """Parameters as fnnet draws them, on this process's device."""
+    return sequential(net).init(jax.random.key(seed), net.shape)
+
+
+def carried(contestant: str, net: Net, shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> Arrays:
+    """The initial parameters under the names and in the layout of a contestant, of which `shapes` are its own."""
+    params, own = initial(net, seed), sequential(net)
+    blank = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    match CONTESTANTS[contestant].layout:
+        case "torch":
+            return interop.to_torch(own, net.shape, params, blank)
+        case "flax":
+            return _flat(interop.to_flax(own, net.shape, params, _tree(blank)))
+    return named(params)
+
+
+def _tree(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        own = tree
+        for part in path:
+            own = own.setdefault(part, {})
+        own[last] = array
+    return tree
+
+
+def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _flat(value, f"{path}{name}/") if isinstance(value, Mapping) else {path + name: np.asarray(value)}
+    return found

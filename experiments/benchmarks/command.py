@@ -1,0 +1,116 @@
+"""The command line: what to measure, and how long; the tables and the picture are written after each part."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import fresh, machine, memory, picture, report
+from benchmarks.cells import PARTS, Plan
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.crew import Crew, Failed, installed
+from benchmarks.nets import NETS
+from benchmarks.results import Results
+from benchmarks.rounds import Effort, measure
+
+FRESH = ("first-step", "mnist")
+USUAL = (*PARTS, "first-step")  # whole trainings take long: only when they are asked for
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; returns the exit status: 1 if a contestant failed or did not agree with the others, 2 after an error."""
+    arguments = _arguments(argv)
+    contestants, missing = installed(arguments.peers)
+    for line in missing:
+        _say(line)
+    results = Results(arguments.output)
+    with Crew(contestants, arguments.memory) as crew:
+        try:
+            found = machine.keep(arguments.output, machine.description(_versions(crew)))
+        except ValueError as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+            return 2
+        plan = Plan([NETS[name] for name in arguments.nets], arguments.batches, arguments.quick)
+        effort = Effort(arguments.repeats, 0.01 if arguments.quick else 0.2, arguments.patience)
+        for part in arguments.parts:
+            if part in PARTS:
+                _measure(part, plan, crew, effort, results)
+            else:
+                for worker in crew.workers:
+                    worker.stop()
+                _measure_fresh(part, arguments, contestants, results)
+            _write(arguments.output, results, found)
+    print(report.markdown(results, found))
+    return int(any(record["problem"] and not record["unsupported"] for record in results.records))
+
+
+def _versions(crew: Crew) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for worker in crew.workers:
+        try:
+            found |= worker.ask("versions")
+        except Failed as failed:
+            print(f"{worker.contestant} failed: {failed}", file=sys.stderr)
+    return found
+
+
+def _measure(part: str, plan: Plan, crew: Crew, effort: Effort, results: Results) -> None:
+    for cell in PARTS[part](plan, crew):
+        measured = measure(cell.entries, cell.tolerance, effort, _say)
+        results.add(part, cell.name, measured)
+        crew.release()
+        shown = ", ".join(
+            f"{own.contestant} {own.setting} {own.mode} {report.shown(summary)}"
+            for own in measured
+            if (summary := results.summary(part, cell.name, own.contestant, own.setting, own.mode))
+        )
+        _say(f"{part}, {cell.name}: {shown}")
+
+
+def _measure_fresh(part: str, arguments: argparse.Namespace, contestants: Sequence[str], results: Results) -> None:
+    if part == "mnist":
+        names = [name for name in contestants if name in fresh.TRAINED]
+        measured = fresh.trainings(arguments.mnist, names, arguments.memory, arguments.seeds, _say)
+        results.add(part, "cnn 128", measured)
+    else:
+        batch = 4 if arguments.quick else 128
+        rounds = min(arguments.repeats, 5)
+        results.add(part, f"cnn {batch}", fresh.first_steps(contestants, arguments.memory, "cnn", batch, rounds, _say))
+
+
+def _write(directory: Path, results: Results, found: dict[str, str]) -> None:
+    (directory / "table.md").write_text(report.markdown(results, found))
+    picture.draw(results, directory / "steps.png")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks",
+        description="How fast fnnet is beside autodiff, Flax NNX, Equinox and PyTorch, all measured in turn.",
+        allow_abbrev=False,
+    )
+    add, known = parser.add_argument, (*PARTS, *FRESH)
+    add("parts", nargs="*", metavar="PART", help=f"{', '.join(known)}; without any, all but mnist")
+    add("--nets", nargs="+", choices=NETS, default=list(NETS))
+    add("--batches", nargs="+", type=int, help="mini-batches, usually 32 128 512")
+    add("--peers", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help="the contestants, fnnet among them")
+    add("--memory", nargs="+", choices=memory.SETTINGS, default=list(memory.SETTINGS), help="glibc's settings")
+    add("--repeats", type=int, help="rounds, with a block of each contestant in each; usually 10")
+    add("--patience", type=float, default=60.0, help="seconds after which a program gets no further block")
+    add("--mnist", type=Path, metavar="DIR", help="MNIST's four IDX files, for the part mnist")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="for the part mnist")
+    add("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="records, table.md and steps.png")
+    add("--quick", action="store_true", help="tiny shapes and few rounds, to see that all works")
+    arguments = parser.parse_args(argv)
+    arguments.parts = arguments.parts or list(USUAL)
+    if unknown := [part for part in arguments.parts if part not in known]:
+        parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(known)}")
+    if "mnist" in arguments.parts and arguments.mnist is None:
+        parser.error("the part mnist needs --mnist DIR")
+    arguments.batches = arguments.batches or ([4] if arguments.quick else [32, 128, 512])
+    arguments.repeats = arguments.repeats or (2 if arguments.quick else 10)
+    return arguments

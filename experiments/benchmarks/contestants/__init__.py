@@ -1,0 +1,96 @@
+"""The contestants: each a module that alone imports its library, and builds the networks of `nets` with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol
+
+from benchmarks.nets import Net
+from benchmarks.tasks import Task
+
+
+class Unsupported(Exception):
+    """The contestant's library has no such thing."""
+
+
+class Program(Protocol):
+    """Something to be timed, compiled already.
+
+    Attributes:
+        units: How many steps or calls one pass has.
+    """
+
+    units: int
+
+    def reset(self) -> None:
+        """Back to the initial state; not timed."""
+
+    def run(self, passes: int) -> None:
+        """So many passes, and wait for the last step."""
+
+    def answers(self) -> dict[str, Any]:
+        """One pass: NumPy arrays in which all contestants have to agree."""
+
+    def facts(self) -> dict[str, float]:
+        """What can be told without a clock: bytes, seconds of compilation."""
+
+
+class Library(Protocol):
+    """What a contestant's module makes of its library."""
+
+    def versions(self) -> dict[str, str]:
+        """Of the libraries."""
+
+    def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of a network's parameters."""
+
+    def program(self, task: Task) -> Program:
+        """A task, compiled. Raises Unsupported."""
+
+    def first_step(self, net: Net, xs: Any, ys: Any) -> float:
+        """Draw parameters, compile, take one step: its loss."""
+
+    def train(self, net: Net, arrays: Mapping[str, Any], data: Any, recipe: Any, seed: int, report: Any) -> None:
+        """Train by `recipe`; report(accuracy) after each epoch, until that returns True."""
+
+    def clear(self) -> None:
+        """Forget what is cached."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Where a contestant's module is, and what it needs.
+
+    Attributes:
+        module: In this package; its function `library(**options)` gives the `Library`.
+        needs: What has to be installed.
+        layout: Whose names and order of axes its parameters have: "fnnet", "flax" or "torch".
+        scans: Whether it has `lax.scan`.
+        options: For `library`.
+    """
+
+    module: str
+    needs: tuple[str, ...]
+    layout: str
+    scans: bool
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+CONTESTANTS = {
+    "fnnet": Contestant("hand_written", ("fnnet",), "fnnet", True),
+    "autodiff": Contestant("plain_lax", ("jax", "optax"), "fnnet", True, {"pooling": "reduce_window"}),
+    "autodiff-reshape": Contestant("plain_lax", ("jax", "optax"), "fnnet", True, {"pooling": "reshape"}),
+    "flax": Contestant("flax_nnx", ("flax",), "flax", True),
+    "equinox": Contestant("equinox_modules", ("equinox",), "torch", True),
+    "torch": Contestant("pytorch", ("torch",), "torch", False, {"channels_last": False}),
+    "torch-channels-last": Contestant("pytorch", ("torch",), "torch", False, {"channels_last": True}),
+}
+AUTODIFF = ("autodiff", "autodiff-reshape")
+
+
+def load(name: str) -> Library:
+    """Imports the contestant's library."""
+    contestant = CONTESTANTS[name]
+    module = import_module(f"benchmarks.contestants.{contestant.module}")
+    library: Library = module.library(**contestant.options)
+    return library

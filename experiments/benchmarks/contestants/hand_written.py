@@ -1,0 +1,101 @@
+"""fnnet: its layers, its losses, its rules."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+import fnnet
+from benchmarks.contestants.jax_programs import Model
+from benchmarks.contestants.through_jax import ThroughJax
+from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, Relu
+from benchmarks.tasks import LEARNING_RATE, Convolution, Pooling
+
+
+def sequential(net: Net) -> fnnet.Sequential:
+    """The network as fnnet has it."""
+    return fnnet.Sequential(*map(_layer, net.layers))
+
+
+def _layer(layer: Layer) -> Any:
+    match layer:
+        case Conv(features, window, stride, padding, groups):
+            return fnnet.Conv(features, window, stride=stride, padding=padding, groups=groups)
+        case MaxPool(window, stride, dilation):
+            return fnnet.MaxPool(window, stride=stride, dilation=dilation)
+        case MeanPool(window):
+            return fnnet.AvgPool(window)
+        case Dense(features):
+            return fnnet.Dense(features)
+    return {Flatten(): fnnet.Flatten(), Relu(): fnnet.relu, LeakyRelu(): fnnet.leaky_relu}[layer]
+
+
+def named(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Parameters as the tasks carry them: "conv_0/kernel"."""
+    return {f"{layer}/{entry}": np.asarray(leaf) for layer, own in params.items() for entry, leaf in own.items()}
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Parameters as `fnnet.Sequential` has them."""
+    params: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        layer, entry = name.split("/")
+        params.setdefault(layer, {})[entry] = jax.numpy.asarray(array)
+    return params
+
+
+class HandWritten(ThroughJax):
+    """A `Library`."""
+
+    def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
+        """fnnet's own names."""
+        params = jax.eval_shape(lambda: sequential(net).init(jax.random.key(0), net.shape))
+        return {f"{layer}/{entry}": leaf.shape for layer, own in params.items() for entry, leaf in own.items()}
+
+    def model(self, net: Net, arrays: Mapping[str, Any] | None) -> Model:
+        """A network of one example, mapped over the mini-batch."""
+        own = sequential(net)
+        params = own.init(jax.random.key(0), net.shape) if arrays is None else nested(arrays)
+
+        def logits(params: Any, xs: Any) -> Any:
+            return jax.vmap(own.apply, (None, 0))(params, xs)
+
+        def loss(params: Any, xs: Any, ys: Any) -> Any:
+            return fnnet.mean_loss(fnnet.softmax_cross_entropy, logits(params, xs), ys)
+
+        def example_loss(params: Any, x: Any, y: Any) -> Any:
+            return fnnet.softmax_cross_entropy(own.apply(params, x), y)
+
+        return Model(params, loss, example_loss, logits)
+
+    def rule(self, case: Pooling | Convolution) -> Callable:
+        """A function of fnnet."""
+        if isinstance(case, Pooling):
+            return lambda x: fnnet.max_pool(x, case.window, stride=case.stride, dilation=case.dilation)
+        return lambda x, kernel: fnnet.conv(
+            x, kernel, stride=case.stride, padding=case.padding, dilation=case.dilation, groups=case.groups
+        )
+
+    def train(self, net: Net, arrays: Mapping[str, Any], data: Any, recipe: Any, seed: int, report: Any) -> None:
+        """By `fnnet.fit`."""
+        import optax
+
+        own = sequential(net)
+        own.init(jax.random.key(seed), net.shape)  # as for the others: drawn, then replaced
+        fnnet.fit(
+            own,
+            fnnet.softmax_cross_entropy,
+            optax.adam(LEARNING_RATE),
+            data.train,
+            key=jax.random.key(seed),
+            epochs=recipe.epochs,
+            batch_size=recipe.batch,
+            params=nested(arrays),
+            validation=data.test,
+            callback=lambda record, state: report(record["validation_accuracy"]),
+            progress=False,
+        )
+
+
+library = HandWritten

@@ -1,0 +1,158 @@
+"""Autodiff of plain `jax.lax`: the network written out as its users without a library write it, channels last.
+
+Max-pooling has no best form: `reduce_window`, whose gradient is select-and-scatter, or a reshape and a maximum where
+the windows stand side by side, else a maximum of strided slices. Of a tie the former gives all to the first, the latter
+a share to each; behind ReLU, where ties are of zeros, the network's gradients are the same.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from benchmarks.contestants import Unsupported
+from benchmarks.contestants.jax_programs import Model
+from benchmarks.contestants.through_jax import ThroughJax
+from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
+from benchmarks.tasks import Convolution, Pooling
+
+
+def convolution(x: Any, kernel: Any, *, stride: int, padding: int, dilation: int = 1, groups: int = 1) -> Any:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def pooled_by_windows(x: Any, window: int, stride: int, dilation: int) -> Any:
+    """By reduce_window; JAX has no gradient for a dilated one."""
+    return lax.reduce_window(
+        x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), "VALID", None, (1, dilation, dilation, 1)
+    )
+
+
+def pooled_by_slices(x: Any, axes: tuple[int, int], window: int, stride: int, dilation: int) -> Any:
+    """The maximum of as many strided slices as the window has entries, over two axes of x."""
+
+    def at(rows: int, columns: int) -> Any:
+        start, stop, step = [0] * x.ndim, list(x.shape), [1] * x.ndim
+        for axis, offset in zip(axes, (rows, columns), strict=True):
+            places = (x.shape[axis] - dilation * (window - 1) - 1) // stride + 1
+            start[axis], step[axis] = offset * dilation, stride
+            stop[axis] = offset * dilation + (places - 1) * stride + 1
+        return lax.slice(x, start, stop, step)
+
+    return functools.reduce(jnp.maximum, (at(i, j) for i in range(window) for j in range(window)))
+
+
+def pooled_by_reshape(x: Any, window: int, stride: int, dilation: int) -> Any:
+    """By a reshape, where the windows stand side by side."""
+    if stride != window or dilation != 1:
+        return pooled_by_slices(x, (1, 2), window, stride, dilation)
+    examples, height, width, channels = x.shape
+    rows, columns = height // window, width // window
+    inside = x[:, : rows * window, : columns * window]
+    return inside.reshape(examples, rows, window, columns, window, channels).max((2, 4))
+
+
+def mean_pooled(x: Any, window: int) -> Any:
+    sides = (1, window, window, 1)
+    return lax.reduce_window(x, 0.0, lax.add, sides, sides, "VALID") / window**2
+
+
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+class PlainLax(ThroughJax):
+    """A `Library`."""
+
+    def __init__(self, pooling: str):
+        """Max-pooling by "reduce_window" or by "reshape"."""
+        self.pooling = pooling
+
+    def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
+        """Under fnnet's names, so that nothing has to be renamed."""
+        found = {}
+        for position, (layer, before) in enumerate(zip(net.layers, shapes(net), strict=False)):
+            if isinstance(layer, Conv):
+                kernel = (layer.window, layer.window, before[-1] // layer.groups, layer.features)
+                found[f"conv_{position}/kernel"], found[f"conv_{position}/bias"] = kernel, kernel[-1:]
+            elif isinstance(layer, Dense):
+                kernel = (before[-1], layer.features)
+                found[f"dense_{position}/kernel"], found[f"dense_{position}/bias"] = kernel, kernel[-1:]
+        return found
+
+    def model(self, net: Net, arrays: Mapping[str, Any] | None) -> Model:
+        """A function of a mini-batch."""
+        params = _drawn(self.shapes(net)) if arrays is None else {n: jnp.asarray(a) for n, a in arrays.items()}
+
+        def logits(params: Any, xs: Any) -> Any:
+            for position, layer in enumerate(net.layers):
+                xs = self._applied(layer, position, params, xs)
+            return xs
+
+        def loss(params: Any, xs: Any, ys: Any) -> Any:
+            return cross_entropy(logits(params, xs), ys)
+
+        return Model(params, loss, lambda params, x, y: loss(params, x[None], y[None]), logits)
+
+    def _applied(self, layer: Layer, position: int, params: Mapping[str, Any], xs: Any) -> Any:
+        match layer:
+            case Conv(_, _, stride, padding, groups):
+                kernel, bias = params[f"conv_{position}/kernel"], params[f"conv_{position}/bias"]
+                return convolution(xs, kernel, stride=stride, padding=padding, groups=groups) + bias
+            case Dense():
+                return xs @ params[f"dense_{position}/kernel"] + params[f"dense_{position}/bias"]
+            case MaxPool(window, stride, dilation):
+                return self._pooled(xs, window, stride, dilation)
+            case MeanPool(window):
+                return mean_pooled(xs, window)
+            case Flatten():
+                return xs.reshape(len(xs), -1)
+            case LeakyRelu():
+                return jax.nn.leaky_relu(xs)
+        return jax.nn.relu(xs)
+
+    def _pooled(self, x: Any, window: int, stride: int, dilation: int) -> Any:
+        if self.pooling == "reduce_window" and dilation == 1:
+            return pooled_by_windows(x, window, stride, dilation)
+        return pooled_by_reshape(x, window, stride, dilation)
+
+    def rule(self, case: Pooling | Convolution) -> Callable:
+        """A function of jax.lax."""
+        if isinstance(case, Convolution):
+            if self.pooling == "reshape":
+                raise Unsupported("its convolutions are those of autodiff")
+            return lambda x, kernel: convolution(
+                x, kernel, stride=case.stride, padding=case.padding, dilation=case.dilation, groups=case.groups
+            )
+        if self.pooling == "reduce_window" and case.dilation > 1:
+            raise Unsupported("JAX has no gradient of a dilated reduce_window")
+        return lambda x: self._pooled(x, case.window, case.stride, case.dilation)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _drawn_in_one_jit(shapes: tuple) -> dict[str, Any]:
+    draw = jax.nn.initializers.he_normal()
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    return {
+        name: draw(key, shape) if len(shape) > 1 else jnp.zeros(shape)
+        for key, (name, shape) in zip(keys, shapes, strict=True)
+    }
+
+
+def _drawn(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    return _drawn_in_one_jit(tuple(shapes.items()))
+
+
+library = PlainLax

@@ -1,0 +1,94 @@
+"""What the contestants on JAX have in common: a subclass says how its library builds a network, and a rule."""
+
+import functools
+import gc
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.contestants import Program, Unsupported
+from benchmarks.contestants import jax_programs as programs
+from benchmarks.contestants.jax_programs import Model
+from benchmarks.nets import Net
+from benchmarks.tasks import Convolution, DropIn, PerExample, Pooling, Product, Rule, Stream, Task, Training
+
+
+class ThroughJax:
+    """A `Library` on JAX."""
+
+    distributions: tuple[str, ...] = ("jax", "jaxlib", "optax", "numpy")
+
+    # What a subclass gives.
+
+    def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of a network's parameters."""
+        raise NotImplementedError
+
+    def model(self, net: Net, arrays: Mapping[str, Any] | None) -> Model:
+        """The network with these parameters; None: drawn as the library draws them."""
+        raise NotImplementedError
+
+    def rule(self, case: Pooling | Convolution) -> Callable:
+        """function(x) or function(x, kernel) of a mini-batch, channels last."""
+        raise Unsupported("no single rules")
+
+    # What they share.
+
+    def versions(self) -> dict[str, str]:
+        """Of the libraries."""
+        return {name: version(name) for name in self.distributions}
+
+    def program(self, task: Task) -> Program:
+        """A task, compiled."""
+        match task:
+            case Training(net, mode, arrays):
+                return {"loop": programs.Loop, "scan": programs.Scan}[mode](self.model(net, arrays), task)
+            case PerExample(net, arrays):
+                return programs.per_example(self.model(net, arrays), task)
+            case Rule(case, _):
+                return programs.rule(self.rule(case), task)
+            case Product():
+                return programs.product(task)
+            case Stream():
+                return programs.Streaming(task)
+            case DropIn(example, ours, xs, ys):
+                return programs.Example(import_module(f"drop_in.{example}"), ours, xs, ys)
+
+    def first_step(self, net: Net, xs: Any, ys: Any) -> float:
+        """Draw parameters, compile, take one step: its loss."""
+        model = self.model(net, None)
+        step = jax.jit(functools.partial(programs.step, model), donate_argnums=0)
+        return float(step(programs.start(model.params), xs, ys)[1])
+
+    def train(self, net: Net, arrays: Mapping[str, Any], data: Any, recipe: Any, seed: int, report: Any) -> None:
+        """A jitted step that takes its mini-batch out of the data, called from Python with its state donated."""
+        self.model(net, None)  # drawn as its users have to, then replaced by what all start from
+        model = self.model(net, arrays)
+        (xs, ys), (test_xs, test_ys) = jax.tree.map(jnp.asarray, (data.train, data.test))
+        order = np.random.default_rng(seed)
+
+        @functools.partial(jax.jit, donate_argnums=0)
+        def step(state: Any, xs: Any, ys: Any, rows: Any) -> Any:
+            return programs.step(model, state, xs[rows], ys[rows])[0]
+
+        @jax.jit
+        def right(params: Any, xs: Any, ys: Any) -> Any:
+            return (model.logits(params, xs).argmax(-1) == ys).sum()
+
+        state = programs.start(jax.tree.map(jnp.copy, model.params))
+        for _ in range(recipe.epochs):
+            for rows in recipe.batches(order, len(xs)):
+                state = step(state, xs, ys, rows)
+            count = sum(int(right(state.params, test_xs[part], test_ys[part])) for part in recipe.parts(len(test_xs)))
+            if report(count / len(test_xs)):
+                return
+
+    def clear(self) -> None:
+        """Drop compiled programs."""
+        jax.clear_caches()
+        gc.collect()

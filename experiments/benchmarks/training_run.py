@@ -1,0 +1,75 @@
+"""A fresh process: train the cnn on MNIST until it is right often enough, printing the accuracy after each epoch.
+
+All contestants start from the same parameters, and take Adam and mini-batches of the same size; each draws its order
+anew every epoch, and tests on all test images after it. fnnet trains by `fnnet.fit`, the others by the loop that their
+users write, at its best: data on the device, mini-batches taken out within the jitted step, its state donated.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.contestants import load
+from benchmarks.nets import NETS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How all are trained."""
+
+    target: float = 0.99
+    epochs: int = 15
+    batch: int = 128
+
+    def batches(self, order: np.random.Generator, examples: int) -> Iterator[np.ndarray]:
+        """The rows of each mini-batch of an epoch; the leftovers are dropped."""
+        rows = order.permutation(examples)
+        steps = examples // self.batch
+        yield from rows[: steps * self.batch].reshape(steps, self.batch)
+
+    def parts(self, examples: int, size: int = 1000) -> list[slice]:
+        """The test images, in parts."""
+        return [slice(start, min(start + size, examples)) for start in range(0, examples, size)]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images channels last and labels, to train and to test."""
+
+    train: tuple[Any, Any]
+    test: tuple[Any, Any]
+
+
+def save(directory: Path, train: tuple, test: tuple) -> None:
+    """For `read`, in another process: reading costs all contestants the same."""
+    for name, arrays in (("train", train), ("test", test)):
+        for kind, array in zip("xy", arrays, strict=True):
+            np.save(directory / f"{name}_{kind}.npy", array)
+
+
+def read(directory: Path) -> Data:
+    train, test = (
+        (np.load(directory / f"{name}_x.npy"), np.load(directory / f"{name}_y.npy")) for name in ("train", "test")
+    )
+    return Data(train, test)
+
+
+def main() -> None:
+    contestant, directory, arrays, seed = sys.argv[1:]
+    recipe = Recipe()
+
+    def report(accuracy: float) -> bool:
+        print(f"mark {accuracy}", flush=True)
+        return accuracy >= recipe.target
+
+    library = load(contestant)
+    with np.load(arrays) as own:
+        library.train(NETS["cnn"], dict(own), read(Path(directory)), recipe, int(seed), report)
+
+
+if __name__ == "__main__":
+    main()

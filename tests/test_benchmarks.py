@@ -1,0 +1,283 @@
+"""The benchmarks' harness: it refuses contestants that do not agree, and its tables say what was measured."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from benchmarks import asked, machine, work
+from benchmarks.agreement import disagreements
+from benchmarks.clock import Sample, timed
+from benchmarks.contestants.hand_written import HandWritten, sequential
+from benchmarks.contestants.plain_lax import PlainLax
+from benchmarks.crew import Failed
+from benchmarks.inputs import batches
+from benchmarks.nets import NETS, Conv, Dense, Flatten, Net, Relu, shapes
+from benchmarks.report import markdown
+from benchmarks.results import Results
+from benchmarks.rounds import Effort, Entry, Measured, measure
+from benchmarks.tasks import Training
+from benchmarks.worker import Desk, Prepared
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+SHORT = Effort(repeats=2, block=0.0)
+
+
+class Recorded:
+    """A worker in this process that computes nothing: it answers as it is told, and remembers what it was asked."""
+
+    setting = "default"
+
+    def __init__(self, contestant, losses, times=(), fails=None):
+        self.contestant, self.losses, self.fails = contestant, np.array(losses), fails
+        self.times, self.asked = iter(times), []
+
+    def ask(self, request, *arguments):
+        self.asked.append(request)
+        if request == self.fails:
+            raise Failed("as planted")
+        if request == "prepare":
+            return 0, Prepared({"losses": self.losses}, Sample(3, 0.3, 0.6, 0.0, 0), {"temporary_bytes": 8})
+        return Sample(3, next(self.times), 0.6, 0.0, 0)
+
+
+def recorded(*workers, effort=SHORT):
+    lines = []
+    measured = measure([Entry(worker, "loop", lambda: None) for worker in workers], 1e-4, effort, lines.append)
+    return {own.contestant: own for own in measured}, lines
+
+
+def test_a_wrong_loss_is_not_timed():
+    right = [Recorded(name, [2.5, 2.0, 1.5], times=(9, 0.3, 0.6)) for name in ("fnnet", "autodiff")]
+    wrong = Recorded("flax", [2.5, 2.0, 1.501], times=(9, 0.1, 0.1))
+    measured, lines = recorded(*right, wrong)
+    assert wrong.asked == ["prepare"]
+    assert measured["flax"].samples == []
+    assert "losses[2] is 1.501" in measured["flax"].problem
+    assert len(lines) == 1
+    for worker in right:
+        assert worker.asked == ["prepare", "time", "time", "time"]
+        own = measured[worker.contestant]
+        assert [sample.wall for sample in own.samples] == [0.3, 0.6]  # the first round does not count
+        assert own.problem is None
+
+
+def test_rounding_passes():
+    measured, lines = recorded(
+        Recorded("fnnet", [2.5, 2.0], times=(1, 1, 1)), Recorded("autodiff", [2.50001, 2.00001], times=(1, 1, 1))
+    )
+    assert lines == []
+    assert all(len(own.samples) == 2 for own in measured.values())
+
+
+@pytest.mark.parametrize("wrong", [[math.nan, 2.0], [2.5, math.inf], [2.5, 2.0, 1.5]])
+def test_what_is_no_number_or_of_another_shape_does_not_agree(wrong):
+    answers = {name: {"losses": np.array([2.5, 2.0])} for name in "abc"} | {"d": {"losses": np.array(wrong)}}
+    assert list(disagreements(answers, 1e-4)) == ["d"]
+
+
+def test_numbers_that_all_have_wrong_do_not_agree():
+    answers = {name: {"losses": np.array([math.nan, 2.0])} for name in "ab"}
+    assert set(disagreements(answers, 1e-4)) == {"a", "b"}
+
+
+def test_of_two_that_differ_neither_is_believed():
+    assert set(disagreements({"a": {"y": np.ones(3)}, "b": {"y": 2 * np.ones(3)}}, 1e-4)) == {"a", "b"}
+
+
+def test_a_contestant_that_fails_leaves_the_others():
+    workers = [
+        Recorded("fnnet", [1.0], times=(1, 1, 1)),
+        Recorded("flax", [1.0], fails="prepare"),
+        Recorded("torch", [1.0], fails="time"),
+    ]
+    measured, lines = recorded(*workers)
+    assert len(measured["fnnet"].samples) == 2
+    assert [measured[name].problem for name in ("flax", "torch")] == ["as planted"] * 2
+    assert len(lines) == 2
+
+
+def test_a_slow_program_is_not_run_again():
+    slow, quick = Recorded("autodiff", [1.0]), Recorded("fnnet", [1.0], times=(0.1, 0.1, 0.1))
+    measured, _ = recorded(slow, quick, effort=Effort(2, 0.0, patience=0.2))
+    assert slow.asked == ["prepare"]
+    assert [sample.wall for sample in measured["autodiff"].samples] == [0.3]
+    assert len(measured["fnnet"].samples) == 1  # its first round and another were patience enough
+
+
+class Here:
+    """A worker in this process, with a library of its own."""
+
+    setting = "default"
+
+    def __init__(self, contestant, library):
+        self.contestant, self.desk = contestant, Desk.__new__(Desk)
+        self.desk.contestant, self.desk.programs = library, {}
+        self.timed = 0
+
+    def ask(self, request, *arguments):
+        self.timed += request == "time"
+        return getattr(self.desk, request)(*arguments)
+
+
+class WithoutBias(PlainLax):
+    """A planted error: the last layer's bias is forgotten, which shows from the second step on."""
+
+    def _applied(self, layer, position, params, xs):
+        if layer == Dense(10):
+            return xs @ params[f"dense_{position}/kernel"]
+        return super()._applied(layer, position, params, xs)
+
+
+def test_a_planted_contestant_is_refused():
+    net = Net("small", (6, 6, 2), (Conv(3, 3, 2, 1), Relu(), Flatten(), Dense(10)))
+    xs, ys = batches(net, 3, 4)
+    with jax.numpy_dtype_promotion("standard"):
+        params = sequential(net).init(jax.random.key(0), net.shape)
+        arrays = {f"{layer}/{entry}": np.asarray(own[entry]) for layer, own in params.items() for entry in own}
+        workers = [
+            Here("fnnet", HandWritten()),
+            Here("autodiff", PlainLax("reduce_window")),
+            Here("flax", WithoutBias("reduce_window")),
+        ]
+        entries = [
+            Entry(worker, mode, lambda mode=mode: Training(net, mode, arrays, xs, ys))
+            for worker in workers
+            for mode in ("loop", "scan")
+        ]
+        measured = measure(entries, 1e-4, SHORT, lambda line: None)
+    assert [bool(own.problem) for own in measured] == [False] * 4 + [True] * 2
+    assert [worker.timed for worker in workers] == [6, 6, 0]
+    assert all(own.facts["temporary_bytes"] > 0 for own in measured)
+
+
+def test_clock():
+    done, sample = timed(lambda: sum(range(10**6)), 5)
+    assert done == sum(range(10**6))
+    assert sample.units == 5
+    assert sample.wall > 0
+    assert sample.cpu > 0
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS)
+def test_shapes_and_parameters(net):
+    own = sequential(net)
+    params = jax.eval_shape(lambda: own.init(jax.random.key(0), net.shape))
+    x = jax.ShapeDtypeStruct(net.shape, np.float32)
+    assert shapes(net)[-1] == jax.eval_shape(own.apply, params, x).shape == (10,)
+    assert work.parameters(net) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    named = {f"{layer}/{entry}": leaf.shape for layer, entries in params.items() for entry, leaf in entries.items()}
+    assert PlainLax("reshape").shapes(net) == named
+
+
+def test_work():
+    first, second = 784 * 512, 512 * 10
+    assert work.step_flops(NETS["mlp"], 7) == 2 * 7 * (2 * first + 3 * second)  # the images need no gradient
+    numbers = 7 * (2 * 784 + 3 * 512 + 2 * 512 + 2 * 10)
+    assert work.step_bytes(NETS["mlp"], 7) == 4 * (numbers + 10 * (first + 512 + second + 10))
+    net = Net("one", (5, 6, 4), (Conv(8, 3, 2, 1, groups=4),))
+    assert work.step_flops(net, 1) == 2 * 2 * (3 * 3 * 8) * 9
+
+
+def block(contestant, *milliseconds, setting="kept", mode="loop", facts=None, problem=None):
+    samples = [Sample(10, own / 100, 2 * own / 100, 0.0, 40) for own in milliseconds]
+    return Measured(contestant, setting, mode, samples, facts or {}, problem)
+
+
+@pytest.fixture
+def results(tmp_path):
+    found = Results(tmp_path)
+    found.add(
+        "steps",
+        "cnn 32",
+        [
+            block("fnnet", 4, 5, 9, facts={"temporary_bytes": 3e6}),
+            block("fnnet", 2, 3, 4, mode="scan"),
+            block("autodiff", 20, 30, 25, facts={"temporary_bytes": 12e6}),
+            block("autodiff-reshape", 12, 10, 11, facts={"temporary_bytes": 10e6}),
+            block("flax", 1, 1, 1, problem="does not agree"),
+            block("torch-channels-last", 8, 10, 12),
+            block("fnnet", 100, setting="default"),
+        ],
+    )
+    found.add("steps", "cnn 512", [block("fnnet", 100, 100), block("autodiff", 150, 150)])
+    found.add("limits", "product 1024", [block("autodiff", 20, 20, mode="call")])
+    found.add("limits", "stream 1000000", [block("torch", 1, 1, mode="call")])
+    return found
+
+
+def outcome(results, beginning):
+    (found,) = [own for own in asked.outcomes(results) if own.what.startswith(beginning)]
+    return found
+
+
+def test_the_worst_ratio_counts(results):
+    step = outcome(results, "cnn, lenet: a step")
+    assert step.worst == pytest.approx(100 / 150)  # of medians
+    assert step.best == pytest.approx(5 / 11)  # against the faster autodiff, and not against what did not agree
+    assert (step.where, step.cells, step.reached) == ("cnn 512, kept", 2, False)
+    assert outcome(results, "a step inside a scan against autodiff's").worst == pytest.approx(3 / 11)
+    assert outcome(results, "temporary memory").worst == pytest.approx(0.3)
+    assert outcome(results, "temporary memory").reached
+    assert outcome(results, "vgg, cnn 512").worst == pytest.approx(
+        0.1 * 2 * 1024**3 / 0.02 / work.step_flops(NETS["cnn"], 512)
+    )
+    assert outcome(results, "cnn, lenet, mlp against PyTorch channels_last, both").worst == pytest.approx(0.5)
+    assert outcome(results, "cnn, lenet, mlp against PyTorch channels_last, in").worst == pytest.approx(0.3)
+
+
+def test_what_was_not_measured_is_left_blank(results):
+    mlp = outcome(results, "mlp against autodiff")
+    assert (mlp.worst, mlp.reached, mlp.cells) == (None, None, 0)
+
+
+def test_the_page(results, tmp_path):
+    page = markdown(results, {"processor": "of some kind", "jax": "0.1"})
+    assert "processor of some kind; jax 0.1" in page
+    assert "| cnn 32 | 5 (4.5-7) | 25 (22.5-27.5) | 11 (10.5-11.5) | 10 (9-11) |" in page
+    assert "- steps, cnn 32, flax, kept memory, loop: does not agree" in page
+    assert "107 GFLOP/s in square products, 8.0 GB/s" in page
+    again = Results(tmp_path)  # as the next run reads it
+    assert markdown(again, {"processor": "of some kind", "jax": "0.1"}) == page
+
+
+def test_runs_of_two_machines_are_not_mixed(tmp_path):
+    machine.keep(tmp_path / "run", {"jax": "1", "torch": "2"})
+    assert machine.keep(tmp_path / "run", {"jax": "1", "flax": "3"}) == {"jax": "1", "torch": "2", "flax": "3"}
+    with pytest.raises(ValueError, match="has records with jax 1; this run has 2"):
+        machine.keep(tmp_path / "run", {"jax": "2"})
+
+
+def run(tmp_path, environment, *arguments):
+    paths = [str(EXPERIMENTS.parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, EXPERIMENTS / "benchmarks", "--quick", "--output", tmp_path, *arguments],
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Results(tmp_path), done.stdout
+
+
+def test_two_contestants_in_processes_of_their_own(tmp_path, users_environment):
+    few = ("--nets", "mlp", "--peers", "fnnet", "autodiff", "--memory", "default")
+    results, printed = run(tmp_path, users_environment, *few, "--repeats", "2", "steps")
+    for contestant in ("fnnet", "autodiff"):
+        for mode in ("loop", "scan"):
+            assert results.summary("steps", "mlp 4", contestant, "default", mode).blocks == 2
+    assert "| mlp against autodiff | 1.05 |" in printed
+    assert (tmp_path / "table.md").read_text() in printed
+    assert (tmp_path / "steps.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_all_contestants_that_are_installed(tmp_path, users_environment):
+    results, _ = run(tmp_path, users_environment)
+    for part in ("limits", "steps", "per-example", "rules", "drop-in", "first-step"):
+        for record in results.of(part):
+            assert record["samples"] or record["unsupported"], record
