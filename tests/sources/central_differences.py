@@ -16,7 +16,7 @@ def gradient(function: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarr
         values = []
         for steps in (-2, -1, 1, 2):
             x[at] = kept + steps * STEP
-            values.append(function(x))
+            values.append(float(function(x)))
         x[at] = kept
         result[at] = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * STEP)
     return result
@@ -29,21 +29,25 @@ def jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.
     return np.array(rows).reshape(*size, *np.shape(x))
 
 
-def largest_difference(ours, theirs) -> float:
-    """The largest of |a - b| / (|b| + rms of b), over the entries; infinite where the shapes differ."""
+def largest_difference(ours, theirs, rounding: float = 0.0) -> float:
+    """The largest of |a - b| / (|b| + rms of b), over the entries; infinite where the shapes differ.
+
+    Entries that differ by less than `rounding` do not count.
+    """
     ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
     if ours.shape != theirs.shape:
         return np.inf
-    rms = np.sqrt(np.mean(np.square(theirs)))
-    scale = np.abs(theirs) + rms
-    return float(np.max(np.where(scale > 0, np.abs(ours - theirs) / np.where(scale > 0, scale, 1), np.abs(ours))))
+    error = np.abs(ours - theirs)
+    scale = np.abs(theirs) + np.sqrt(np.mean(np.square(theirs)))
+    ratio = np.where(scale > 0, error / np.where(scale > 0, scale, 1), np.where(error > 0, np.inf, 0))
+    return float(np.max(np.where(error > rounding, ratio, 0)))
 
 
 def right(ours, theirs) -> bool:
     """Whether a formula's numbers are those of the differences."""
-    return largest_difference(ours, theirs) < 1e-8
+    return largest_difference(ours, theirs, rounding=1e-11) < 1e-8
 
 
 def wrong(ours, theirs) -> bool:
     """Whether they are plainly not, by more than any rounding."""
-    return not largest_difference(ours, theirs) < 1e-2
+    return not largest_difference(ours, theirs, rounding=1e-11) < 1e-2
