@@ -23,7 +23,6 @@ import fnnet
 pytestmark = pytest.mark.usefixtures("x64")
 
 RNG = np.random.default_rng(8)
-SIZES = (4, 3, 5, 2)
 LAYERS = [(RNG.normal(size=(o, i)), RNG.normal(size=o)) for i, o in ((4, 3), (3, 5), (5, 2))]
 X, Y = RNG.normal(size=4), RNG.uniform(size=2)
 SUMS, ACTIVATIONS = forward(LAYERS, X)
