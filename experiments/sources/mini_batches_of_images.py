@@ -1,12 +1,12 @@
 """Mini-batches of images: convolution with ReLU, max-pooling, flatten and a softmax, with the mean of the derivatives.
 
-    python experiments/sources/mini_batches_of_images.py [--data DIR] [--epochs 10] [--rate 1.0] [--batch 16]
+    python experiments/sources/mini_batches_of_images.py [--data DIR] [--epochs 10] [--rate 10] [--batch 16]
 
 Source: 001 ("Al Project", full version): complete batches only; "same" padding with the odd row and column at the end;
 the least padding of a pooling whose windows lie side by side, here of 3, since 3 does not divide 8; half the mean of
-the squared errors. Three filters of 2 x 2, as there. `--data` names a directory with MNIST's IDX files; else it is the
-digits. Trained a second time with the two mistakes of its mini-batches that run: "columns-by-batch" (only the weights
-from as many inputs as the batch has examples) and "bias-inside-loop".
+the squared errors. The gradients are compared with three filters of 2 x 2, as there; eight are trained, on the digits
+or, with `--data`, on the IDX files of a directory. Trained a second time with the two mistakes of its mini-batches that
+run: "columns-by-batch" (only the weights from as many inputs as the batch has examples) and "bias-inside-loop".
 """
 
 import dense_loops
@@ -97,11 +97,13 @@ def matrices_in_turn(x):
     return jnp.moveaxis(x, -1, 0).ravel()
 
 
-def run(seed: int = 0, picture=None, data=None, epochs: int = 10, rate: float = 1.0, batch: int = 16) -> Outcome:
+def run(
+    seed: int = 0, picture=None, data=None, epochs: int = 10, rate: float = 10.0, filters: int = 8, batch: int = 16
+) -> Outcome:
     images, curves = fnnet.data.load(data or "digits"), {}
     width = images.train[0].shape[1]
     net = fnnet.Sequential(
-        fnnet.Conv(FILTERS, WINDOW, bias=False),
+        fnnet.Conv(filters, WINDOW, bias=False),
         fnnet.relu,
         fnnet.MaxPool(POOL, padding=pool_padding(width)),
         matrices_in_turn,
@@ -119,4 +121,4 @@ def run(seed: int = 0, picture=None, data=None, epochs: int = 10, rate: float = 
 
 
 if __name__ == "__main__":
-    main(run, __doc__, data=None, epochs=10, rate=1.0, batch=16)
+    main(run, __doc__, data=None, epochs=10, rate=10.0, filters=8, batch=16)
