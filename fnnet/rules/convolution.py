@@ -9,6 +9,7 @@ s is the stride, d the dilation, p the padding before; outside the image x is 0.
 input channels of its own group only. Like every library of this field it correlates: the kernel is not flipped in (1).
 
 Sources: 001, "Conv2D Layer": (8) is (1), (10) is (2), (13) is (3), for one channel, no bias, stride and dilation 1.
+The bounds of its (10) and (12) and the padding of its (9) and (13) are wrong: docs/errata.md.
 """
 
 from collections.abc import Sequence
