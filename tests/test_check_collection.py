@@ -45,7 +45,8 @@ def test_sample_has_something_of_everything():
 def test_judge_objects():
     """To a right rule that is failed, to an error that is missed, to one that other checks than the named ones see."""
     wrong, right = BY_NAME["product: zero for an argument declared constant"], BY_NAME["product of all: with two zeros"]
-    assert "not right" in judge(dataclasses.replace(wrong, verdict="right", caught_by=frozenset())).problem
+    failed = dataclasses.replace(BY_NAME["sine: returns the dtype it computed in"], verdict="right")
+    assert judge(failed).problem == "the verdict is wrong, not right or convention differs"
     missed = judge(dataclasses.replace(right, verdict="wrong", caught_by=frozenset("RF")))
     assert missed.problem == "the verdict is right, not wrong"
     assert missed.missed == "FR"
