@@ -1,9 +1,10 @@
 """How large an error may be: measured on the reference, not guessed.
 
 Perturb inputs and cotangent by half a unit in the last place of the tested dtype, four times. With J the largest
-change of a cotangent leaf, a rule may differ by 16 J + 8 eps max|output_bar|. A badly conditioned point has a large J,
-and a rule cannot do better than its inputs allow. To this comes eps max|x| of the leaf's largest cotangent: so much
-does an exponential of x lose, where another way round J does not show it.
+change of a cotangent leaf, a rule may differ by 16 J + 8 eps max|output_bar|; in double precision by 16 J + 128 eps
+max|output_bar|: no error is so small, and a gradient that is zero but for rounding has no J. A badly conditioned point
+has a large J, and a rule cannot do better than its inputs allow. To this comes eps max|x| of the leaf's largest
+cotangent: so much does an exponential of x lose, where another way round J does not show it.
 
 An entry at a kink or a tie changes by a jump however small the perturbation. Such entries are told apart by that, and
 left out of J.
@@ -21,7 +22,7 @@ from fnnet.checking.subject import is_moving
 
 PERTURBATIONS = 4
 CHANGES_ALLOWED = 16
-ULPS_ALLOWED = 8
+ULPS_ALLOWED, ULPS_ALLOWED_IN_DOUBLES = 8, 128
 SMALL, SMALLER = 2.0**-30, 2.0**-36
 NINE_DIGITS = 1e-9  # what finite differences confirm is right with so many, whatever rounding explains
 Leaves = Sequence[Any]
@@ -77,6 +78,7 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
     bar_changes = [
         max(c, eps / 2 * _largest(b)) for c, b in zip(bar_changes, bars, strict=True)
     ]  # its own rounding at least
+    ulps = ULPS_ALLOWED if eps > np.finfo(np.float64).eps else ULPS_ALLOWED_IN_DOUBLES
     reach = max((_largest(as_wide(a)) for a in leaves if is_moving(a)), default=0.0)  # exp(x) loses eps |x| of itself
     size = max((_largest(b) for b in wide_bars), default=0.0)
     return Expected(
@@ -84,7 +86,7 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
         bars,
         [CHANGES_ALLOWED * c + ULPS_ALLOWED * eps * _largest(o) for c, o in zip(out_changes, outs, strict=True)],
         [
-            CHANGES_ALLOWED * c + eps * (ULPS_ALLOWED * size + reach * _largest(b))
+            CHANGES_ALLOWED * c + eps * (ulps * size + reach * _largest(b))
             for c, b in zip(bar_changes, bars, strict=True)
         ],
         jumps,
