@@ -42,7 +42,7 @@ def checked(entry: Entry) -> dict | None:
     except ImportError:  # of the distribution, or of the module
         return None
     begin = time.perf_counter()
-    with jax.enable_x64(entry.x64 or bool(jax.config.jax_enable_x64)):
+    with jax.enable_x64(entry.x64 or bool(jax.config.read("jax_enable_x64"))):
         report = fnnet.check(f, *args, reference=entry.reference, name=entry.name, **entry.options)
     return {
         "package": entry.package, "name": entry.name, "jax": jax.__version__, "version": version,

@@ -99,7 +99,8 @@ def per_example(plan: Plan, crew: Crew) -> Iterator[Cell]:
 
 def rules(plan: Plan, crew: Crew) -> Iterator[Cell]:
     """Single rules: output and gradients of max-poolings and convolutions."""
-    for name, case in {**POOLINGS, **CONVOLUTIONS}.items():
+    cases: dict[str, Pooling | Convolution] = {**POOLINGS, **CONVOLUTIONS}
+    for name, case in cases.items():
         if plan.quick:
             case = replace(case, shape=(2, *case.shape[1:]))
         for want in case.wants:

@@ -42,11 +42,9 @@ def keep(directory: Path, found: Mapping[str, str]) -> dict[str, str]:
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
     if information.exists():
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in information.read_text().split("\n\n")[0].splitlines()
-            if ":" in line
-        )
+        first = information.read_text().split("\n\n")[0]
+        pairs = [line.split(":", 1) for line in first.splitlines() if ":" in line]
+        fields = {name.strip(): value.strip() for name, value in pairs}
         name = fields.get("model name", platform.machine())
         wide = [
             flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in fields.get("flags", "").split()

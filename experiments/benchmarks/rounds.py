@@ -78,7 +78,9 @@ def measure(entries: Sequence[Entry], tolerance: float, effort: Effort, say: Cal
         effort: How long.
         say: Gets a line for each program that is left out.
     """
-    measured, runners, answers = [], [], {}
+    measured: list[Measured] = []
+    runners: list = []
+    answers: dict = {}
     for entry in entries:
         result = Measured(entry.worker.contestant, entry.worker.setting, entry.mode)
         measured.append(result)

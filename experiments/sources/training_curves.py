@@ -67,7 +67,7 @@ def draw(picture: Path | None, curves: Mapping[str, Curve], title: str) -> None:
         epochs = range(1, len(curve.right) + 1)
         axes.plot(epochs, curve.right, color=colour, marker="o", markersize=4, label=f"{name}: {curve}")
     axes.set(xlabel="epoch", ylabel="right answers to held-out images, %", title=title, ylim=(0, 100))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(picture, dpi=110)

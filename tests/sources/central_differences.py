@@ -1,5 +1,6 @@
 """Derivatives from values alone: what decides whether an equation of the sources is right."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -25,7 +26,11 @@ def gradient(function: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarr
 def jacobian(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
     """The derivative of each output (first axes) by each entry of x (last axes)."""
     size = np.shape(function(x))
-    rows = [gradient(lambda x, at=at: float(np.asarray(function(x))[at]), x) for at in np.ndindex(size)]
+
+    def one(at: tuple[int, ...], x: np.ndarray) -> float:
+        return float(np.asarray(function(x))[at])
+
+    rows = [gradient(functools.partial(one, at), x) for at in np.ndindex(size)]
     return np.array(rows).reshape(*size, *np.shape(x))
 
 

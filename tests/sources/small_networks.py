@@ -23,9 +23,10 @@ def gradients(cost: Callable[[list[Layer]], float], layers: list[Layer]) -> Grad
         def changed(l=l, layer=layer, **values):
             return cost([*layers[:l], layer._replace(**values), *layers[l + 1 :]])
 
-        by_weights = gradient(lambda w, changed=changed: changed(weights=w), layer.weights)
-        by_bias = gradient(lambda b, changed=changed: changed(bias=b), layer.bias)
-        result.append((by_weights, by_bias))
+        def by(name, changed=changed):
+            return lambda value: changed(**{name: value})
+
+        result.append((gradient(by("weights"), layer.weights), gradient(by("bias"), layer.bias)))
     return result
 
 

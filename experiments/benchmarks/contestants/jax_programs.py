@@ -57,7 +57,7 @@ class Compiled:
 
     def facts(self) -> dict[str, float]:
         """Seconds of tracing and compilation, and bytes of temporary memory."""
-        analysis = self.call.memory_analysis()
+        analysis: Any = self.call.memory_analysis()
         return {"compile_seconds": self.seconds, "temporary_bytes": analysis.temp_size_in_bytes}
 
 

@@ -82,7 +82,8 @@ class PlainLax(ThroughJax):
 
     def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
         """Under fnnet's names, so that nothing has to be renamed."""
-        found = {}
+        found: dict[str, tuple[int, ...]] = {}
+        kernel: tuple[int, ...]
         for position, (layer, before) in enumerate(zip(net.layers, shapes(net), strict=False)):
             if isinstance(layer, Conv):
                 kernel = (layer.window, layer.window, before[-1] // layer.groups, layer.features)
