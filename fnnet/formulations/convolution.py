@@ -8,6 +8,8 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     2 to 32 groups                          as without groups, for each
     W_bar of few taps or of one example     a product of patches                patches.py
     all others                              convolutions NHWC, HWIO -> NHWC     canonical.py
+
+docs/speed.md has what each costs.
 """
 
 import functools
