@@ -15,10 +15,10 @@ SHOWN = 5  # wrong cases told in one message
 # For each check how many cases of a heavy row and of another row are run: in every run, and in all with the slow ones.
 COUNTS = {
     "reference": ((60, DRAWN), (DRAWN, DRAWN)),
-    "structure": ((20, DRAWN), (10, DRAWN)),
-    "low_precision": ((6, 60), (10, DRAWN)),
+    "structure": ((10, DRAWN), (5, DRAWN)),
+    "low_precision": ((4, 60), (5, DRAWN)),
     "mapped": ((4, 40), (4, 40)),
-    "second_order": ((12, 80), (10, 80)),
+    "second_order": ((8, 80), (6, 80)),
 }
 
 
