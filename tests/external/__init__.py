@@ -1,1 +1,1 @@
-"""Cases that others wrote: the ONNX backend's, and PyTorch's OpInfo with torch's autograd as the oracle."""
+"""Tests that need other libraries: cases that others wrote (ONNX, PyTorch), and fnnet beside PyTorch, Flax, Equinox."""

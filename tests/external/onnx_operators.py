@@ -1,0 +1,211 @@
+"""ONNX's operators by public functions of fnnet: channels move last, `auto_pad` becomes a padding.
+
+Each class puts itself in the place of ONNX's own implementation in its reference evaluator, under the operator's name.
+"""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+from onnx.reference.op_run import OpRun
+
+import fnnet
+
+
+class Operator(OpRun):
+    """An operator of the standard domain, with the defaults of the opset that the model names."""
+
+    def __init__(self, onnx_node: Any, run_params: dict[str, Any], schema: Any = None):
+        self.opset = run_params["opsets"][""]
+        super().__init__(onnx_node, run_params, onnx.defs.get_schema(onnx_node.op_type, self.opset, ""))
+
+    def _run(self, *inputs: Any, **attributes: Any) -> tuple[np.ndarray, ...]:
+        outputs = self.apply(*(None if array is None else jnp.asarray(array) for array in inputs), **attributes)
+        return tuple(np.asarray(output) for output in (outputs if isinstance(outputs, tuple) else (outputs,)))
+
+    def apply(self, *inputs: Any, **attributes: Any) -> Any:
+        """The outputs as JAX arrays."""
+        raise NotImplementedError
+
+
+def last(x: Any) -> Any:
+    """Channels after the image, as fnnet has them."""
+    return jnp.moveaxis(x, 1, -1)
+
+
+def first(x: Any) -> Any:
+    """Channels before the image, as ONNX has them."""
+    return jnp.moveaxis(x, -1, 1)
+
+
+def padding(rank: int, auto_pad: str, pads: Any) -> Any:
+    """The padding argument; ONNX lists the pads before each axis, then those after each."""
+    if auto_pad != "NOTSET":
+        return {"VALID": "VALID", "SAME_UPPER": "SAME", "SAME_LOWER": "SAME_LOWER"}[auto_pad]
+    pads = pads or [0] * 2 * rank
+    return tuple(zip(pads[:rank], pads[rank:], strict=True))
+
+
+class Conv(Operator):
+    def apply(self, x, w, b=None, *, auto_pad, dilations, group, kernel_shape, pads, strides):
+        rank = x.ndim - 2
+        y = fnnet.conv(
+            last(x),
+            jnp.moveaxis(w, (0, 1), (-1, -2)),
+            b,
+            stride=strides or 1,
+            dilation=dilations or 1,
+            padding=padding(rank, auto_pad, pads),
+            groups=group,
+        )
+        return first(y)
+
+
+class MaxPool(Operator):
+    def apply(self, x, *, auto_pad, kernel_shape, pads, strides, ceil_mode=0, dilations=None, storage_order=0):
+        rank = len(kernel_shape)
+        place = {
+            "window": kernel_shape,
+            "stride": strides or 1,
+            "dilation": dilations or 1,
+            "padding": padding(rank, auto_pad, pads),
+            "ceil_mode": bool(ceil_mode),
+        }
+        y = first(fnnet.max_pool(last(x), **place))
+        if len(self.onnx_node.output) == 1:
+            return y
+        image = x.shape[2:]
+        at = np.unravel_index(np.asarray(first(fnnet.max_pool_indices(last(x), **place))), image)
+        within = np.ravel_multi_index(at, image, order="F" if storage_order else "C")
+        planes = np.arange(math.prod(x.shape[:2])).reshape(*x.shape[:2], *[1] * rank)
+        return y, (planes * math.prod(image) + within).astype(np.int64)
+
+
+class AveragePool(Operator):
+    def apply(self, x, *, auto_pad, kernel_shape, pads, strides, count_include_pad=0, ceil_mode=0, dilations=None):
+        rank = len(kernel_shape)
+        y = fnnet.avg_pool(
+            last(x),
+            kernel_shape,
+            stride=strides or 1,
+            dilation=dilations or 1,
+            padding=padding(rank, auto_pad, pads),
+            count_padding=bool(count_include_pad),
+            ceil_mode=bool(ceil_mode),
+        )
+        return first(y)
+
+
+class GlobalMaxPool(Operator):
+    def apply(self, x):
+        return first(fnnet.max_pool(last(x), x.shape[2:]))
+
+
+class GlobalAveragePool(Operator):
+    def apply(self, x):
+        return first(fnnet.avg_pool(last(x), x.shape[2:]))
+
+
+class Softmax(Operator):
+    function = staticmethod(fnnet.softmax)
+
+    def apply(self, z, *, axis):
+        if self.opset >= 13:
+            return self.function(z, axis)
+        lead = z.shape[: axis % z.ndim]  # of old, all axes from `axis` on are one
+        return self.function(z.reshape(math.prod(lead), -1)).reshape(z.shape)
+
+
+class LogSoftmax(Softmax):
+    function = staticmethod(fnnet.log_softmax)
+
+
+class SoftmaxCrossEntropyLoss(Operator):
+    function = staticmethod(fnnet.softmax_cross_entropy)
+
+    def apply(self, scores, labels, weights=None, *, ignore_index, reduction):
+        loss = functools.partial(self.function, class_weights=weights, ignore_index=ignore_index)
+        logits = last(scores)
+        value = {"none": loss, "mean": functools.partial(fnnet.mean_loss, loss)}.get(
+            reduction, lambda *examples: loss(*examples).sum()
+        )(logits, labels)
+        if len(self.onnx_node.output) == 1:
+            return value
+        return value, first(fnnet.log_softmax(logits))
+
+
+class NegativeLogLikelihoodLoss(SoftmaxCrossEntropyLoss):
+    function = staticmethod(fnnet.negative_log_likelihood)
+
+
+class Gemm(Operator):
+    def apply(self, a, b, c=None, *, alpha, beta, transA, transB, broadcast=None):
+        y = alpha.astype(a.dtype) * fnnet.dense(a.T if transA else a, b.T if transB else b)
+        return y if c is None else y + beta.astype(a.dtype) * c
+
+
+class Relu(Operator):
+    def apply(self, z):
+        return fnnet.relu(z)
+
+
+class LeakyRelu(Operator):
+    def apply(self, z, *, alpha):
+        return fnnet.leaky_relu(z, float(alpha))
+
+
+class Sigmoid(Operator):
+    def apply(self, z):
+        return fnnet.sigmoid(z)
+
+
+class Tanh(Operator):
+    def apply(self, z):
+        return fnnet.tanh(z)
+
+
+class Softplus(Operator):
+    def apply(self, z):
+        return fnnet.softplus(z)
+
+
+class Gelu(Operator):
+    def apply(self, z, *, approximate):
+        return fnnet.gelu(z, approximate=approximate == "tanh")
+
+
+class Flatten(Operator):
+    def apply(self, x, *, axis):
+        axis = axis % x.ndim if axis < 0 else axis
+        lead, flatten = math.prod(x.shape[:axis]), functools.partial(fnnet.Flatten().apply, {})
+        for _ in range(axis):
+            flatten = jax.vmap(flatten)
+        return flatten(x).reshape(lead, -1)
+
+
+OPERATORS = {
+    operator.__name__: operator
+    for operator in (
+        Conv,
+        MaxPool,
+        AveragePool,
+        GlobalAveragePool,
+        GlobalMaxPool,
+        Softmax,
+        LogSoftmax,
+        SoftmaxCrossEntropyLoss,
+        NegativeLogLikelihoodLoss,
+        Gemm,
+        Relu,
+        LeakyRelu,
+        Sigmoid,
+        Tanh,
+        Softplus,
+        Gelu,
+        Flatten,
+    )
+}
