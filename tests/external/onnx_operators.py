@@ -5,6 +5,7 @@ Each class puts itself in the place of ONNX's own implementation in its referenc
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -125,7 +126,7 @@ class LogSoftmax(Softmax):
 
 
 class SoftmaxCrossEntropyLoss(Operator):
-    function = staticmethod(fnnet.softmax_cross_entropy)
+    function: Callable = staticmethod(fnnet.softmax_cross_entropy)
 
     def apply(self, scores, labels, weights=None, *, ignore_index, reduction):
         loss = functools.partial(self.function, class_weights=weights, ignore_index=ignore_index)
@@ -139,7 +140,7 @@ class SoftmaxCrossEntropyLoss(Operator):
 
 
 class NegativeLogLikelihoodLoss(SoftmaxCrossEntropyLoss):
-    function = staticmethod(fnnet.negative_log_likelihood)
+    function: Callable = staticmethod(fnnet.negative_log_likelihood)
 
 
 class Gemm(Operator):

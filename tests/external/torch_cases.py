@@ -101,6 +101,7 @@ def program(name: str, tree: Any, static: tuple, moving: tuple[int, ...], twice:
             return outputs[0], outputs
 
         def gradients(at: list, cotangent: Any) -> tuple[list, tuple]:
+            outputs: tuple
             _, pull, outputs = jax.vjp(values, at, has_aux=True)
             return pull(cotangent)[0], outputs
 
