@@ -13,6 +13,7 @@ Q, K, V = normal(0, 1, 1, 4, 3), normal(1, 1, 1, 4, 3), normal(2, 1, 1, 4, 3)
 SPD = normal(0, 3, 3) @ normal(0, 3, 3).T / 3 + np.eye(3, dtype=np.float32)
 SURROGATE = "a surrogate gradient on purpose: the step itself has no slope"
 EPSILON = "in single precision; in double its backward forgets an epsilon of 1e-10 in its forward"
+INSIDE = {"options": {"checks": "SPRLFVTD2X"}, "said": "at values of its support alone"}
 MASK = np.array([[True, True, True, False]])
 
 
@@ -139,10 +140,10 @@ ELSEWHERE = [
     *(entry("numpyro", "numpyro.distributions", "DoublyTruncatedPowerLaw", P, np.float32(1.5), np.float32(0.05),
             np.float32(1.2),
             f=lambda d, x, alpha, low, high, name=name: getattr(d(alpha, low, high), name)(x), label=f".{name}",
-            fault="power law" if name == "log_prob" else "")
+            fault="power law" if name == "log_prob" else "", **INSIDE)
       for name in ("log_prob", "cdf", "icdf")),
     *(entry("numpyro", "numpyro.distributions", "LowerTruncatedPowerLaw", 0.1 + P, np.float32(-2.5), np.float32(0.05),
-            f=lambda d, x, alpha, low, name=name: getattr(d(alpha, low), name)(x), label=f".{name}")
+            f=lambda d, x, alpha, low, name=name: getattr(d(alpha, low), name)(x), label=f".{name}", **INSIDE)
       for name in ("log_prob", "cdf", "icdf")),
     # Spiking neurons.
     *(entry("spyx", "spyx.axn", name, X, f=lambda make, x: make()(x), documented=SURROGATE)
