@@ -47,27 +47,6 @@ def _asked(results: Results) -> str:
     return table(head, rows)
 
 
-def _steps(results: Results, setting: str) -> list[str]:
-    parts = []
-    for mode, title in (("loop", "A step in a loop"), ("scan", "A step inside a scan")):
-        rows, names = _grid(results, "steps", setting, mode)
-        if rows:
-            parts += [f"## {title}, {MEMORY[setting]}", table(("net and batch", *names), rows)]
-    return parts
-
-
-def _grid(results: Results, part: str, setting: str, mode: str) -> tuple[list[tuple], list[str]]:
-    """Rows of cells, columns of contestants that were timed in one of them."""
-
-    def timed(cell: str, name: str) -> Summary | None:
-        return results.summary(part, cell, name, setting, mode)
-
-    cells = results.cells(part)
-    names = [name for name in CONTESTANTS if any(timed(cell, name) for cell in cells)]
-    rows = [(cell, *(shown(timed(cell, name)) for name in names)) for cell in cells]
-    return [row for row in rows if any(row[1:])], names
-
-
 def shown(summary: Summary | None) -> str:
     """The median in milliseconds, with its quartiles."""
     if summary is None:
@@ -77,8 +56,41 @@ def shown(summary: Summary | None) -> str:
     return f"{middle}{noisy} ({low}-{high})" if summary.blocks > 1 else f"{middle}{noisy} (once)"
 
 
+def _processor(summary: Summary | None) -> str:
+    return "" if summary is None else f"{summary.cores:.2f}; {summary.faults:.0f}"
+
+
 def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _steps(results: Results, setting: str) -> list[str]:
+    parts = []
+    for mode, title in (("loop", "A step in a loop"), ("scan", "A step inside a scan")):
+        rows, names = _grid(results, "steps", setting, mode)
+        if rows:
+            parts += [f"## {title}, {MEMORY[setting]}", table(("net and batch", *names), rows)]
+    rows, names = _grid(results, "steps", setting, "loop", _processor)
+    if rows:
+        parts += [
+            "### Cores that it kept busy; page faults of a step in a loop",
+            table(("net and batch", *names), rows),
+        ]
+    return parts
+
+
+def _grid(
+    results: Results, part: str, setting: str, mode: str, show: Callable[[Summary | None], str] = shown
+) -> tuple[list[tuple], list[str]]:
+    """Rows of cells, columns of contestants that were timed in one of them."""
+
+    def timed(cell: str, name: str) -> Summary | None:
+        return results.summary(part, cell, name, setting, mode)
+
+    cells = results.cells(part)
+    names = [name for name in CONTESTANTS if any(timed(cell, name) for cell in cells)]
+    rows = [(cell, *(show(timed(cell, name)) for name in names)) for cell in cells]
+    return [row for row in rows if any(row[1:])], names
 
 
 def _memory(results: Results) -> list[str]:

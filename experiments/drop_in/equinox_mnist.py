@@ -49,7 +49,7 @@ class After(Before):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Logarithms of the classes' probabilities, of an image (28, 28, 1)."""
-        kernel, bias = jnp.transpose(self.conv.weight, (2, 3, 1, 0)), self.conv.bias[:, 0, 0]
+        kernel, bias = jnp.transpose(self.conv.weight, (2, 3, 1, 0)), jnp.ravel(self.conv.bias)  # type: ignore[arg-type]
         x = fnnet.max_pool(fnnet.conv(x, kernel, bias, padding="VALID"), 2, stride=1)
         x = jnp.ravel(jnp.moveaxis(fnnet.relu(x), -1, 0))  # flattened channels first, as linear1 expects
         x = fnnet.sigmoid(fnnet.dense(x, self.linear1.weight.T, self.linear1.bias))
@@ -61,8 +61,11 @@ class After(Before):
         return fnnet.mean_loss(fnnet.negative_log_likelihood, jax.vmap(self)(xs), ys)
 
 
+MODELS: tuple[Any, Any] = (Before, After)
+
+
 def start(ours: bool) -> tuple:
-    model = (After if ours else Before)(jax.random.key(0))
+    model = MODELS[ours](jax.random.key(0))
     return model, OPTIMIZER.init(eqx.filter(model, eqx.is_inexact_array))
 
 
@@ -75,5 +78,5 @@ def update(model: Before, opt_state: Any, xs: jax.Array, ys: jax.Array) -> tuple
 
 
 def step(state: tuple, xs: Any, ys: Any) -> tuple:
-    state, loss = update(*state, xs, ys)
-    return state, loss
+    model, opt_state = state
+    return update(model, opt_state, xs, ys)

@@ -1,6 +1,7 @@
 """Equinox: its modules, of one example and channels first, mapped over the mini-batch."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -74,13 +75,13 @@ class EquinoxModules(ThroughJax):
 def _filled(model: Any, arrays: Mapping[str, Any]) -> Any:
     for name, array in arrays.items():
         _, position, entry = name.split(".")
-        old = getattr(model.layers[int(position)], entry)
-        model = eqx.tree_at(
-            lambda model, i=int(position), entry=entry: getattr(model.layers[i], entry),
-            model,
-            jnp.asarray(array).reshape(old.shape),
-        )
+        where = partial(_leaf, int(position), entry)
+        model = eqx.tree_at(where, model, jnp.asarray(array).reshape(where(model).shape))
     return model
+
+
+def _leaf(position: int, entry: str, model: Any) -> Any:
+    return getattr(model.layers[position], entry)
 
 
 library = EquinoxModules
