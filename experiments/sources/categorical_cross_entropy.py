@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from three_ways import Outcome, largest_difference, main
-from training_curves import draw, lines, train
+from training_curves import lines, train
 
 import fnnet
 
@@ -74,9 +74,23 @@ def run(seed: int = 0, picture=None, epochs: int = 10, rate: float = 0.1, batch:
     for name, loss in (("fused", fnnet.softmax_cross_entropy), ("softmax, then the loss", pair)):
         curves[name] = train(net, loss, optax.sgd(rate), data, seed=seed, epochs=epochs, batch_size=batch)
     print(lines(curves))
-    draw(picture, curves, "Categorical cross-entropy on the digits")
+    if picture is not None:
+        draw_jacobians(picture, np.random.default_rng(seed).normal(size=(SAMPLES, 10)) * np.arange(1, 5)[:, None])
     result = f"digits {curves['fused']} right, by softmax and loss apart {curves['softmax, then the loss']}"
     return Outcome("categorical cross-entropy", "004", largest_difference(gradients(seed)), result)
+
+
+def draw_jacobians(picture, logits):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure.suptitle("The softmax Jacobian of four samples, their logits drawn wider from left to right")
+    for axes, p in zip(figure.subplots(1, SAMPLES), class_loops.softmax(logits), strict=True):
+        image = axes.imshow(np.diagflat(p) - np.outer(p, p), cmap="RdBu_r", vmin=-0.25, vmax=0.25)
+        axes.set(title=f"largest probability {p.max():.2f}", xlabel="by logit k", xticks=[], yticks=[])
+        axes.set_ylabel("of probability j")
+    figure.colorbar(image, ax=figure.axes, shrink=0.7)
+    figure.savefig(picture, dpi=110)
 
 
 if __name__ == "__main__":

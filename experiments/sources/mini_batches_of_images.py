@@ -24,15 +24,10 @@ import fnnet
 FILTERS, WINDOW, POOL = 3, 2, 3
 
 
-def pool_padding(width):
-    p = image_loops.least_padding(width, POOL)
-    return ((p // 2, p - p // 2),) * 2
-
-
 def rule(params, x, y):
     kernel, weights, bias = params
     image = fnnet.relu(fnnet.conv(x[..., None], kernel))
-    image = fnnet.max_pool(image, POOL, padding=pool_padding(x.shape[-1]))
+    image = fnnet.max_pool(image, POOL, padding="SAME")
     vector = jnp.moveaxis(image, -1, 0).ravel()  # (18): one matrix after the other
     return fnnet.squared_error(fnnet.softmax(fnnet.dense(vector, weights, bias)), y) / y.shape[-1]
 
@@ -42,7 +37,8 @@ def plain(params, x, y):
     wide = jnp.pad(x, ((0, 1), (0, 1)))
     n = len(x)
     z = sum(wide[k : k + n, l : l + n, None] * kernel[k, l, 0] for k in range(WINDOW) for l in range(WINDOW))
-    wide = jnp.pad(jnp.maximum(z, 0), (*pool_padding(n), (0, 0)))
+    p = image_loops.least_padding(n, POOL)
+    wide = jnp.pad(jnp.maximum(z, 0), ((p // 2, p - p // 2), (p // 2, p - p // 2), (0, 0)))
     m = len(wide) // POOL
     image = wide.reshape(m, POOL, m, POOL, FILTERS).max((1, 3))
     e = jnp.exp(jnp.moveaxis(image, -1, 0).ravel() @ weights + bias)
@@ -101,11 +97,10 @@ def run(
     seed: int = 0, picture=None, data=None, epochs: int = 10, rate: float = 10.0, filters: int = 8, batch: int = 16
 ) -> Outcome:
     images, curves = fnnet.data.load(data or "digits"), {}
-    width = images.train[0].shape[1]
     net = fnnet.Sequential(
         fnnet.Conv(filters, WINDOW, bias=False),
         fnnet.relu,
-        fnnet.MaxPool(POOL, padding=pool_padding(width)),
+        fnnet.MaxPool(POOL, padding="SAME"),
         matrices_in_turn,
         fnnet.Dense(len(images.classes)),
     )

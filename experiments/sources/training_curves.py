@@ -61,7 +61,7 @@ def draw(picture: Path | None, curves: Mapping[str, Curve], title: str) -> None:
         return
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
     axes = figure.subplots()
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
         epochs = range(1, len(curve.right) + 1)
@@ -69,7 +69,7 @@ def draw(picture: Path | None, curves: Mapping[str, Curve], title: str) -> None:
     axes.set(xlabel="epoch", ylabel="right answers to held-out images, %", title=title, ylim=(0, 100))
     axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(picture, dpi=110)
 
 

@@ -16,6 +16,7 @@ a mask y > 0 is smaller, but an array more.) silu and gelu are not monotonic: th
 
 Sources: 003 (15) and (18), 000 and 001, definition 11, are (3); 002 gives its slope the wrong sign. 001 (11) is (1) and
 leaves z = 0 out; 004 has slope 1 there in its formula, and 0, as here, in its code.
+Derivation: docs/derivations/activations.md
 """
 
 import math

@@ -7,6 +7,7 @@ c_o is the number of taps inside the image, or inside the image and its padding,
 Nothing is kept: (2) reads no value of x. The sum runs axis by axis, k + k taps instead of k * k.
 
 Source: not in the five documents; PyTorch's AvgPool2d and ONNX's AveragePool define the counts.
+Derivation: docs/derivations/average_pooling.md
 """
 
 import math

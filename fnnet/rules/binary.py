@@ -20,6 +20,7 @@ Where w is 1, (9) and (10) are (3) and (4), which lose fewer digits.
 
 Sources: 003 (7) is (5), (17) is (6), (19) is (3), with its a for p; there one output, here a sum over the last axis.
 (8) is torch.nn.BCEWithLogitsLoss with its pos_weight.
+Derivation: docs/derivations/losses.md
 """
 
 import jax.numpy as jnp

@@ -20,6 +20,7 @@ t is one-hot or a row of probabilities, times class weights, smoothed, 0 where i
 Sources: 004, "Calculate Gradient of the CCE loss", is (5) and (6); the sum over j in its last but one term is a
 misprint, and its division by the number of samples comes in with l_bar here. (3) is (6) through the softmax Jacobian,
 001 (4) and 004; where t sums to 1 it is p - t. Fused, because (6) divides by p_i, which underflows.
+Derivation: docs/derivations/losses.md
 """
 
 import jax.numpy as jnp

@@ -10,6 +10,7 @@ input channels of its own group only. Like every library of this field it correl
 
 Sources: 001, "Conv2D Layer": (8) is (1), (10) is (2), (13) is (3), for one channel, no bias, stride and dilation 1.
 The bounds of its (10) and (12) and the padding of its (9) and (13) are wrong: docs/errata.md.
+Derivation: docs/derivations/convolution.md
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@
 
 Sources: 000 and 001, section "Layer l < L" (their w_{i,j} is W_ji here); 003 (22), (26), (28), one example at a time.
 001 divides (3) and (4) by the batch size because its cost is a mean: here that 1/n comes in with y_bar.
+Derivation: docs/derivations/dense.md
 """
 
 import math

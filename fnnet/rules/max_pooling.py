@@ -9,6 +9,7 @@
 
 Source: 001, "Max-pooling Layer", (16) and (17), there for stride = window and with zeros as padding; here what lies
 outside the image never wins, which is the same after ReLU only.
+Derivation: docs/derivations/max_pooling.md
 """
 
 import math

@@ -10,6 +10,7 @@ Sources: 001 (1) to (4) and 004, "Calculate Gradient of the softmax activation f
 applied to a cotangent, without the matrix. 000 and 001 list p_i (1 - p_i) as "the derivative of softmax", and 000
 propagates that diagonal alone; 001, "Output layer L", sums over the whole of (3), as here. 000 (3) exchanges k and i on
 its left side. None of them shifts by m, which changes no value and keeps exp from overflowing: docs/errata.md.
+Derivation: docs/derivations/softmax.md
 """
 
 import operator

@@ -6,6 +6,7 @@
 
 Sources: 002, the cost C; 000 and 001, definition 4 and "Output layer L", who call the prediction y and the target y-hat
 and divide by the number of outputs besides: scale the loss for that.
+Derivation: docs/derivations/losses.md
 """
 
 from jax import Array

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from central_differences import gradient, jacobian, right, wrong
 
+from fnnet import geometry
+
 RNG = np.random.default_rng(2)
 
 
@@ -68,6 +70,7 @@ def test_pool_padding():
         for w in range(1, 8):
             least = min(p for p in range(w) if (image + p) % w == 0)
             assert loops.least_padding(image, w) == least
+            assert geometry.same_padding(image, w, w, 1) == (least // 2, least - least // 2)
     assert [loops.least_padding(4, 3, ["pool-padding"]), loops.least_padding(4, 3)] == [1, 2]
 
     image = np.abs(RNG.normal(size=(4, 4)))

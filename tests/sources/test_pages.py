@@ -1,7 +1,8 @@
-"""docs/errata.md and docs/equations.md name what exists, and leave out no equation and no mistake of the loops."""
+"""The pages on the sources: what they name exists, what they quote stands there, and nothing is left out."""
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 
 import dense_loops
@@ -137,3 +138,46 @@ def test_every_number_has_a_row(heading, numbers):
 @pytest.mark.parametrize("place", ["rules/nothing.py (1)", "rules/linear.py (9)", "layers.py Nothing", "layers.py"])
 def test_a_false_place_is_seen(place):
     assert missing_in_fnnet(place) != ""
+
+
+# docs/derivations.
+
+DERIVATIONS = sorted((ROOT / "docs/derivations").glob("*.md"))
+
+
+def quotations(page: str) -> list[tuple[str, str]]:
+    """The blocks ```python FILE: the file, and the lines said to stand there."""
+    return re.findall(r"^```python (\S+)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+
+
+def stands_in(quoted: str, text: str) -> bool:
+    """Whether the lines stand one after the other in the text, all further in or out by the same amount."""
+    wanted = textwrap.dedent(quoted).splitlines()
+    lines = text.splitlines()
+    windows = (lines[start : start + len(wanted)] for start in range(len(lines)))
+    return any(textwrap.dedent("\n".join(window)).splitlines() == wanted for window in windows)
+
+
+@pytest.mark.parametrize("page", DERIVATIONS, ids=lambda page: page.stem)
+def test_quoted_lines_are_the_files_own(page):
+    found = quotations(page.read_text())
+    assert page.stem == "index" or found
+    for file, quoted in found:
+        assert stands_in(quoted, (ROOT / file).read_text()), f"{page.name}: {file} has no\n{quoted}"
+
+
+def test_an_altered_quotation_is_seen():
+    text = "def f(x):\n    y = x + 1\n    return y\n"
+    assert stands_in("y = x + 1\nreturn y\n", text)
+    assert not stands_in("y = x + 2\nreturn y\n", text)
+    assert not stands_in("def f(x):\n    return y\n", text)
+
+
+def test_every_rule_has_a_page():
+    index = (ROOT / "docs/derivations/index.md").read_text()
+    for page in DERIVATIONS:
+        assert page.stem == "index" or f"]({page.name})" in index
+    for file in (ROOT / "fnnet/rules").glob("*.py"):
+        if file.stem not in ("__init__", "labels"):
+            (page,) = re.findall(r"^Derivation: (.*)$", ast.get_docstring(ast.parse(file.read_text())), re.MULTILINE)
+            assert f"fnnet/rules/{file.name}" in {quoted for quoted, _ in quotations((ROOT / page).read_text())}
