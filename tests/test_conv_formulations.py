@@ -12,15 +12,17 @@ from contract.rows import ROWS
 from jax import export
 
 import fnnet
-from fnnet.formulations import canonical, plain
+from fnnet.formulations import canonical, patches, pieces, plain, sums, winograd
 from fnnet.geometry import window
 
 RNG = np.random.default_rng(5)
+PARTS = ("output", "x_gradient", "kernel_gradient")
 SHAPES = {  # image, kernel, groups
     "dense": ((8, 6, 5, 24), (3, 3, 24, 20), 1),
     "few taps": ((8, 6, 5, 1), (3, 3, 1, 32), 1),
     "groups": ((8, 6, 5, 24), (3, 3, 6, 20), 4),
     "depthwise": ((8, 6, 5, 24), (3, 3, 1, 24), 24),
+    "wide": ((24, 9, 10, 32), (3, 3, 32, 64), 1),
 }
 
 
@@ -45,6 +47,42 @@ def test_plain_and_canonical_are_the_same_function(index, x64):
         assert not compare(name, ours, theirs, 1e-12)
 
 
+SPECIAL = {sums: ["output"], patches: ["x_gradient", "kernel_gradient"], winograd: list(PARTS)}
+
+
+@pytest.mark.parametrize("page", SPECIAL, ids=lambda page: page.__name__.rpartition(".")[-1])
+@pytest.mark.parametrize("index", range(6))
+def test_special_forms_are_the_same_function(index, page, x64):
+    draw = np.random.default_rng(index)
+    image, channels, outputs = draw.integers(3, 12, 2), *map(int, draw.integers(1, 4, 2))
+    size, stride, dilation = ((3, 3), 1, 1) if page is winograd else (draw.integers(1, 4, 2), *draw.integers(1, 3, 2))
+    padding = [tuple(map(int, draw.integers(0, 3, 2))) for _ in range(2)]
+    if any(n + sum(p) < dilation * (k - 1) + 1 for n, p, k in zip(image, padding, size, strict=True)):
+        padding = [(int(dilation * (k - 1)),) * 2 for k in size]
+    x = draw.normal(size=(int(draw.integers(1, 13)), *image, channels))
+    kernel = draw.normal(size=(*size, channels, outputs))
+    place = window("conv", x.shape, kernel.shape[:-2], stride=int(stride), dilation=int(dilation), padding=padding)
+    g = draw.normal(size=(len(x), *place.out, outputs))
+    for name in SPECIAL[page]:
+        args = {"output": (x, kernel), "x_gradient": (kernel, g), "kernel_gradient": (x, g)}[name]
+        ours = jax.jit(functools.partial(getattr(page, name), window=place))(*args)
+        assert not compare(name, ours, getattr(plain, name)(*args, window=place, groups=1), 1e-12)
+
+
+@pytest.mark.parametrize("tiles", [1, 24, 50, 10**6])
+def test_winograd_in_pieces(tiles, monkeypatch, x64):
+    monkeypatch.setattr(winograd, "TILES", tiles)
+    x, kernel = RNG.normal(size=(12, 5, 6, 3)), RNG.normal(size=(3, 3, 3, 2))
+    place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
+    ours = jax.jit(lambda x, kernel: winograd.output(x, kernel, window=place))(x, kernel)
+    assert not compare("output", ours, plain.output(x, kernel, window=place, groups=1), 1e-12)
+
+
+def test_pieces_are_equal_and_no_larger_than_asked():
+    assert [pieces.number(n, 32) for n in (1, 32, 33, 96, 128, 127)] == [1, 1, 3, 3, 4, 127]
+    assert [pieces.at_least(4, n) for n in (1, 3, 4, 6, 128, 127)] == [1, 1, 4, 6, 4, 127]
+
+
 def gradients(groups):
     def loss(x, kernel):
         return jnp.sum(jnp.sin(fnnet.conv(x, kernel, groups=groups)))
@@ -61,7 +99,7 @@ def convolutions(text: str) -> list[str]:
 def test_on_a_cpu_no_convolution_has_groups(shape):
     image, kernel, groups = SHAPES[shape]
     text = gradients(groups).lower(jnp.zeros(image), jnp.zeros(kernel)).as_text()
-    wanted = {"dense": 3, "few taps": 2, "groups": 12, "depthwise": 0}
+    wanted = {"dense": 3, "few taps": 0, "groups": 12, "depthwise": 0, "wide": 0}
     assert convolutions(text) == ["1"] * wanted[shape]
 
 
@@ -85,10 +123,13 @@ def test_of_one_example_the_kernel_gradient_is_a_product():
     assert "batching_dims" in text
 
 
-LARGE = {
+LARGE = {  # image, kernel, groups
     "few taps": ((64, 32, 32, 1), (3, 3, 1, 32), 1),
     "depthwise": ((32, 32, 32, 64), (3, 3, 1, 64), 64),
     "groups": ((32, 16, 16, 64), (3, 3, 16, 64), 4),
+    "wide": ((48, 28, 27, 32), (3, 3, 32, 64), 1),
+    "few outputs": ((64, 28, 28, 1), (5, 5, 1, 6), 1),
+    "few channels": ((64, 14, 14, 6), (5, 5, 6, 16), 1),
 }
 
 

@@ -20,7 +20,7 @@ def output(images, kernel, *, window: Window, groups: int):
 
 def x_gradient(kernel, cotangents, *, window: Window, groups: int):
     """The cotangent, spread out by the stride, convolved with the kernel flipped and its channels exchanged."""
-    flipped = jnp.flip(_exchanged(kernel, groups), range(window.rank))
+    flipped = jnp.flip(exchanged(kernel, groups), range(window.rank))
     padding = []
     for n, k, s, d, (lo, _), o in _axes(window):
         before = d * (k - 1) - lo
@@ -82,7 +82,7 @@ def _convolution(x, kernel, strides, padding, *, rhs_dilation, groups):
     return y.astype(x.dtype)
 
 
-def _exchanged(kernel, groups: int):
+def exchanged(kernel, groups: int):
     """(*window, in/groups, out) as (*window, out/groups, in)."""
     *size, inputs, outputs = kernel.shape
     by_group = kernel.reshape(*size, inputs, groups, outputs // groups)

@@ -6,7 +6,10 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
 
     depthwise, one output a channel         products and sums, tap by tap       depthwise.py
     2 to 32 groups                          as without groups, for each
+    y of few taps                           products and sums, tap by tap       sums.py
     W_bar of few taps or of one example     a product of patches                patches.py
+    x_bar of few channels                   a product to patches                patches.py
+    3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
     all others                              convolutions NHWC, HWIO -> NHWC     canonical.py
 
 docs/speed.md has what each costs.
@@ -18,12 +21,15 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.formulations import canonical, depthwise, patches, plain
+from fnnet.formulations import canonical, depthwise, patches, plain, sums, winograd
 from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
 FEW_TAPS = 32  # rows of the matrix of patches, taps times channels
+FEW_CHANNELS = 8  # to which a convolution is slow
 MANY_OUTPUTS = 16  # a product with fewer columns is no gain
+LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
+LEAST_TILES = 512  # and rows, in a piece of the batch
 
 
 def output(x, kernel, *, window: Window, groups: int):
@@ -60,14 +66,28 @@ def _by_platform(elsewhere, on_cpu, *arrays, **static):
 def _output_on_cpu(images, kernel, *, window: Window, groups: int):
     if groups == kernel.shape[-1] > 1 == kernel.shape[-2]:
         return depthwise.output(images, kernel, window=window)
-    by_group = functools.partial(canonical.output, window=window)
+
+    def by_group(images, kernel, *, groups: int):
+        if groups == 1 and math.prod(kernel.shape[:-1]) <= FEW_TAPS:
+            return sums.output(images, kernel, window=window)
+        if groups == 1 and _by_winograd(images, kernel.shape[-2:], window):
+            return winograd.output(images, kernel, window=window)
+        return canonical.output(images, kernel, window=window, groups=groups)
+
     return _split(by_group, images, kernel, groups=groups)
 
 
 def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
     if groups == kernel.shape[-1] > 1 == kernel.shape[-2]:
         return depthwise.x_gradient(kernel, cotangents, window=window)
-    by_group = functools.partial(canonical.x_gradient, window=window)
+
+    def by_group(kernel, cotangents, *, groups: int):
+        if groups == 1 and kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
+            return patches.x_gradient(kernel, cotangents, window=window)
+        if groups == 1 and _by_winograd(cotangents, kernel.shape[-2:], window):
+            return winograd.x_gradient(kernel, cotangents, window=window)
+        return canonical.x_gradient(kernel, cotangents, window=window, groups=groups)
+
     return _split(by_group, kernel, cotangents, groups=groups)
 
 
@@ -79,9 +99,21 @@ def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
         few = math.prod(window.size) * images.shape[-1] <= FEW_TAPS and cotangents.shape[-1] >= MANY_OUTPUTS
         if groups == 1 and (few or images.shape[0] == 1):
             return patches.kernel_gradient(images, cotangents, window=window)
+        weights = images.shape[-1], cotangents.shape[-1]
+        if groups == 1 and _by_winograd(images, weights, window):
+            return winograd.kernel_gradient(images, cotangents, window=window)
         return canonical.kernel_gradient(images, cotangents, window=window, groups=groups)
 
     return _split(by_group, images, cotangents, groups=groups)
+
+
+def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:
+    """Of a batch of that size, and a kernel for so many channels and outputs."""
+    examples, wide = images.shape[0], images.dtype.itemsize >= 4
+    fits = window.size == (3, 3) and set(window.stride + window.dilation) == {1}
+    many = min(weights) >= LEAST_CHANNELS and math.prod(weights) >= LEAST_WEIGHTS
+    known = isinstance(examples, int) and examples > 0  # not when exported for any batch
+    return wide and fits and many and known and winograd.tiles_of_a_piece(examples, window.out) >= LEAST_TILES
 
 
 def _split(function, *arrays, groups: int):

@@ -1,4 +1,4 @@
-"""A convolution's kernel gradient as one product of matrices: the patches that the taps see, times the cotangent.
+"""A convolution's gradients as one product of matrices each, of or to the patches that the taps see.
 
 Images and cotangents are (N, *spatial, channels).
 """
@@ -9,8 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnnet.arguments import accumulator
-from fnnet.formulations.windows import taps
+from fnnet.formulations import pieces
+from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
+
+PIECES = 4
 
 
 def kernel_gradient(images, cotangents, *, window: Window):
@@ -24,3 +27,22 @@ def kernel_gradient(images, cotangents, *, window: Window):
         preferred_element_type=accumulator(images.dtype),
     )
     return product.reshape(*window.size, channels, outputs).astype(images.dtype)
+
+
+def x_gradient(kernel, cotangents, *, window: Window):
+    """(N * places, outputs) @ (outputs, taps * channels), each tap's part added where the tap stood.
+
+    In pieces, which keeps the additions out of the loop of what follows, where they would be done more than once.
+    """
+    *_, channels, outputs = kernel.shape
+    weights = kernel.reshape(-1, outputs).T
+
+    def of_piece(cotangents):
+        product = lax.dot(
+            cotangents.reshape(-1, outputs), weights, preferred_element_type=accumulator(cotangents.dtype)
+        )
+        parts = product.reshape(*cotangents.shape[:-1], -1, channels)
+        copies = (parts[..., t, :] for t in range(math.prod(window.size)))
+        return spread(copies, window).astype(cotangents.dtype)
+
+    return pieces.mapped(of_piece, cotangents, pieces.at_least(PIECES, cotangents.shape[0]))

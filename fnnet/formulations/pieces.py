@@ -1,0 +1,59 @@
+"""A batch in pieces that stay in the cache, one after the other in a loop.
+
+A piece takes every n-th example, so that a batch that is sharded over devices stays where it is. Arrays are (N, ...).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from fnnet.bridge import same_varying
+
+
+def number(examples: int, most: int) -> int:
+    """The least number of equal pieces of at most `most` examples; of one example where that is more."""
+    return next(n for n in range(1, examples + 1) if examples % n == 0 and (examples // n <= most or n == examples))
+
+
+def at_least(pieces: int, examples: int) -> int:
+    """The least number of equal pieces that is no less; one where the number of examples is not known or has none."""
+    known = examples if isinstance(examples, int) else 1
+    return next((n for n in range(pieces, known + 1) if known % n == 0), 1)
+
+
+def mapped(function: Callable[[Array], Array], images, pieces: int):
+    """What `function` makes of each piece, in the order of the examples."""
+    if pieces == 1:
+        return function(images)
+    apart = _apart(images, pieces)
+
+    def put(i: Array, outputs: Array) -> Array:
+        return lax.dynamic_update_index_in_dim(outputs, function(_piece(apart, i)), i, 1)
+
+    of_one = jax.eval_shape(function, _piece(apart, 0))
+    empty = jnp.zeros((of_one.shape[0], pieces, *of_one.shape[1:]), of_one.dtype)
+    outputs = lax.fori_loop(0, pieces, put, same_varying([empty, apart])[0])
+    return outputs.reshape(-1, *of_one.shape[1:])
+
+
+def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces: int):
+    """The sum of what `function` makes of each piece of both."""
+    if pieces == 1:
+        return function(images, cotangents)
+    apart = _apart(images, pieces), _apart(cotangents, pieces)
+
+    def add(i: Array, total: Array) -> Array:
+        return total + function(*(_piece(array, i) for array in apart))
+
+    of_one = jax.eval_shape(function, *(_piece(array, 0) for array in apart))
+    return lax.fori_loop(0, pieces, add, same_varying([jnp.zeros(of_one.shape, of_one.dtype), *apart])[0])
+
+
+def _apart(array, pieces: int):
+    return array.reshape(-1, pieces, *array.shape[1:])
+
+
+def _piece(apart, i):
+    return lax.dynamic_index_in_dim(apart, i, 1, keepdims=False)

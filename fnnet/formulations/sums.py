@@ -1,0 +1,37 @@
+"""A convolution of few taps and channels as a sum, tap by tap and channel by channel, of products by entries.
+
+No matrix product to speak of can be made of it, and with many outputs the sum becomes one loop together with what
+follows: bias, ReLU. With few, such a loop would be slow and is kept apart, by taking the batch in pieces.
+Images are (N, *spatial, channels).
+"""
+
+import functools
+import math
+
+import jax.numpy as jnp
+
+from fnnet.arguments import accumulator
+from fnnet.formulations import pieces
+from fnnet.formulations.windows import taps
+from fnnet.geometry import Window
+
+MANY_OUTPUTS = 16  # as many as a vector register holds
+PIECES = 4
+
+
+def output(images, kernel, *, window: Window):
+    """Each tap's view of each channel, times its weights, added up."""
+    dtype = accumulator(images.dtype)
+    weights = kernel.reshape(math.prod(window.size), *kernel.shape[-2:]).astype(dtype)
+
+    def of_piece(images):
+        products = [
+            seen[..., c : c + 1].astype(dtype) * weight[c]
+            for seen, weight in zip(taps(images, window, 0), weights, strict=True)
+            for c in range(kernel.shape[-2])
+        ]
+        return functools.reduce(jnp.add, products).astype(images.dtype)
+
+    if kernel.shape[-1] >= MANY_OUTPUTS:
+        return of_piece(images)
+    return pieces.mapped(of_piece, images, pieces.at_least(PIECES, images.shape[0]))

@@ -1,0 +1,147 @@
+"""A convolution of 3 x 3 taps and stride 1, and its two gradients, with 16 products where there were 36: Winograd's.
+
+Outputs are made in tiles of 2 x 2, each from 4 x 4 entries of the image. For a tile of one axis, with d four entries of
+the image and w three taps, the two outputs are, * by entries,
+
+    y = A^T (G w * B^T d)                                   (1)
+
+    B^T = | 1  0 -1  0 |     G = |  1    0    0  |     A^T = | 1  1  1  0 |
+          | 0  1  1  0 |         | 1/2  1/2  1/2 |           | 0  1 -1 -1 |
+          | 0 -1  1  0 |         | 1/2 -1/2  1/2 |
+          | 0  1  0 -1 |         |  0    0    1  |
+
+and for both axes each matrix is applied twice. The sum over channels may be taken before A: so there are 16 products of
+matrices (tiles, channels) @ (channels, outputs). (1) is linear in w, with the transpose
+
+    w_bar = G^T (A y_bar * B^T d)                           (2)
+
+whose sum over tiles and examples is taken before G^T, by 16 products (channels, tiles) @ (tiles, outputs). The gradient
+by the image is a convolution with stride 1 again.
+
+Sums of four entries are rounded before they are multiplied: an error is small beside the largest entry of a tile, not
+beside each output, and an infinity or NaN reaches all outputs of its tile. Images and cotangents are (N, *spatial,
+channels).
+
+Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv:1509.09308, section 4.1.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax
+
+from fnnet.formulations import pieces
+from fnnet.formulations.canonical import exchanged
+from fnnet.geometry import Window
+
+TILES = 2048  # of a piece of the batch, the rows of a product: fewer are slower, and more leave the cache
+SUMMED_TILES = 4096  # where they are summed over
+
+Entries = list  # of arrays, along one axis of a tile
+Grid = list  # of lists of arrays, along both
+
+
+def output(images, kernel, *, window: Window):
+    """(1), tile by tile."""
+    starts = [lo for lo, _ in window.padding]
+    return _convolution(images, kernel, starts, window.out)
+
+
+def x_gradient(kernel, cotangents, *, window: Window):
+    """The cotangent, convolved with the kernel flipped and its channels exchanged, by (1)."""
+    starts = [2 - lo for lo, _ in window.padding]
+    return _convolution(cotangents, jnp.flip(exchanged(kernel, 1), (0, 1)), starts, window.image)
+
+
+def kernel_gradient(images, cotangents, *, window: Window):
+    """(2), added up over all tiles."""
+    tiles = _tiles(window.out)
+    starts = [lo for lo, _ in window.padding]
+
+    def of_piece(images, cotangents):
+        seen = _twice(_bt, _grid(_framed(images, starts, [2 * t + 2 for t in tiles]), tiles, 4))
+        given = _twice(_a, _grid(_framed(cotangents, (0, 0), [2 * t for t in tiles]), tiles, 2))
+        products = [
+            [_rows(v).T @ _rows(q) for v, q in zip(*rows, strict=True)] for rows in zip(seen, given, strict=True)
+        ]
+        return jnp.stack([jnp.stack(row) for row in _twice(_gt, products)])
+
+    return pieces.summed(of_piece, images, cotangents, _pieces(len(images), window.out, SUMMED_TILES))
+
+
+def tiles_of_a_piece(examples: int, out: tuple[int, ...]) -> int:
+    """The rows of each product."""
+    return examples // _pieces(examples, out) * math.prod(_tiles(out))
+
+
+def _convolution(images, kernel, starts, out):
+    """With `starts` rows and columns of zeros before the image, as many outputs as asked for."""
+    tiles = _tiles(out)
+    weights = _twice(_g, [[kernel[i, j] for j in range(3)] for i in range(3)])
+
+    def of_piece(images):
+        seen = _twice(_bt, _grid(_framed(images, starts, [2 * t + 2 for t in tiles]), tiles, 4))
+        products = [
+            [(_rows(v) @ u).reshape(*v.shape[:-1], -1) for v, u in zip(*rows, strict=True)]
+            for rows in zip(seen, weights, strict=True)
+        ]
+        y = jnp.stack([jnp.stack(row, 3) for row in _twice(_at, products)], 2)  # (N, tiles, 2, tiles, 2, outputs)
+        return y.reshape(len(y), 2 * tiles[0], 2 * tiles[1], -1)[:, : out[0], : out[1]]
+
+    return pieces.mapped(of_piece, images, _pieces(len(images), out))
+
+
+def _pieces(examples: int, out: tuple[int, ...], tiles: int = TILES) -> int:
+    return pieces.number(examples, max(tiles // math.prod(_tiles(out)), 1))
+
+
+def _tiles(out):
+    return [-(-size // 2) for size in out]
+
+
+def _framed(images, starts, sizes):
+    """With zeros before each axis, and zeros after it, or less of it, so that it has the size."""
+    edges = [(lo, size - lo - n, 0) for lo, size, n in zip(starts, sizes, images.shape[1:-1], strict=True)]
+    return lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
+def _grid(images, tiles, size: int) -> Grid:
+    """Every second entry from each of `size` starts along both axes: the entries of all tiles, by their place."""
+
+    def entry(i: int, j: int):
+        end = len(images), i + 2 * tiles[0] - 1, j + 2 * tiles[1] - 1, images.shape[-1]
+        return lax.slice(images, (0, i, j, 0), end, (1, 2, 2, 1))
+
+    return [[entry(i, j) for j in range(size)] for i in range(size)]
+
+
+def _rows(entries):
+    return entries.reshape(-1, entries.shape[-1])
+
+
+def _twice(function: Callable[[Entries], Entries], grid: Grid) -> Grid:
+    """Along both axes."""
+    along_rows = [function(list(column)) for column in zip(*grid, strict=True)]
+    return [function(list(row)) for row in zip(*along_rows, strict=True)]
+
+
+def _bt(d: Entries) -> Entries:
+    return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+
+
+def _g(w: Entries) -> Entries:
+    return [w[0], (w[0] + w[1] + w[2]) / 2, (w[0] - w[1] + w[2]) / 2, w[2]]
+
+
+def _at(m: Entries) -> Entries:
+    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+
+def _a(y: Entries) -> Entries:
+    return [y[0], y[0] + y[1], y[0] - y[1], -y[1]]
+
+
+def _gt(u: Entries) -> Entries:
+    half = (u[1] + u[2]) / 2
+    return [u[0] + half, (u[1] - u[2]) / 2, half + u[3]]
