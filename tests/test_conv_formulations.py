@@ -12,7 +12,7 @@ from contract.rows import ROWS
 from jax import export
 
 import fnnet
-from fnnet.formulations import canonical, patches, pieces, plain, sums, winograd
+from fnnet.formulations import canonical, convolution, patches, pieces, plain, sums, winograd
 from fnnet.geometry import window
 
 RNG = np.random.default_rng(5)
@@ -143,3 +143,29 @@ def test_large_shapes_agree_with_autodiff(shape):
     _, ours = jax.vjp(functools.partial(fnnet.conv, groups=groups), x, k)
     for name, a, b in zip(("x", "kernel"), ours(g), pull(g), strict=True):
         assert not compare(f"{name} of {shape}", a, b, 1e-4)
+
+
+@pytest.mark.parametrize("mapped", ["both", "x", "kernel"])
+def test_special_forms_under_vmap(mapped, monkeypatch, x64):
+    """The kernel mapped too: no merging of the mapped axis with the batch's."""
+    monkeypatch.setattr(convolution, "LEAST_CHANNELS", 1)
+    monkeypatch.setattr(convolution, "LEAST_WEIGHTS", 10)
+    monkeypatch.setattr(convolution, "LEAST_TILES", 1)
+    axes = {"both": (0, 0), "x": (1, None), "kernel": (None, 2)}[mapped]
+    shapes = (4, 5, 6, 9), (3, 3, 9, 10)
+    args = [
+        RNG.normal(size=shape if axis is None else (*shape[:axis], 3, *shape[axis:]))
+        for shape, axis in zip(shapes, axes, strict=True)
+    ]
+    place = window("conv", shapes[0], (3, 3), stride=1, dilation=1, padding="SAME")
+
+    def pulled(function):
+        def both(x, kernel):
+            y, pull = jax.vjp(function, x, kernel)
+            return y, *pull(jnp.sin(y))
+
+        return jax.jit(jax.vmap(both, axes))(*args)
+
+    ours, theirs = pulled(fnnet.conv), pulled(functools.partial(plain.output, window=place, groups=1))
+    for name, a, b in zip(("y", "x_bar", "kernel_bar"), ours, theirs, strict=True):
+        assert not compare(name, a, b, 1e-12)

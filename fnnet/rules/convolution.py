@@ -49,7 +49,9 @@ def conv(
         groups: Number of groups of channels that do not mix; groups = inputs is a depthwise convolution.
 
     Returns:
-        (..., *places, outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32.
+        (..., *places, outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32. On a CPU, where
+        3 x 3 taps and many channels are computed by Winograd's products, an infinity or NaN in x reaches all outputs
+        of a tile of 2 x 2.
 
     Raises:
         ValueError: Shapes, groups or window do not go together.
