@@ -28,7 +28,9 @@ def members(thing: object) -> list[str]:
     """The public functions and properties that a class of fnnet's itself defines."""
     own = vars(thing).items() if inspect.isclass(thing) else ()
     described = (property, classmethod, staticmethod)
-    return [name for name, value in own if name[0] != "_" and (inspect.isfunction(value) or isinstance(value, described))]
+    return [
+        name for name, value in own if name[0] != "_" and (inspect.isfunction(value) or isinstance(value, described))
+    ]
 
 
 def undescribed(shown: Container[str], names: list[str]) -> list[str]:
@@ -39,7 +41,10 @@ def undescribed(shown: Container[str], names: list[str]) -> list[str]:
         thing = found(name)
         if id(thing) not in seen:
             problems.append(f"{name} is public and on no page of docs/api")
-        described = [(name, thing.__doc__), *((f"{name}.{m}", inspect.getdoc(getattr(thing, m))) for m in members(thing))]
+        described = [
+            (name, thing.__doc__),
+            *((f"{name}.{m}", inspect.getdoc(getattr(thing, m))) for m in members(thing)),
+        ]
         problems += [f"{path} is public and has no docstring" for path, doc in described if not (doc or "").strip()]
     return problems
 

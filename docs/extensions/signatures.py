@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 
 
@@ -29,8 +30,13 @@ def written(argument: ast.arg, default: ast.expr | None, source: str) -> str:
 
 def joined(name: str, annotation: ast.expr | None, default: ast.expr | None, source: str) -> str:
     """Name: annotation = default."""
-    text = name if annotation is None else f"{name}: {ast.get_source_segment(source, annotation)}"
+    text = name if annotation is None else f"{name}: {shape_words(ast.get_source_segment(source, annotation))}"
     return text if default is None else f"{text} = {ast.get_source_segment(source, default)}"
+
+
+def shape_words(annotation: str) -> str:
+    """Without the space that jaxtyping's single words begin with, lest linters take them for names."""
+    return re.sub(r'(?<=, )" (?=\w)', '"', annotation)
 
 
 def fields_of(cls: ast.ClassDef, source: str) -> str:
@@ -51,7 +57,7 @@ def as_written(thing: object) -> tuple[str, str] | None:
     (node,) = ast.parse(source).body
     if isinstance(node, ast.FunctionDef):
         returns = ast.get_source_segment(source, node.returns) if node.returns else ""
-        return arguments_of(node, source), returns.strip("\"'")
+        return arguments_of(node, source), shape_words(returns).strip("\"'")
     if not isinstance(node, ast.ClassDef):
         return None
     for inner in node.body:
