@@ -9,6 +9,7 @@ import pytest
 from fnnet.checking.catalogue import NAMES
 
 ROOT = Path(__file__).parents[1]
+REPORTS = ("checking.md", "tutorial.md")
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -27,7 +28,7 @@ def test_examples_run(page, capsys):
     if page.name == "README.md":
         accuracy = float(re.search(r"'accuracy': ([0-9.]+)", printed)[1])
         assert accuracy >= 0.975
-    if page.name == "checking.md":  # its reports are those that are printed, up to times and rounding
+    if page.name in REPORTS:  # what they show is what is printed, up to times and rounding
         shown = [line for block in blocks(page, "text") for line in block.splitlines()]
         assert [line for line in shown if without_digits(line) not in without_digits(printed).splitlines()] == []
 

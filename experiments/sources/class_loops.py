@@ -51,9 +51,9 @@ def cross_entropy_backward(predictions, y_true, printed: Collection[str] = ()):
     return dinputs / samples
 
 
-def softmax_backward(outputs, dvalues):
+def softmax_backward(outputs, dvalues, printed: Collection[str] = ()):
     """ "Calculate Gradient of the softmax activation function", the code: a Jacobian for each sample."""
-    dinputs = np.empty_like(dvalues)
+    dinputs = np.empty_like(dvalues if "integer-dvalues" in printed else outputs)
     for index, (single_output, single_dvalues) in enumerate(zip(outputs, dvalues, strict=True)):
         single_output = single_output.reshape(-1, 1)
         jacobian_matrix = np.diagflat(single_output) - np.dot(single_output, single_output.T)

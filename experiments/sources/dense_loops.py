@@ -16,6 +16,7 @@ import numpy as np
 STEP_1 = ("names-swapped", "loop-from-0")
 FIRST = ("softmax-diagonal", "loop-over-layers", "hidden-slope", "bias-inside-loop", "next-unset")
 FULL = ("else-lost", "j-over-wrong-layer", "p-unset", "bias-inside-loop", "next-unset")
+COMMENTS = ("mean-twice",)  # in all three: what runs is the code, and the comment beside it is wrong
 BATCH = (
     "batch-index-output",
     "batch-index-hidden",
@@ -72,9 +73,9 @@ def cost(layers, x, expected):
     return np.mean((step_1(layers, x)[1][-1] - expected) ** 2) / 2
 
 
-def cost_derivatives(output, expected):
-    """getCostDerivatives: dC_k/da_k, without the 1/n_L, which the loops put in."""
-    return output - expected
+def cost_derivatives(output, expected, printed: Collection[str] = ()):
+    """getCostDerivatives: dC_k/da_k, without the 1/n_L, which the loops put in; the comment says dC/da_k."""
+    return (output - expected) / (len(output) if "mean-twice" in printed else 1)
 
 
 def zeros(layers: Sequence[Layer]) -> Gradients:
@@ -104,7 +105,7 @@ def step_2_first(layers, x, expected, printed: Collection[str] = ()) -> Gradient
     size = [len(layer.bias) for layer in layers]
     last = len(layers) - 1
     gradients = zeros(layers)
-    current = cost_derivatives(outputs[last], expected)  # dC/da_k
+    current = cost_derivatives(outputs[last], expected, printed)
     jacobian = activation_derivatives(layers[last].activation, sums[last])
     if "softmax-diagonal" in printed:
         slopes = np.diag(jacobian) if is_multidimensional(layers[last]) else jacobian[0]
@@ -147,7 +148,7 @@ def step_2_full(layers, x, expected, printed: Collection[str] = ()) -> Gradients
     size = [len(layer.bias) for layer in layers]
     last = len(layers) - 1
     gradients = zeros(layers)
-    of_cost = cost_derivatives(outputs[last], expected)
+    of_cost = cost_derivatives(outputs[last], expected, printed)
     derivatives = activation_derivatives(layers[last].activation, sums[last])
     current = np.zeros(size[last])
     for i in range(size[last]):
@@ -200,7 +201,8 @@ def step_2_batch(layers, batch, expected, printed: Collection[str] = ()) -> Grad
     size = [len(layer.bias) for layer in layers]
     last = len(layers) - 1
     gradients = zeros(layers)
-    of_cost = np.array([cost_derivatives(output[last], y) for output, y in zip(outputs, expected, strict=True)])
+    pairs = zip(outputs, expected, strict=True)
+    of_cost = np.array([cost_derivatives(output[last], y, printed) for output, y in pairs])
     derivatives = [activation_derivatives(layers[last].activation, z[last]) for z in sums]
     current = np.zeros((len(batch), size[last]))
     for b in range(len(batch)):

@@ -10,7 +10,7 @@ from collections.abc import Collection
 import numpy as np
 
 CONVOLUTION = ("bounds-of-10", "padding-not-shifted")
-POOLING = ("pool-padding",)
+POOLING = ("pool-padding", "pool-not-shifted")
 
 
 def least_padding(w_image, w_filter, printed: Collection[str] = ()):
@@ -95,12 +95,13 @@ def max_pool(image, w, p):
     return output, where
 
 
-def max_pool_backward(image, where, output_bar, p):
+def max_pool_backward(image, where, output_bar, p, printed: Collection[str] = ()):
     """(17), summed over the places; what the padding won is lost."""
     wide_bar = np.zeros_like(padded(image, p))
     for (a, b), (i, j) in where.items():
         wide_bar[i - 1, j - 1] += output_bar[a - 1, b - 1]
-    return wide_bar[p // 2 : p // 2 + len(image), p // 2 : p // 2 + len(image)]
+    before = 0 if "pool-not-shifted" in printed else p // 2
+    return wide_bar[before : before + len(image), before : before + len(image)]
 
 
 def flatten(matrices):

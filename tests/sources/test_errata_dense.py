@@ -158,6 +158,15 @@ def test_mini_batch(name):
     assert is_right(step_2_batch(LAYERS, BATCH, ALL_EXPECTED), TRUE_OF_BATCH)
 
 
+def test_mean_twice():
+    for step_2 in (step_2_first, step_2_full):
+        printed = step_2(LAYERS, X, EXPECTED, ["mean-twice"])
+        assert is_wrong(printed, TRUE)
+        assert is_right([(3 * weights, 3 * bias) for weights, bias in printed], TRUE)  # 1/n_L once too often
+        assert is_right(step_2(LAYERS, X, EXPECTED), TRUE)
+    assert is_wrong(step_2_batch(LAYERS, BATCH, ALL_EXPECTED, ["mean-twice"]), TRUE_OF_BATCH)
+
+
 def test_bias_inside_loop():
     gradients = step_2_full(LAYERS, X, EXPECTED, ["bias-inside-loop"])
     for (_, bias), (weights, true) in zip(gradients, TRUE, strict=True):

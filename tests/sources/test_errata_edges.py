@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from class_loops import cross_entropy_backward
+from class_loops import cross_entropy_backward, softmax, softmax_backward
 from sigmoid_loops import f, f_prime, fused, unfused
 
 import fnnet
@@ -63,3 +63,15 @@ def test_labels_wrap():
         cross_entropy_backward(p, y)
     with pytest.raises(ValueError, match="label"):
         fnnet.cross_entropy(p.astype(np.float32), y)
+
+
+def test_integer_dvalues():
+    z, dvalues = np.array([[0.5, -1.0, 0.25]]), np.array([[0, 3, -2]])  # derivatives that happen to be whole numbers
+    s, step = softmax(z), 1e-6
+    true = [((softmax(z + step * one) - softmax(z - step * one)) @ dvalues[0]).item() / (2 * step) for one in np.eye(3)]
+    printed = softmax_backward(s, dvalues, ["integer-dvalues"])
+    assert printed.dtype == dvalues.dtype
+    assert not np.allclose(printed, true, atol=0.1)  # each entry cut off at the point
+    assert np.allclose(softmax_backward(s, dvalues), true, atol=1e-8)
+    with pytest.raises(TypeError, match="float"):
+        fnnet.softmax(np.array([1, 2, 3]))

@@ -85,3 +85,13 @@ def test_pool_padding():
     assert right(loops.max_pool_backward(image, where, outputs_bar, 2), true)
     _, where = loops.max_pool(image, 3, 1)  # as printed: 5 rows and columns, on which windows of 3 do not fit twice
     assert wrong(loops.max_pool_backward(image, where, outputs_bar, 1), true)
+
+
+def test_pool_not_shifted():
+    for size, w, test in ((3, 2, right), (4, 3, wrong), (5, 4, wrong)):  # the first is the source's example
+        p = loops.least_padding(size, w)
+        image, outputs_bar = RNG.uniform(1, 2, size=(size, size)), RNG.normal(size=(2, 2))
+        true = gradient(lambda image, w=w, p=p, bar=outputs_bar: np.sum(loops.max_pool(image, w, p)[0] * bar), image)
+        _, where = loops.max_pool(image, w, p)
+        assert test(loops.max_pool_backward(image, where, outputs_bar, p, ["pool-not-shifted"]), true)
+        assert right(loops.max_pool_backward(image, where, outputs_bar, p), true)

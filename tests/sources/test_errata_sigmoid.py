@@ -78,6 +78,17 @@ def test_a_n_for_a_j(i):
     assert right(np.outer(corrected, before), TRUE[i][0])
 
 
+def test_term_for_sum():
+    (weights, bias), a, n = LAYERS[1], ACTIVATIONS[1], 2
+    true = jacobian(lambda a: weights @ a + bias, a)
+    printed = jacobian(lambda a: weights[:, n] * a[n] + bias, a)  # w_jn a_n + b_j for z_j
+    assert wrong(printed, true)
+    assert right(printed[:, n], true[:, n])  # the one entry that the display is about
+    assert right(jacobian(lambda a: [sum(weights[j, k] * a[k] for k in range(3)) + bias[j] for j in range(3)], a), true)
+    by_weights = gradient(lambda w: w @ a + bias[0], weights[0])
+    assert wrong(gradient(lambda w: w[n] * a[n] + bias[0], weights[0]), by_weights)
+
+
 def test_sum_to_L_j():
     narrow = true_gradients(NARROW, X, Y)
     sums, activations = forward(NARROW, X)
@@ -153,6 +164,22 @@ def test_bias_of_layer_below():
     assert right([sum(w2[m, k] * a1[k] for k in every) + b2[m] for m in every], true)
     with pytest.raises(IndexError):
         [NARROW[0][1][m] for m in range(len(NARROW[1][1]))]  # where layer l + 1 is the wider one
+
+
+def test_last_layer_lost():
+    last, before = len(LAYERS) - 1, ACTIVATIONS[-2]
+    weights, bias = LAYERS[last]
+
+    def entropy(z):
+        return -np.sum(Y * np.log(f(z)) + (1 - Y) * np.log(1 - f(z)))
+
+    with pytest.raises(IndexError):
+        LAYERS[last + 1]  # (29) and (30) name W^{L+1}
+    assert right(ACTIVATIONS[-1] - Y, gradient(lambda b: entropy(weights @ before + b), bias))  # (13), (19)
+    by_weights = gradient(lambda w: entropy(w @ before + bias), weights)
+    assert right(np.outer(ACTIVATIONS[-1] - Y, before), by_weights)  # (12), (19)
+    identity = (ACTIVATIONS[-1] - Y) * f_prime(SUMS[last])  # W^{L+1} taken for the identity, z^{L+1} for a^L
+    assert wrong(np.outer(identity, before), by_weights)
 
 
 def test_largest_difference_sees_a_sign():

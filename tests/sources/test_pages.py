@@ -56,7 +56,7 @@ def test_every_reference_leads_to_a_test():
 
 
 def test_every_printed_line_is_explained():
-    loops = (dense_loops.STEP_1, dense_loops.FIRST, dense_loops.FULL, dense_loops.BATCH)
+    loops = (dense_loops.STEP_1, dense_loops.FIRST, dense_loops.FULL, dense_loops.BATCH, dense_loops.COMMENTS)
     names = {name for group in (*loops, image_loops.CONVOLUTION, image_loops.POOLING) for name in group}
     assert names | set(sigmoid_loops.RECURSION) <= set(entries(ERRATA))
     at_a_glance = ERRATA[ERRATA.index("at a glance") : ERRATA.index("## 000 and 001, softmax")]

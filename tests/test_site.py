@@ -1,0 +1,44 @@
+"""The site of the documentation, as far as it can be tested without Sphinx; the build itself is the README's line."""
+
+import re
+from pathlib import Path
+
+import public_names
+from public_names import NAMESPACES, members, undescribed
+
+import fnnet
+
+ROOT = Path(__file__).parents[1]
+NAMES = [name for namespace in NAMESPACES for name in public_names.public_names(namespace)]
+SHOWN = {
+    name
+    for page in (ROOT / "docs/api").glob("*.md")
+    for name in re.findall(r"^\.\. auto\w+:: (\S+)$", page.read_text(), flags=re.MULTILINE)
+}
+
+
+def test_every_public_name_is_described():
+    assert len(NAMES) > 40
+    assert undescribed(SHOWN, NAMES) == []
+
+
+def test_a_name_on_no_page_is_seen():
+    assert undescribed(SHOWN - {"fnnet.conv"}, NAMES) == ["fnnet.conv is public and on no page of docs/api"]
+
+
+def test_a_missing_docstring_is_seen(monkeypatch):
+    monkeypatch.setattr(fnnet.check, "__doc__", None)
+    assert undescribed(SHOWN, ["fnnet.check"]) == ["fnnet.check is public and has no docstring"]
+
+
+def test_members_of_a_class_count():
+    assert {"init", "apply", "entries"} <= set(members(fnnet.Dense))
+
+
+def test_nothing_is_shown_that_is_not_public():
+    assert set(NAMES) >= SHOWN
+
+
+def test_versions_agree():
+    for page in ("CITATION.cff", "docs/citing.md"):
+        assert re.search(rf"\bversion\b\s*[:=]\s*{{?{re.escape(fnnet.__version__)}\b", (ROOT / page).read_text())
