@@ -22,7 +22,7 @@ FLOORS = (
     ("rules",),
     ("protocol", "layers", "network", "summary"),
     ("presets", "interop"),
-    ("steps", "batches", "training", "checkpoint", "pictures", "photographs", "runs"),
+    ("steps", "batches", "ghost", "per_example", "training", "checkpoint", "pictures", "photographs", "runs"),
     ("equations", "checking"),
     ("command", "__main__"),
 )
