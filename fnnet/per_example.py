@@ -167,7 +167,11 @@ def _layers_passed(
     shapes = jax.eval_shape(lambda: jax.vmap(lambda x, key: forward(None, x, key)[2])(xs, keys))
     nudges = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), shapes)
     y_bars, inputs = jax.grad(total, has_aux=True)(nudges)  # an example's loss depends on its own nudges alone
-    return {path: _Passed(*layers[path], *inputs[path], y_bars[path]) for path in layers}
+    passed = {}
+    for path, (layer, own) in layers.items():
+        x, of_layer = inputs[path]
+        passed[path] = _Passed(layer, own, x, of_layer, y_bars[path])
+    return passed
 
 
 def _is_transparent(layer: Any) -> bool:

@@ -104,6 +104,13 @@ def problem(net, shape, dtype=jnp.float64):
     return params, jnp.asarray(rng.normal(size=(EXAMPLES, *shape)), dtype), jnp.asarray(rng.integers(0, 3, EXAMPLES))
 
 
+@functools.partial(jax.jit, static_argnums=0, static_argnames="loss")
+def both(net, params, xs, ys, max_norm, key=None, *, loss=fnnet.softmax_cross_entropy):
+    given = net, loss, params, xs, ys
+    norms = fnnet.gradient_norms(*given, key=key)
+    return norms, fnnet.clipped_gradients(*given, max_norm=max_norm, key=key)
+
+
 def expected(net, params, xs, ys, max_norm):
     def loss(params, x, y):
         return -jax.nn.log_softmax(plain(net, params, x))[y]
@@ -134,14 +141,9 @@ def test_against_a_plain_forward(case, way, monkeypatch):
         monkeypatch.setattr(ghost, "gram_is_cheaper", lambda *sizes: way == "gram")
     net, shape = CASES[case]
     params, xs, ys = problem(net, shape)
-    both = jax.jit(
-        lambda *args, c: (
-            fnnet.gradient_norms(net, fnnet.softmax_cross_entropy, *args),
-            fnnet.clipped_gradients(net, fnnet.softmax_cross_entropy, *args, max_norm=c),
-        )
-    )
     middle = float(np.median(expected(net, params, xs, ys, 1)[0]))  # some are clipped and some are not
-    norms, clipped = both(params, xs, ys, c=middle)
+    both.clear_cache()  # of the other ways
+    norms, clipped = both(net, params, xs, ys, middle)
     wanted, wanted_clipped = expected(net, params, xs, ys, middle)
     close(norms, wanted)
     assert jax.tree.structure(clipped) == jax.tree.structure(params)
@@ -158,21 +160,19 @@ def test_an_example_has_the_dropout_key_that_fit_gives_it():
 
     bars = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0, 0)))(params, xs, ys, jax.random.split(KEY, EXAMPLES))
     norms = np.sqrt(sum(np.square(bar).reshape(EXAMPLES, -1).sum(1) for bar in jax.tree.leaves(bars)))
-    given = (net, fnnet.softmax_cross_entropy, params, xs, ys)
-    close(fnnet.gradient_norms(*given, key=KEY), norms)
-    jax.tree.map(
-        lambda a, b: close(a, b.sum(0)), fnnet.clipped_gradients(*given, key=KEY, max_norm=2 * norms.max()), bars
-    )
+    found, total = both(net, params, xs, ys, 2 * norms.max(), KEY)
+    close(found, norms)
+    jax.tree.map(lambda a, b: close(a, b.sum(0)), total, bars)
 
 
 def test_what_does_not_count_has_norm_0():
     net, shape = VECTORS
     params, xs, ys = problem(net, shape, dtype=jnp.float32)
     loss = functools.partial(fnnet.softmax_cross_entropy, ignore_index=-1)
-    norms = fnnet.gradient_norms(net, loss, params, xs, ys.at[2].set(-1))
+    norms, _ = both(net, params, xs, ys.at[2].set(-1), 1.0, loss=loss)
     assert np.flatnonzero(np.asarray(norms) == 0).tolist() == [2]
-    bars = fnnet.clipped_gradients(net, loss, params, xs, jnp.full_like(ys, -1), max_norm=1.0)
-    assert all(np.all(np.asarray(bar) == 0) for bar in jax.tree.leaves(bars))
+    norms, bars = both(net, params, xs, jnp.full_like(ys, -1), 1.0, loss=loss)
+    assert all(np.all(np.asarray(bar) == 0) for bar in [norms, *jax.tree.leaves(bars)])
     assert fnnet.gradient_norms(fnnet.Sequential(fnnet.tanh), loss, {}, xs, ys).tolist() == [0] * EXAMPLES
 
 
