@@ -22,8 +22,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 def keep_memory() -> bool:
     """Make the C library keep freed memory for this process, from now on; call it before JAX computes anything.
 
-    For loops in Python over steps with buffers of more than 32 MB: it ends their page faults, after some twenty steps in
-    which the heap grows. The price: what is freed stays the process's own, and memory in pieces is not put to every
+    For loops in Python over steps with buffers of more than 32 MB: it ends their page faults, after some twenty steps
+    in which the heap grows. The price: what is freed stays the process's own, and memory in pieces is not put to every
     use, so that the process looks larger, up to about twice in our trials. It cannot be undone. It does nothing to
     memory on a GPU or TPU. The same without a call, for any program: the environment variables MALLOC_MMAP_MAX_=0
     MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_ARENA_MAX=1.
