@@ -3,6 +3,7 @@
 from fnnet import checking as checking
 from fnnet import data as data
 from fnnet import interop as interop
+from fnnet.allocator import keep_memory as keep_memory
 from fnnet.checking.checker import check as check
 from fnnet.layers import AvgPool as AvgPool
 from fnnet.layers import Conv as Conv
@@ -12,6 +13,8 @@ from fnnet.layers import Flatten as Flatten
 from fnnet.layers import MaxPool as MaxPool
 from fnnet.network import Residual as Residual
 from fnnet.network import Sequential as Sequential
+from fnnet.per_example import clipped_gradients as clipped_gradients
+from fnnet.per_example import gradient_norms as gradient_norms
 from fnnet.reduction import mean_loss as mean_loss
 from fnnet.registration import rule as rule
 from fnnet.rules.activations import gelu as gelu

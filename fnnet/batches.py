@@ -75,8 +75,8 @@ class Batches:
         if first is None:
             raise ValueError("fit: data is empty")
         self.first = xs, _ = checked_pair("fit", *first)
-        self.shape, self.size = xs.shape[1:], len(xs)
-        self.order = jnp.arange(self.size)[None]
+        self.shape, self.batch_size = xs.shape[1:], len(xs)
+        self.order = jnp.arange(self.batch_size)[None]
 
     def sample(self) -> Batch:
         """Examples to look at before training: the first mini-batch."""
@@ -87,11 +87,11 @@ class Batches:
         step = 0
         for pair in self.batches:
             xs, ys = checked_pair("fit", *pair)
-            if len(xs) > self.size or xs.shape[1:] != self.shape:
+            if len(xs) > self.batch_size or xs.shape[1:] != self.shape:
                 raise ValueError(
-                    f"fit: a batch of shape {xs.shape} follows a first one of shape {(self.size, *self.shape)}"
+                    f"fit: a batch of shape {xs.shape} follows a first one of shape {(self.batch_size, *self.shape)}"
                 )
-            if len(xs) == self.size:
+            if len(xs) == self.batch_size:
                 step += 1
                 yield xs, ys, self.order, [step]
 

@@ -41,6 +41,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "net": arguments.net or usual.net,
         "epochs": arguments.epochs or usual.epochs,
         "batch_size": arguments.batch_size or usual.batch_size,
+        "accumulate": arguments.accumulate,
         "optimizer": optimizer,
         "learning_rate": arguments.learning_rate or presets.OPTIMIZERS[optimizer].learning_rate,
         "label_smoothing": usual.label_smoothing,
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--net", type=net, help=f"{nets}; usually lenet for the digits, else cnn")
     add("--epochs", type=_whole(1), help="how often to go through the data")
     add("--batch-size", type=_whole(1), help="images in a mini-batch")
+    add("--accumulate", type=_whole(1), default=1, help="split a mini-batch into so many chunks: less memory")
     add("--optimizer", type=optimizer, help=f"{optimizers}; all but sgd with a cosine schedule")
     add("--learning-rate", type=_positive, help="at the beginning")
     add("--seed", type=_whole(0, 2**32 - 1), default=0, help=same)

@@ -3,7 +3,7 @@
     mean = sum_n loss_n / sum_n weight_n        (1)
 
 Every loss of fnnet has the attribute `weight`: loss.weight(prediction, labels, **the same keywords) is weight_n, 1 but
-for class weights and ignored labels. A plain function without it has weight 1.
+for class weights and ignored labels. A plain function without it has weight 1. Weights are constants, without gradient.
 
 Source: torch.nn.CrossEntropyLoss, reduction "mean".
 """
@@ -96,6 +96,6 @@ def mean_loss(loss: Callable[..., Array], predictions: Any, labels: Any) -> Arra
     Source: torch.nn.CrossEntropyLoss, reduction "mean".
     """
     losses = loss(predictions, labels)
-    weights = example_weights(loss, predictions, labels)
+    weights = jax.lax.stop_gradient(example_weights(loss, predictions, labels))
     dtype = accumulator(losses.dtype)
     return (losses.astype(dtype).sum() / weights.astype(dtype).sum()).astype(losses.dtype)  # (1)

@@ -41,7 +41,8 @@ def train(config: dict[str, Any], directory: Path | None) -> Path:
     """Train as `config` says and fill a new run directory with the results; returns it.
 
     Args:
-        config: "data", "net", "epochs", "batch_size", "optimizer", "learning_rate", "label_smoothing", "seed".
+        config: "data", "net", "epochs", "batch_size", "accumulate", "optimizer", "learning_rate", "label_smoothing",
+            "seed".
         directory: Must not exist. None: runs/<data>-<net>-<time>.
 
     Raises:
@@ -60,6 +61,8 @@ def train(config: dict[str, Any], directory: Path | None) -> Path:
     config = config | {"data": where, "classes": list(dataset.classes), "shape": list(xs.shape[1:])}
     if config["batch_size"] > len(xs):
         raise ValueError(f"train: batch size {config['batch_size']} must be at most the number of images, {len(xs)}")
+    if config["batch_size"] % config["accumulate"]:
+        raise ValueError(f"train: accumulate {config['accumulate']} must divide batch size {config['batch_size']}")
     net, loss = _rebuilt(config)
     size = sum(leaf.size for leaf in jax.tree.leaves(_parameters_of(net, config)))
     run = _new_directory(directory, f"{dataset.name}-{config['net']}")
@@ -80,6 +83,7 @@ def train(config: dict[str, Any], directory: Path | None) -> Path:
                 key=jax.random.key(config["seed"]),
                 epochs=config["epochs"],
                 batch_size=config["batch_size"],
+                accumulate=config["accumulate"],
                 validation=dataset.test,  # for the history: nothing is chosen by it
                 callback=lambda record, state: _note(file, record, config["epochs"]),
             )

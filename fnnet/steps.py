@@ -1,4 +1,11 @@
-"""The pure functions under `fit`: a training run's state, a step, a loop of steps, and the sums of an evaluation."""
+"""The pure functions under `fit`: a training run's state, a step, a loop of steps, and the sums of an evaluation.
+
+A mini-batch's gradient is that of a quotient of two sums over its examples, whose lower one is a constant:
+
+    params_bar = (sum_n d loss_n / d params) / sum_n weight_n        (1)
+
+so the upper sum may be taken in chunks, one after the other, and divided once.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnnet.arguments import accumulator
 from fnnet.reduction import example_weights, mean_loss
 
 
@@ -37,19 +45,47 @@ def start(net: Any, optimizer: Any, key: jax.Array, shape: tuple[int, ...], para
 
 def batch_loss(net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None) -> jax.Array:
     """The mean loss of a mini-batch."""
-    if key is None:
-        outputs = jax.vmap(net.apply, (None, 0))(params, x)
-    else:
-        outputs = jax.vmap(lambda x, key: net.apply(params, x, key=key))(x, jax.random.split(key, len(x)))
-    return mean_loss(loss, outputs, y)
+    keys = None if key is None else jax.random.split(key, len(x))
+    return mean_loss(loss, _outputs(net, params, x, keys), y)
 
 
-def train_step(net: Any, loss: Callable, optimizer: Any, state: State, x: Any, y: Any) -> tuple[State, jax.Array]:
+def chunked_gradient(
+    net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array, chunks: int
+) -> tuple[jax.Array, Any]:
+    """`batch_loss` and its gradient (1), the upper sum taken over one equal chunk after the other, in f32 at least."""
+    examples = len(x)
+    keys = jax.random.split(key, examples)  # as without chunks
+    pieces = jax.tree.map(lambda a: a.reshape(chunks, examples // chunks, *a.shape[1:]), (x, y, keys))
+
+    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        outputs = _outputs(net, params, x, keys)
+        losses, weights = loss(outputs, y), example_weights(loss, outputs, y)
+        dtype = accumulator(losses.dtype)
+        total = losses.astype(dtype).sum()
+        return total / examples, (total, weights.astype(dtype).sum())  # no larger than a mean's: f16 would overflow
+
+    def add(params_bar: Any, piece: tuple) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+        bar, sums = jax.grad(share, has_aux=True)(params, *piece)
+        return jax.tree.map(lambda a, b: a + b.astype(a.dtype), params_bar, bar), sums
+
+    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulator(p.dtype)), params)
+    params_bar, (totals, weights) = jax.lax.scan(add, zeros, pieces)
+    scale = examples / weights.sum()
+    params_bar = jax.tree.map(lambda bar, p: (bar * scale.astype(bar.dtype)).astype(p.dtype), params_bar, params)
+    return totals.sum() / weights.sum(), params_bar
+
+
+def train_step(
+    net: Any, loss: Callable, optimizer: Any, state: State, x: Any, y: Any, *, accumulate: int = 1
+) -> tuple[State, jax.Array]:
     """One step on one mini-batch: the next state, or the same where the loss is not finite, and the loss."""
     import optax
 
     key = jax.random.fold_in(_keys(state)[1], state.step)
-    value, params_bar = jax.value_and_grad(lambda params: batch_loss(net, loss, params, x, y, key))(state.params)
+    if accumulate > 1:
+        value, params_bar = chunked_gradient(net, loss, state.params, x, y, key, accumulate)
+    else:
+        value, params_bar = jax.value_and_grad(lambda params: batch_loss(net, loss, params, x, y, key))(state.params)
     updates, opt_state = optimizer.update(params_bar, state.opt_state, state.params)
     moved = (optax.apply_updates(state.params, updates), opt_state, state.step + 1)
     still = (state.params, state.opt_state, state.step)
@@ -68,6 +104,8 @@ def run(
     ys: Any,
     order: jax.Array,
     stop: jax.Array,
+    *,
+    accumulate: int = 1,
 ) -> tuple[State, Tally]:
     """Steps until `stop` of the epoch whose mini-batches are the rows of `order`, or to the first non-finite loss."""
 
@@ -78,7 +116,7 @@ def run(
     def step(carry: tuple[State, Tally]) -> tuple[State, Tally]:
         state, tally = carry
         rows = order[tally.steps % len(order)]
-        state, value = train_step(net, loss, optimizer, state, xs[rows], ys[rows])
+        state, value = train_step(net, loss, optimizer, state, xs[rows], ys[rows], accumulate=accumulate)
         value = value.astype(jnp.float32)
         return state, Tally(tally.steps + 1, tally.loss_sum + value, value)
 
@@ -109,6 +147,13 @@ def score(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, batch_size
 
     totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
     return {name: values.sum() for name, values in totals.items()}
+
+
+def _outputs(net: Any, params: Any, x: Any, keys: jax.Array | None) -> Any:
+    """The network's outputs, each example with its key if there are any."""
+    if keys is None:
+        return jax.vmap(net.apply, (None, 0))(params, x)
+    return jax.vmap(lambda x, key: net.apply(params, x, key=key))(x, keys)
 
 
 def _keys(state: State) -> tuple[jax.Array, jax.Array]:

@@ -37,6 +37,7 @@ def fit(
     key: jax.Array,
     epochs: int = 1,
     batch_size: int = 32,
+    accumulate: int = 1,
     params: Any = None,
     validation: Batch | Iterable[Batch] | None = None,
     patience: int | None = None,
@@ -56,6 +57,9 @@ def fit(
         epochs: How many times to go through the data.
         batch_size: Examples in a mini-batch. Only complete ones are used: the leftovers of an epoch's random order are
             dropped, and, of an iterable, the batches that are smaller than its first.
+        accumulate: Number of equal chunks into which each mini-batch is split, one of them in memory at a time; their
+            gradients are added up before the step. The result is the same up to rounding, ignored labels, weights and
+            dropout included. It must divide the mini-batch.
         params: Parameters to start from; not changed. None: from `net.init`.
         validation: Held-out data, evaluated after each epoch.
         patience: Stop after so many epochs without a lower validation loss, and return the best epoch's parameters.
@@ -68,16 +72,21 @@ def fit(
         validation, "validation_loss" and "validation_accuracy" (integer labels only).
 
     Raises:
-        ValueError: No data, data that do not match, or a mini-batch larger than the data.
+        ValueError: No data, data that do not match, a mini-batch larger than the data or not divisible by `accumulate`.
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
     """
     _at_least_one("fit", "epochs", epochs)
     _at_least_one("fit", "batch_size", batch_size)
+    _at_least_one("fit", "accumulate", accumulate)
     if patience is not None:
         _at_least_one("fit", "patience", patience)
         if validation is None:
             raise ValueError("fit: patience needs validation data")
     source = source_of("fit", data, batch_size)
+    if source.batch_size % accumulate:
+        raise ValueError(
+            f"fit: accumulate (={accumulate}) must divide the mini-batch, which has {source.batch_size} examples"
+        )
     state = start(net, optimizer, key, source.shape, params)
     _check_loss("fit", net, loss, state.params, *source.sample())
     pace = Pace()
@@ -86,7 +95,8 @@ def fit(
     since_best = 0
     for epoch in range(1, epochs + 1):
         began = time.perf_counter()
-        state, tally = _epoch(net, loss, optimizer, source, state, pace, f"epoch {epoch}/{epochs}", progress)
+        label = f"epoch {epoch}/{epochs}"
+        state, tally = _epoch(_programs(net, loss, optimizer, accumulate), source, state, pace, label, progress)
         if not np.isfinite(tally.last_loss):
             raise NonFiniteLossError(
                 f"fit: the loss is {float(tally.last_loss)} in epoch {epoch}, step {int(tally.steps)}", state, history
@@ -132,7 +142,7 @@ def evaluate(
     for pair in [data] if is_pair(data) else data:
         xs, ys = checked_pair("evaluate", *pair)
         _check_loss("evaluate", net, loss, params, xs, ys)
-        sums = _programs(net, loss, None).score(params, xs, ys, batch_size=min(batch_size, len(xs)))
+        sums = _programs(net, loss).score(params, xs, ys, batch_size=min(batch_size, len(xs)))
         totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
     if totals is None:
         raise ValueError("evaluate: data is empty")
@@ -153,27 +163,19 @@ class _Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def _programs(net: Any, loss: Callable, optimizer: Any) -> _Programs:
+def _programs(net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1) -> _Programs:
     """The compiled programs of one network, loss and optimiser: made once, so that an epoch compiles nothing."""
     return _Programs(
-        jax.jit(functools.partial(run, net, loss, optimizer), donate_argnums=(0, 1)),
+        jax.jit(functools.partial(run, net, loss, optimizer, accumulate=accumulate), donate_argnums=(0, 1)),
         jax.jit(epoch_order, static_argnums=(1, 2)),
         jax.jit(functools.partial(score, net, loss), static_argnames="batch_size"),
     )
 
 
 def _epoch(
-    net: Any,
-    loss: Callable,
-    optimizer: Any,
-    source: "Arrays | Batches",
-    state: State,
-    pace: "Pace",
-    label: str,
-    progress: bool,
+    programs: _Programs, source: Arrays | Batches, state: State, pace: Pace, label: str, progress: bool
 ) -> tuple[State, Tally]:
     """All steps of one epoch, or up to the first loss that is not finite."""
-    programs = _programs(net, loss, optimizer)
     tally = Tally(jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros(()))
     pace.begin()
     with _bar(label, source.steps, progress) as bar:

@@ -92,6 +92,17 @@ def test_another_seed_gives_other_bits(tmp_path):
     assert (one != two).mean() > 0.9
 
 
+def test_a_run_in_chunks_learns_the_same(tmp_path):
+    arguments = ("--net", "mlp", "--optimizer", "sgd", "--epochs", 1)
+    for chunks in (1, 4):
+        assert call("train", *arguments, "--accumulate", chunks, "--output", tmp_path / str(chunks)) == 0
+    whole, chunked = (runs.load(tmp_path / chunks) for chunks in "14")
+    assert (whole.config["accumulate"], chunked.config["accumulate"]) == (1, 4)
+    np.testing.assert_allclose(
+        chunked.params["dense_1"]["kernel"], whole.params["dense_1"]["kernel"], rtol=1e-3, atol=1e-5
+    )
+
+
 def test_evaluate_gives_the_figures_of_the_training(run, capsys):
     last = json.loads((run / "history.jsonl").read_text().splitlines()[-1])
     assert call("evaluate", run) == 0
@@ -179,6 +190,7 @@ def complains(capsys, *arguments, of):
         ("train --seed -1", "'-1' must be a whole number from 0 to 4294967295"),
         ("train --learning-rate nan", "'nan' must be a positive number"),
         ("train --batch-size 2000", "at most the number of images, 1437"),
+        ("train --accumulate 5", "accumulate 5 must divide batch size 32"),
         ("train --data nowhere", "'nowhere' must be"),
         ("train --data mnist", "fnnet.data.fetch('mnist', directory)"),
         ("evaluate", "required: RUN"),

@@ -14,7 +14,7 @@ PACKAGE = Path(fnnet.__file__).parent
 
 # From the ground up; a name stands for a module or a folder. Modules of one floor may import each other.
 FLOORS = (
-    ("geometry", "suggestions"),
+    ("geometry", "suggestions", "allocator"),
     ("arguments", "bridge"),
     ("registration", "multilinear"),
     ("formulations",),
@@ -22,7 +22,7 @@ FLOORS = (
     ("rules",),
     ("protocol", "layers", "network", "summary"),
     ("presets", "interop"),
-    ("steps", "batches", "training", "checkpoint", "pictures", "photographs", "runs"),
+    ("steps", "batches", "ghost", "per_example", "training", "checkpoint", "pictures", "photographs", "runs"),
     ("equations", "checking"),
     ("command", "__main__"),
 )
