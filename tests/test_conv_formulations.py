@@ -54,14 +54,16 @@ SPECIAL = {sums: ["output"], patches: ["x_gradient", "kernel_gradient"], winogra
 @pytest.mark.parametrize("index", range(6))
 def test_special_forms_are_the_same_function(index, page, x64):
     draw = np.random.default_rng(index)
-    image, channels, outputs = draw.integers(3, 12, 2), *map(int, draw.integers(1, 4, 2))
-    size, stride, dilation = ((3, 3), 1, 1) if page is winograd else (draw.integers(1, 4, 2), *draw.integers(1, 3, 2))
-    padding = [tuple(map(int, draw.integers(0, 3, 2))) for _ in range(2)]
-    if any(n + sum(p) < dilation * (k - 1) + 1 for n, p, k in zip(image, padding, size, strict=True)):
-        padding = [(int(dilation * (k - 1)),) * 2 for k in size]
-    x = draw.normal(size=(int(draw.integers(1, 13)), *image, channels))
+    height, width, channels, outputs = draw.integers([3, 3, 1, 1], [12, 12, 4, 4]).tolist()
+    size, (stride, dilation) = draw.integers(1, 4, 2).tolist(), draw.integers(1, 3, 2).tolist()
+    if page is winograd:
+        size, stride, dilation = [3, 3], 1, 1
+    padding = draw.integers(0, 3, (2, 2)).tolist()
+    if any(n + sum(p) < dilation * (k - 1) + 1 for n, p, k in zip((height, width), padding, size, strict=True)):
+        padding = [(dilation * (k - 1),) * 2 for k in size]
+    x = draw.normal(size=(int(draw.integers(1, 13)), height, width, channels))
     kernel = draw.normal(size=(*size, channels, outputs))
-    place = window("conv", x.shape, kernel.shape[:-2], stride=int(stride), dilation=int(dilation), padding=padding)
+    place = window("conv", x.shape, size, stride=stride, dilation=dilation, padding=padding)
     g = draw.normal(size=(len(x), *place.out, outputs))
     for name in SPECIAL[page]:
         args = {"output": (x, kernel), "x_gradient": (kernel, g), "kernel_gradient": (x, g)}[name]
