@@ -47,6 +47,16 @@ def test_plain_and_canonical_are_the_same_function(index, x64):
         assert not compare(name, ours, theirs, 1e-12)
 
 
+LARGE = {  # image, kernel, groups
+    "few taps": ((64, 32, 32, 1), (3, 3, 1, 32), 1),
+    "depthwise": ((32, 32, 32, 64), (3, 3, 1, 64), 64),
+    "groups": ((32, 16, 16, 64), (3, 3, 16, 64), 4),
+    "wide": ((48, 28, 27, 32), (3, 3, 32, 64), 1),
+    "few outputs": ((64, 28, 28, 1), (5, 5, 1, 6), 1),
+    "few channels": ((64, 14, 14, 6), (5, 5, 6, 16), 1),
+}
+
+
 SPECIAL = {sums: ["output"], patches: ["x_gradient", "kernel_gradient"], winograd: list(PARTS)}
 
 
@@ -61,7 +71,7 @@ def test_special_forms_are_the_same_function(index, page, x64):
     padding = draw.integers(0, 3, (2, 2)).tolist()
     if any(n + sum(p) < dilation * (k - 1) + 1 for n, p, k in zip((height, width), padding, size, strict=True)):
         padding = [(dilation * (k - 1),) * 2 for k in size]
-    x = draw.normal(size=(int(draw.integers(1, 13)), height, width, channels))
+    x = draw.normal(size=(int(draw.choice([1, 7, 16, 24])), height, width, channels))
     kernel = draw.normal(size=(*size, channels, outputs))
     place = window("conv", x.shape, size, stride=stride, dilation=dilation, padding=padding)
     g = draw.normal(size=(len(x), *place.out, outputs))
@@ -71,18 +81,29 @@ def test_special_forms_are_the_same_function(index, page, x64):
         assert not compare(name, ours, getattr(plain, name)(*args, window=place, groups=1), 1e-12)
 
 
-@pytest.mark.parametrize("tiles", [1, 24, 50, 10**6])
+@pytest.mark.parametrize("shape", ["few taps", "few outputs", "few channels", "depthwise", "wide"])
+def test_exported_for_any_batch(shape):
+    image, kernel, groups = (SHAPES | LARGE)[shape]
+    any_batch = export.symbolic_shape(f"batch, {', '.join(map(str, image[1:]))}")
+    args = jax.ShapeDtypeStruct(any_batch, "float32"), jax.ShapeDtypeStruct(kernel, "float32")
+    exported = export.export(gradients(groups), platforms=["cpu"])(*args)
+    x, k = (RNG.normal(size=shape).astype(np.float32) for shape in ((16, *image[1:]), kernel))
+    for ours, direct in zip(*map(jax.tree.leaves, (exported.call(x, k), gradients(groups)(x, k))), strict=True):
+        assert not compare(shape, ours, direct, 1e-4)
+
+
+@pytest.mark.parametrize("tiles", [1, 200, 10**6])
 def test_winograd_in_pieces(tiles, monkeypatch, x64):
     monkeypatch.setattr(winograd, "TILES", tiles)
-    x, kernel = RNG.normal(size=(12, 5, 6, 3)), RNG.normal(size=(3, 3, 3, 2))
+    x, kernel = RNG.normal(size=(48, 5, 6, 3)), RNG.normal(size=(3, 3, 3, 2))
     place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
     ours = jax.jit(lambda x, kernel: winograd.output(x, kernel, window=place))(x, kernel)
     assert not compare("output", ours, plain.output(x, kernel, window=place, groups=1), 1e-12)
 
 
-def test_pieces_are_equal_and_no_larger_than_asked():
-    assert [pieces.number(n, 32) for n in (1, 32, 33, 96, 128, 127)] == [1, 1, 3, 3, 4, 127]
-    assert [pieces.at_least(4, n) for n in (1, 3, 4, 6, 128, 127)] == [1, 1, 4, 6, 4, 127]
+def test_pieces_are_equal_and_neither_larger_nor_smaller_than_asked():
+    assert [pieces.number(n, 32) for n in (1, 8, 32, 33, 96, 128, 127)] == [1, 1, 1, 3, 3, 4, 1]
+    assert [pieces.number(n, 2) for n in (1, 8, 16, 17, 24)] == [1, 1, 2, 1, 3]
 
 
 def gradients(groups):
@@ -123,16 +144,6 @@ def test_of_one_example_the_kernel_gradient_is_a_product():
     text = each.lower(jnp.zeros((4, 6, 5, 24)), jnp.zeros(kernel)).as_text()
     assert set(convolutions(text)) == {"1"}
     assert "batching_dims" in text
-
-
-LARGE = {  # image, kernel, groups
-    "few taps": ((64, 32, 32, 1), (3, 3, 1, 32), 1),
-    "depthwise": ((32, 32, 32, 64), (3, 3, 1, 64), 64),
-    "groups": ((32, 16, 16, 64), (3, 3, 16, 64), 4),
-    "wide": ((48, 28, 27, 32), (3, 3, 32, 64), 1),
-    "few outputs": ((64, 28, 28, 1), (5, 5, 1, 6), 1),
-    "few channels": ((64, 14, 14, 6), (5, 5, 6, 16), 1),
-}
 
 
 @pytest.mark.parametrize("shape", LARGE)

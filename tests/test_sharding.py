@@ -72,6 +72,29 @@ def test_the_batch_is_never_brought_together():
     assert "all-gather" not in hlo
 
 
+FORMS = {  # of convolution, fnnet/formulations: image, kernel, groups
+    "winograd": ((64, 14, 12, 32), (3, 3, 32, 64), 1),
+    "sums": ((64, 9, 8, 1), (5, 5, 1, 6), 1),
+    "patches": ((64, 9, 8, 3), (3, 3, 3, 16), 1),
+    "depthwise": ((16, 9, 8, 6), (3, 3, 1, 6), 6),
+}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_convolution(form, kind):
+    image, kernel, groups = FORMS[form]
+    x, k = (np.random.default_rng(3).normal(size=shape).astype(np.float32) for shape in (image, kernel))
+    step = jax.grad(lambda x, k: jnp.square(fnnet.conv(x, k, groups=groups)).mean(), (0, 1))
+    expected = jax.jit(step)(x, k)
+    with jax.set_mesh(mesh_of(kind)):
+        sharded = jax.device_put(x, P("data")), jax.device_put(k, P())
+        program = jax.jit(step).lower(*sharded).compile()
+        assert_same(program(*sharded), expected)
+    if form != "depthwise":  # the scan of its kernel's gradient gathers the batch
+        assert "all-gather" not in program.as_text()
+
+
 @pytest.mark.parametrize("averaged", ["loss", "gradient"])
 def test_shard_map_with_checks(example, averaged):
     params, xs, ys, expected = example

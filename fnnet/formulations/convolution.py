@@ -10,7 +10,7 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     W_bar of few taps or of one example     a product of patches                patches.py
     x_bar of few channels                   a product to patches                patches.py
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
-    all others                              convolutions NHWC, HWIO -> NHWC     canonical.py
+    all others, and on explicit mesh axes   convolutions NHWC, HWIO -> NHWC     canonical.py
 
 docs/speed.md has what each costs.
 """
@@ -18,6 +18,7 @@ docs/speed.md has what each costs.
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -64,47 +65,55 @@ def _by_platform(elsewhere, on_cpu, *arrays, **static):
 
 
 def _output_on_cpu(images, kernel, *, window: Window, groups: int):
-    if groups == kernel.shape[-1] > 1 == kernel.shape[-2]:
+    if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(images):
         return depthwise.output(images, kernel, window=window)
 
     def by_group(images, kernel, *, groups: int):
-        if groups == 1 and math.prod(kernel.shape[:-1]) <= FEW_TAPS:
-            return sums.output(images, kernel, window=window)
-        if groups == 1 and _by_winograd(images, kernel.shape[-2:], window):
-            return winograd.output(images, kernel, window=window)
+        if groups == 1 and not _explicit(images):
+            if math.prod(kernel.shape[:-1]) <= FEW_TAPS:
+                return sums.output(images, kernel, window=window)
+            if _by_winograd(images, kernel.shape[-2:], window):
+                return winograd.output(images, kernel, window=window)
         return canonical.output(images, kernel, window=window, groups=groups)
 
     return _split(by_group, images, kernel, groups=groups)
 
 
 def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
-    if groups == kernel.shape[-1] > 1 == kernel.shape[-2]:
+    if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(cotangents):
         return depthwise.x_gradient(kernel, cotangents, window=window)
 
     def by_group(kernel, cotangents, *, groups: int):
-        if groups == 1 and kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
-            return patches.x_gradient(kernel, cotangents, window=window)
-        if groups == 1 and _by_winograd(cotangents, kernel.shape[-2:], window):
-            return winograd.x_gradient(kernel, cotangents, window=window)
+        if groups == 1 and not _explicit(cotangents):
+            if kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
+                return patches.x_gradient(kernel, cotangents, window=window)
+            if _by_winograd(cotangents, kernel.shape[-2:], window):
+                return winograd.x_gradient(kernel, cotangents, window=window)
         return canonical.x_gradient(kernel, cotangents, window=window, groups=groups)
 
     return _split(by_group, kernel, cotangents, groups=groups)
 
 
 def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
-    if images.shape[-1] == cotangents.shape[-1] == groups > 1:
+    if images.shape[-1] == cotangents.shape[-1] == groups > 1 and not _explicit(images):
         return depthwise.kernel_gradient(images, cotangents, window=window)
 
     def by_group(images, cotangents, *, groups: int):
-        few = math.prod(window.size) * images.shape[-1] <= FEW_TAPS and cotangents.shape[-1] >= MANY_OUTPUTS
-        if groups == 1 and (few or images.shape[0] == 1):
-            return patches.kernel_gradient(images, cotangents, window=window)
         weights = images.shape[-1], cotangents.shape[-1]
-        if groups == 1 and _by_winograd(images, weights, window):
-            return winograd.kernel_gradient(images, cotangents, window=window)
+        if groups == 1 and not _explicit(images):
+            few = math.prod(window.size) * weights[0] <= FEW_TAPS and weights[1] >= MANY_OUTPUTS
+            if few or images.shape[0] == 1:
+                return patches.kernel_gradient(images, cotangents, window=window)
+            if _by_winograd(images, weights, window):
+                return winograd.kernel_gradient(images, cotangents, window=window)
         return canonical.kernel_gradient(images, cotangents, window=window, groups=groups)
 
     return _split(by_group, images, cotangents, groups=groups)
+
+
+def _explicit(array) -> bool:
+    """Whether it is laid out over explicit mesh axes, where every reshape has to be told of them."""
+    return any(jax.typeof(array).sharding.spec)
 
 
 def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:

@@ -45,4 +45,4 @@ def x_gradient(kernel, cotangents, *, window: Window):
         copies = (parts[..., t, :] for t in range(math.prod(window.size)))
         return spread(copies, window).astype(cotangents.dtype)
 
-    return pieces.mapped(of_piece, cotangents, pieces.at_least(PIECES, cotangents.shape[0]))
+    return pieces.mapped(of_piece, cotangents, pieces.number(cotangents.shape[0], cotangents.shape[0] // PIECES))

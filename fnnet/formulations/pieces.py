@@ -4,6 +4,7 @@ A piece takes every n-th example, so that a batch that is sharded over devices s
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +12,15 @@ from jax import Array, lax
 
 from fnnet.bridge import same_varying
 
-
-def number(examples: int, most: int) -> int:
-    """The least number of equal pieces of at most `most` examples; of one example where that is more."""
-    return next(n for n in range(1, examples + 1) if examples % n == 0 and (examples // n <= most or n == examples))
+LEAST = 8  # examples of a piece: as many devices can share it
 
 
-def at_least(pieces: int, examples: int) -> int:
-    """The least number of equal pieces that is no less; one where the number of examples is not known or has none."""
-    known = examples if isinstance(examples, int) else 1
-    return next((n for n in range(pieces, known + 1) if known % n == 0), 1)
+def number(examples: Any, most: Any) -> int:
+    """The least number of equal pieces of at most `most` examples, or of LEAST if that is more; 1 if there is none."""
+    if not isinstance(examples, int):  # exported for any batch
+        return 1
+    most = max(most, LEAST)
+    return next((n for n in range(1, examples // LEAST + 1) if examples % n == 0 and examples // n <= most), 1)
 
 
 def mapped(function: Callable[[Array], Array], images, pieces: int):

@@ -34,4 +34,4 @@ def output(images, kernel, *, window: Window):
 
     if kernel.shape[-1] >= MANY_OUTPUTS:
         return of_piece(images)
-    return pieces.mapped(of_piece, images, pieces.at_least(PIECES, images.shape[0]))
+    return pieces.mapped(of_piece, images, pieces.number(images.shape[0], images.shape[0] // PIECES))

@@ -93,7 +93,7 @@ def _convolution(images, kernel, starts, out):
 
 
 def _pieces(examples: int, out: tuple[int, ...], tiles: int = TILES) -> int:
-    return pieces.number(examples, max(tiles // math.prod(_tiles(out)), 1))
+    return pieces.number(examples, tiles // math.prod(_tiles(out)))
 
 
 def _tiles(out):
