@@ -27,7 +27,7 @@ from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
 FEW_TAPS = 32  # rows of the matrix of patches, taps times channels
-FEW_CHANNELS = 8  # to which a convolution is slow
+FEW_CHANNELS = 8  # but more than one: to which a convolution is slow
 MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
 LEAST_TILES = 512  # and rows, in a piece of the batch
@@ -85,7 +85,7 @@ def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
 
     def by_group(kernel, cotangents, *, groups: int):
         if groups == 1 and not _explicit(cotangents):
-            if kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
+            if 1 < kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
                 return patches.x_gradient(kernel, cotangents, window=window)
             if _by_winograd(cotangents, kernel.shape[-2:], window):
                 return winograd.x_gradient(kernel, cotangents, window=window)
