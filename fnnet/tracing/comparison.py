@@ -1,0 +1,256 @@
+"""One layer's cotangents beside those of autodiff and of finite differences, both in double precision.
+
+Autodiff differentiates an independent forward where there is one (`fnnet.checking`'s references of fnnet's own rules),
+else the layer's own forward without its custom backwards. It starts from the arrays of the trace, so that each layer is
+judged alone: an error of the layer behind it does not count against it.
+
+    allowed = 16 e + 16 eps (|b| + rms(b)) + 8 eps max|y_bar|
+
+b is autodiff's cotangent, eps the dtype's, e the largest error that autodiff itself makes in that dtype. Entries whose
+reference jumps when the layer's input moves by 2^-30 of itself stand at a kink or a tie: they are counted, not judged.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.checking.diagnosis import Evidence, diagnose
+from fnnet.checking.programs import Program, RaisedError, as_wide
+from fnnet.checking.subject import is_moving
+from fnnet.checking.tolerance import SMALL, nudge
+from fnnet.tracing.numbers import rms
+
+FEWER = (32, 8, 8, 8, 2, 2)  # entries that finite differences move together, where moving all of them meets kinks
+STEP = 2.0**-20  # of a finite difference, relative to the leaf
+AGREE = 1e-5  # of two step sizes
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A cotangent beside autodiff's.
+
+    Args:
+        against: What was differentiated, in words.
+        largest: The largest |a - b| / (|b| + rms(b)).
+        at: Where.
+        ours: The cotangent there.
+        theirs: Autodiff's there.
+        wrong: How many entries differ by more than is allowed.
+        kinks: How many stand at a kink or a tie and are not judged.
+        looks: What a wrong cotangent looks like: "is zero", "is the reference divided by 2"; else empty.
+        lost: How many entries are 0 here, and in autodiff smaller than the dtype's smallest normal number, but not 0.
+    """
+
+    against: str
+    largest: float
+    at: tuple[int, ...]
+    ours: float
+    theirs: float
+    wrong: int
+    kinks: int
+    looks: str
+    lost: int
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A cotangent beside finite differences: the loss's slope along a random direction, both ways.
+
+    Args:
+        ours: The sum of cotangent times direction.
+        theirs: The central difference of the sum of y_bar times the layer's forward.
+        uncertainty: How far the differences of two step sizes, and of the left and the right, are apart.
+        entries: How many entries the direction moves.
+        conclusive: Whether these agree.
+        wrong: Whether the two slopes differ though the finite difference is conclusive.
+    """
+
+    ours: float
+    theirs: float
+    uncertainty: float
+    entries: int
+    conclusive: bool
+    wrong: bool
+
+
+class Comparison:
+    """A layer as a function of flat leaves, beside its reference.
+
+    Args:
+        own: own(*leaves) -> y, with the hand-written backward.
+        plain: plain(*leaves) -> y, without.
+        against: What `plain` is, in words.
+        leaves: Its arguments: the input, then the parameters.
+        names: Of the arguments.
+        y_bar: The incoming cotangent.
+        wide: Whether both can run in double precision (what draws random numbers cannot).
+    """
+
+    def __init__(
+        self,
+        own: Callable,
+        plain: Callable,
+        against: str,
+        leaves: Sequence[Any],
+        names: Sequence[str],
+        y_bar: Any,
+        wide: bool = True,
+    ):
+        """Nothing is compiled yet."""
+        self.against, self.leaves, self.names, self.wide = against, [np.asarray(a) for a in leaves], names, wide
+        self.y_bar = np.asarray(y_bar)
+        self.places = [i for i, leaf in enumerate(self.leaves) if is_moving(leaf)]
+
+        def pull(leaves: Sequence[Any], y_bar: Any) -> tuple:
+            return jax.vjp(lambda *moving: plain(*self._merged(leaves, moving)), *(leaves[i] for i in self.places))[1](
+                y_bar
+            )
+
+        def push(leaves: Sequence[Any], dot: Any, place: int) -> Any:
+            def by(leaf: Any) -> Any:
+                return plain(*leaves[:place], leaf, *leaves[place + 1 :])
+
+            return jax.jvp(by, (leaves[place],), (dot,))[1]
+
+        self._pull, self._push = pull, push
+        self._values = Program(lambda *leaves: own(*leaves), wide)
+        self._pushes: dict[int, Program] = {}
+        self.problem = ""
+        try:
+            self._theirs = self._pulled(Program(pull, wide), wide)
+            rounded = self._pulled(Program(pull, False), False) if wide else self._theirs
+            near = self._pulled(Program(pull, wide), wide, nudged=True) if wide else self._theirs
+        except RaisedError as error:
+            self.problem = str(error) or type(error.problem).__name__
+            return
+        self._noise = {i: _largest(rounded[i] - self._theirs[i]) for i in self.places}
+        self._jumps = {i: _jumps(self._theirs[i], near[i]) for i in self.places}
+
+    def agreement(self, place: int, ours: Any) -> Agreement | None:
+        """The cotangent of leaf `place` beside autodiff's; None where autodiff cannot."""
+        if self.problem or place not in self.places:
+            return None
+        limits = jnp.finfo(ours.dtype)
+        theirs, mine, eps = self._theirs[place], as_wide(ours), float(limits.eps)
+        size = rms(theirs[np.isfinite(theirs)])
+        allowed = 16 * self._noise[place] + 16 * eps * size + 8 * eps * _largest(as_wide(self.y_bar))
+        jumps = self._jumps[place]
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            apart = np.abs(mine - theirs)
+            known = np.isfinite(theirs) & (np.abs(theirs) <= float(limits.max) / 2) & ~jumps
+            near = apart <= allowed + 16 * eps * np.abs(theirs) + float(limits.smallest_normal)
+            scaled = np.where(known, apart / (np.abs(theirs) + size), 0.0)
+            scaled = np.where(np.isnan(scaled), np.where(apart == 0, 0.0, np.inf), scaled)
+        wrong = known & ~near
+        at = np.unravel_index(int(scaled.argmax()), scaled.shape) if scaled.size else ()
+        lost = (mine == 0) & (theirs != 0) & (np.abs(theirs) < float(limits.smallest_normal))
+        return Agreement(
+            self.against,
+            float(scaled.max(initial=0.0)),
+            tuple(map(int, at)),
+            float(mine[at]) if scaled.size else 0.0,
+            float(theirs[at]) if scaled.size else 0.0,
+            int(wrong.sum()),
+            int(jumps.sum()),
+            diagnose(self._evidence(place, mine, theirs, allowed)) if wrong.any() else "",
+            int(lost.sum()),
+        )
+
+    def slope(self, place: int, ours: Any, rng: np.random.Generator) -> Slope | None:
+        """The cotangent of leaf `place` along a random direction, beside finite differences; None where they cannot."""
+        if self.problem or place not in self.places or not self.wide:
+            return None
+        mine = as_wide(ours)
+        found, free = None, ~self._jumps[place]
+        for number in (mine.size, *FEWER):
+            direction = _direction(mine, free, number, rng)
+            found = self._difference(place, mine, direction, float(jnp.finfo(ours.dtype).eps))
+            if found is None or found.conclusive:
+                break
+        return found
+
+    def column(self, place: int, index: tuple[int, ...]) -> np.ndarray:
+        """The derivative of the whole output by one entry of leaf `place`."""
+        if place not in self._pushes:
+            self._pushes[place] = Program(lambda leaves, dot: self._push(leaves, dot, place), self.wide)
+        leaves = self._leaves(self.wide)
+        dot = np.zeros(leaves[place].shape, leaves[place].dtype)
+        dot[index] = 1
+        return as_wide(self._pushes[place](leaves, dot))
+
+    def _difference(self, place: int, mine: np.ndarray, direction: np.ndarray, eps: float) -> Slope | None:
+        leaves, bar = self._leaves(True), as_wide(self.y_bar)
+        center = leaves[place]
+        step = STEP * (rms(center[np.isfinite(center)]) or 1.0)
+
+        def paired(by: float) -> float:
+            moved = [*leaves[:place], center + by * direction, *leaves[place + 1 :]]
+            with np.errstate(invalid="ignore", over="ignore"):
+                return float(np.sum(bar * as_wide(self._values(*moved))))
+
+        try:
+            coarse, middle = (paired(step) - paired(-step)) / (2 * step), paired(0.0)
+            above, below = paired(step / 4), paired(-step / 4)
+        except RaisedError:
+            return None
+        fine, bend = (above - below) / (step / 2), abs(above - 2 * middle + below) / (step / 4)
+        with np.errstate(invalid="ignore", over="ignore"):
+            ours, size = float(np.sum(mine * direction)), float(np.sum(np.abs(mine * direction)))
+            # What rounding leaves: of the values over the step, and of the cotangent's own dtype.
+            room = AGREE * abs(fine) + 64 * eps * np.sqrt(max(1, np.count_nonzero(direction))) * (
+                rms(mine) + _largest(bar)
+            )
+            apart = max(abs(coarse - fine), bend / 16)
+            conclusive = bool(np.isfinite(coarse) and apart <= room)
+            wrong = conclusive and not abs(ours - fine) <= 4 * room + 1e-3 * size * (eps > 1e-4)
+        return Slope(ours, fine, float(apart), int(np.count_nonzero(direction)), conclusive, wrong)
+
+    def _merged(self, leaves: Sequence[Any], moving: Sequence[Any]) -> list:
+        merged = list(leaves)
+        for i, leaf in zip(self.places, moving, strict=True):
+            merged[i] = leaf
+        return merged
+
+    def _leaves(self, wide: bool) -> list:
+        return [as_wide(leaf) if wide and is_moving(leaf) else leaf for leaf in self.leaves]
+
+    def _pulled(self, program: Program, wide: bool, *, nudged: bool = False) -> dict[int, np.ndarray]:
+        leaves = self._leaves(wide)
+        if nudged:
+            leaves = nudge(leaves, np.random.default_rng(0), SMALL)
+        bars = program(leaves, as_wide(self.y_bar) if wide else self.y_bar)
+        return {i: as_wide(bar) for i, bar in zip(self.places, bars, strict=True)}
+
+    def _evidence(self, place: int, mine: np.ndarray, theirs: np.ndarray, allowed: float) -> Evidence:
+        sizes = {"the batch size": self.y_bar.shape[0]} if self.y_bar.ndim else {}
+        others = {f"the cotangent of {self.names[i]}": self._theirs[i] for i in self.places if i != place}
+        inputs = {name: as_wide(leaf) for name, leaf in zip(self.names, self.leaves, strict=True) if is_moving(leaf)}
+        return Evidence(mine, theirs, allowed, sizes, others, inputs)
+
+
+def _direction(mine: np.ndarray, free: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """A random direction along so many of the free entries; if not all, one half of them by size, the rest by chance."""
+    flat, at = np.zeros(mine.size), np.flatnonzero(free)
+    if number < mine.size and at.size:
+        first = at[np.argsort(-np.abs(mine.ravel()[at]), kind="stable")[: 4 * number]]
+        picked = rng.choice(first, min(number // 2, first.size), replace=False)
+        at = np.union1d(picked, rng.choice(at, min(number - number // 2, at.size), replace=False))
+    flat[at] = rng.choice([-1.0, 1.0], len(at))
+    return flat.reshape(mine.shape)
+
+
+def _jumps(bar: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Entries that a nudge changes by far more than itself."""
+    finite = np.isfinite(bar)
+    size = rms(bar[finite])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(finite & ~(np.abs(near - bar) <= 1e-4 * (np.abs(bar) + size)))
+
+
+def _largest(a: np.ndarray) -> float:
+    sizes = np.abs(a[np.isfinite(a)])
+    return float(sizes.max(initial=0.0))
