@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.diagnosis import Evidence, diagnose
+from fnnet.checking.differences import DOUBLE
 from fnnet.checking.programs import Program, RaisedError, as_wide
 from fnnet.checking.subject import is_moving
 from fnnet.checking.tolerance import SMALL, nudge
@@ -187,25 +188,27 @@ class Comparison:
         center = leaves[place]
         step = STEP * (rms(center[np.isfinite(center)]) or 1.0)
 
-        def paired(by: float) -> float:
+        def terms(by: float) -> np.ndarray:
             moved = [*leaves[:place], center + by * direction, *leaves[place + 1 :]]
             with np.errstate(invalid="ignore", over="ignore"):
-                return float(np.sum(bar * as_wide(self._values(*moved))))
+                return np.asarray(bar * as_wide(self._values(*moved)))
+
+        def paired(by: float) -> float:
+            return float(np.sum(terms(by)))
 
         try:
-            coarse, middle = (paired(step) - paired(-step)) / (2 * step), paired(0.0)
+            coarse, at_zero = (paired(step) - paired(-step)) / (2 * step), terms(0.0)
             above, below = paired(step / 4), paired(-step / 4)
         except RaisedError:
             return None
-        fine, bend = (above - below) / (step / 2), abs(above - 2 * middle + below) / (step / 4)
+        fine, bend = (above - below) / (step / 2), abs(above - 2 * float(np.sum(at_zero)) + below) / (step / 4)
         with np.errstate(invalid="ignore", over="ignore"):
             ours, size = float(np.sum(mine * direction)), float(np.sum(np.abs(mine * direction)))
-            # What rounding leaves: of the values over the step, and of the cotangent's own dtype.
-            room = AGREE * abs(fine) + 64 * eps * np.sqrt(max(1, np.count_nonzero(direction))) * (
-                rms(mine) + _largest(bar)
-            )
+            # What rounding leaves: of the values, over the step; and of the cotangent in its own dtype.
+            room = 8 * DOUBLE * float(np.sum(np.abs(at_zero))) / step + AGREE * abs(fine)
+            room += 64 * eps * float(np.sqrt(max(1, np.count_nonzero(direction)))) * (rms(mine) + _largest(bar))
             apart = max(abs(coarse - fine), bend / 16)
-            conclusive = bool(np.isfinite(coarse) and apart <= room)
+            conclusive = bool(np.isfinite(coarse) and apart <= room and room <= 1e-2 * (size + abs(fine)))
             wrong = conclusive and not abs(ours - fine) <= 4 * room + 1e-3 * size * (eps > 1e-4)
         return Slope(ours, fine, float(apart), int(np.count_nonzero(direction)), conclusive, wrong)
 
@@ -233,7 +236,7 @@ class Comparison:
 
 
 def _direction(mine: np.ndarray, free: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """A random direction along so many of the free entries; if not all, one half of them by size, the rest by chance."""
+    """A random direction along so many free entries; if not all, half of them by size, the rest by chance."""
     flat, at = np.zeros(mine.size), np.flatnonzero(free)
     if number < mine.size and at.size:
         first = at[np.argsort(-np.abs(mine.ravel()[at]), kind="stable")[: 4 * number]]

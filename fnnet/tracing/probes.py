@@ -2,9 +2,9 @@
 
     tap(v, probe) = v,   v_bar = probe_bar = the incoming cotangent
 
-A tap computes nothing: forward it hands on its value, backward it hands the cotangent on and gives the same array as the
-gradient of a probe, whose value is never read. So `jax.grad` by the probes gives the cotangents that `jax.grad` by the
-parameters uses, out of one backward pass. It runs as `jax.grad` runs without jit, operation by operation: each is
+A tap computes nothing: forward it hands on its value, backward it hands the cotangent on and gives the same array as
+the gradient of a probe, whose value is never read. So `jax.grad` by the probes gives the cotangents that `jax.grad` by
+the parameters uses, out of one backward pass. It runs as `jax.grad` runs without jit, operation by operation: each is
 compiled alone, with taps and without, so that the bits are the same. Under jit XLA may fuse, and round otherwise.
 """
 

@@ -21,7 +21,8 @@ EXPLODED = 1e3  # times the gradient at the network's output
 VANISHED = 1e-7
 DEAD = 0.95  # of a layer's units, at no example of the batch positive
 FEW = 8  # examples: with fewer a unit that is never positive says nothing
-SATURATED = 0.02  # the share of the incoming gradient that passes: the slope, as a root mean square
+SATURATED = 0.1  # the share of the incoming gradient that passes: the slope, as a root mean square
+BLOCKED = 0.8  # of the gradient's squares come in at outputs that are within 1 % of the ends
 LARGE = 1.0  # an update as large as the weights; or ...
 LARGISH, WORSE = 0.1, 10.0  # ... a tenth of them, where the loss on the same examples becomes ten times as large
 LOST = 0.9  # of the entries that an update should move, not moved
@@ -170,8 +171,8 @@ def _wrong(trace: Any, step: Step, reference: float) -> Found:
         slope = one.slope
         if slope is not None and slope.wrong:
             return "wrong rule", (
-                f"{step.name}: the gradient of {one.of} disagrees with finite differences of the layer's forward: along "
-                f"a random direction {slope.ours:.6g} where they give {slope.theirs:.6g}."
+                f"{step.name}: the gradient of {one.of} disagrees with finite differences of the layer's forward: "
+                f"along a random direction {slope.ours:.6g} where they give {slope.theirs:.6g}."
             )
     return None
 
@@ -213,8 +214,8 @@ def _dead(trace: Any, step: Step, reference: float) -> Found:
     dead = share(~positive.reshape(-1, positive.shape[-1]).any(0)) if positive.ndim else 1.0
     return "dead ReLU", (
         f"{step.name}: dead ReLU: {100 * dead:.0f} % of its units are at or below 0 for every example (inputs from "
-        f"{step.inputs.low:.3g} to {step.inputs.high:.3g}), so that nearly no gradient passes: the bias before it is too "
-        "low, or a step was too large."
+        f"{step.inputs.low:.3g} to {step.inputs.high:.3g}), so that nearly no gradient passes: the bias before it is "
+        "too low, or a step was too large."
     )
 
 
@@ -229,14 +230,17 @@ def _saturated(trace: Any, step: Step, reference: float) -> Found:
     out = step.outgoing[0].numbers.rms / step.incoming.rms
     y = step.value.wide
     low, high = (0.0, 1.0) if _is(step, ("sigmoid",)) else (-1.0, 1.0)
-    ends = share((y - low < 0.01 * (high - low)) | (high - y < 0.01 * (high - low)))
-    if out > SATURATED or ends < 0.5:
+    at_ends = (y - low < 0.01 * (high - low)) | (high - y < 0.01 * (high - low))
+    squares = np.square(step.incoming.wide / step.incoming.rms)
+    # Where the network is right its outputs may well be at the ends: there no gradient comes in.
+    if out > SATURATED or squares[at_ends].sum() < BLOCKED * squares.sum():
         return None
+    ends = share(at_ends)
     name = "sigmoid" if _is(step, ("sigmoid",)) else "tanh"
     return "saturation", (
         f"{step.name}: saturated {name}: {100 * ends:.0f} % of its outputs are within 1 % of {low:.0f} or {high:.0f} "
-        f"(inputs from {step.inputs.low:.3g} to {step.inputs.high:.3g}), where the slope is nearly 0: {100 * out:.2g} % of the "
-        "gradient passes."
+        f"(inputs from {step.inputs.low:.3g} to {step.inputs.high:.3g}), where the slope is nearly 0: {100 * out:.2g} % of "
+        "the gradient passes."
     )
 
 
@@ -246,8 +250,8 @@ def _underflow(trace: Any, step: Step, reference: float) -> Found:
         if lost and lost >= 0.5 * max(1, one.numbers.array.size - _true_zeros(one, lost)):
             return "underflow", (
                 f"{step.name}: the gradient of {one.of} underflows in {one.numbers.dtype}: {lost} of "
-                f"{one.numbers.array.size} entries are 0 that are smaller than the smallest number of the dtype, and not "
-                "0: scale the loss up, or keep this in float32."
+                f"{one.numbers.array.size} entries are 0 that are smaller than the smallest number of the dtype, and "
+                "not 0: scale the loss up, or keep this in float32."
             )
     return None
 
@@ -270,8 +274,8 @@ def _zero(trace: Any, step: Step, reference: float) -> Found:
         return None  # a loss of exactly 0 has nothing left to teach
     inert = step.outgoing[0]
     return "zero gradient", (
-        f"{step.name}: a gradient of rms {step.incoming.rms:.3g} comes in and none goes out: the gradient of {inert.of} is "
-        "0 everywhere."
+        f"{step.name}: a gradient of rms {step.incoming.rms:.3g} comes in and none goes out: the gradient of {inert.of} "
+        "is 0 everywhere."
     )
 
 
@@ -294,8 +298,8 @@ def _grown(trace: Any, step: Step, reference: float) -> Found:
     if 0 < growth < VANISHED:
         behind = _behind(trace, step)
         return "vanishing", (
-            f"{step.name}: vanishing gradient: at its input {growth:.3g} times that at the network's output; each layer "
-            f"multiplies it by {_times(growth, behind)} on average over {behind} layers."
+            f"{step.name}: vanishing gradient: at its input {growth:.3g} times that at the network's output; each "
+            f"layer multiplies it by {_times(growth, behind)} on average over {behind} layers."
         )
     return None
 
@@ -322,8 +326,8 @@ def _update(trace: Any, step: Step, reference: float) -> Found:
         if stayed >= LOST and one.value.rms:
             return "update lost", (
                 f"{step.name}: the update of {one.of} is lost in {one.value.dtype}: it is {one.ratio:.2g} times the "
-                f"weights, less than half a unit in their last place, and {100 * stayed:.0f} % of them do not move: keep "
-                "the weights in float32, or raise the learning rate."
+                f"weights, less than half a unit in their last place, and {100 * stayed:.0f} % of them do not move: "
+                "keep the weights in float32, or raise the learning rate."
             )
         if one.of == "bias" or not one.value.rms:
             continue
@@ -356,8 +360,8 @@ def _labels_shifted(trace: Any, steps: list[Step]) -> Trouble | None:
             return Trouble(
                 steps[-1].name,
                 "labels",
-                f"loss: labels off by one: {100 * share(answers + by == labels):.0f} % of the labels are {off} than the "
-                "network's answer, which it has learnt to give.",
+                f"loss: labels off by one: {100 * share(answers + by == labels):.0f} % of the labels are {off} than "
+                "the network's answer, which it has learnt to give.",
             )
     return None
 

@@ -33,7 +33,7 @@ class Trace:
         batch: How many examples; None for one without a leading axis.
         params: The parameters.
         params_bar: Their gradient, as `jax.grad` gives it.
-        same_bits: Whether the gradient and the loss of the traced run have the bits of `jax.value_and_grad` without taps.
+        same_bits: Whether loss and gradient of the traced run have the bits of `jax.value_and_grad` without taps.
     """
 
     net: Any
