@@ -40,11 +40,12 @@ def digits():
 def healthy(seed):
     """A small network of the usual kinds, its optimiser, and a batch of real digits; untrained, or after some steps."""
     d, r = fnnet.Dense, fnnet.relu
+    block = fnnet.Residual(d(24), fnnet.silu, d(24))
     nets = (
         (fnnet.Sequential(fnnet.Flatten(), d(32), r, d(10)), optax.adam(1e-3)),
         (fnnet.Sequential(fnnet.Flatten(), d(32), fnnet.tanh, d(16), fnnet.sigmoid, d(10)), optax.sgd(0.1)),
         (fnnet.Sequential(fnnet.Conv(8, 3), r, fnnet.MaxPool(2), fnnet.Flatten(), d(10)), optax.adamw(2e-3)),
-        (fnnet.Sequential(fnnet.Flatten(), d(24), fnnet.gelu, fnnet.Residual(d(24), fnnet.silu, d(24)), d(10)), optax.sgd(0.03, momentum=0.9)),
+        (fnnet.Sequential(fnnet.Flatten(), d(24), fnnet.gelu, block, d(10)), optax.sgd(0.03, momentum=0.9)),
     )  # fmt: skip
     net, optimizer = nets[seed % 4]
     xs, ys = digits()

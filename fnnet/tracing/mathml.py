@@ -1,8 +1,8 @@
 """A line of a rule's page as MathML, which a browser typesets without fonts or scripts from elsewhere.
 
 The pages write equations in a small language: `x_bar_ni` is x with a bar and the indices n i, `sum_o` a sum over o,
-`max_t` a maximum, `_(...)` an index in brackets, ^ a power, 1/c_o a fraction; a word of several letters without an index
-is a word.
+`max_t` a maximum, `_(...)` an index in brackets, ^ a power, 1/c_o a fraction; what has several letters and no index is
+a word.
 """
 
 import re
@@ -11,6 +11,7 @@ from html import escape
 TOKEN = re.compile(
     r"""
     (?P<space>\s+)
+  | (?P<word>[A-Za-z]{2,}(?:-[A-Za-z]{2,})+)
   | (?P<number>\d+(?:\.\d+)?)
   | (?P<name>[A-Za-z]+(?:_bar\b|_bar(?=_))?)
     (?:_(?P<index>\([^()]*\)|[A-Za-z0-9]+(?:[,+\-][A-Za-z0-9]+)*))?(?P<prime>'?)
@@ -18,15 +19,17 @@ TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-GREEK = {"pi": "π", "delta": "δ", "mu": "μ", "sigma": "σ", "epsilon": "ε", "gamma": "γ", "beta": "β", "alpha": "α"}
+GREEK = {name: f"&{name};" for name in "alpha beta gamma delta epsilon mu pi sigma".split()}
 FUNCTIONS = frozenset("exp log sqrt tanh max min sigmoid softplus erf cos sin var mean".split())
-MARKS = {"<=": "≤", ">=": "≥", "-": "−", "*": "·", "{": "(", "}": ")"}
-WORDS = {"times": "×"}
+MARKS = {"<=": "&le;", ">=": "&ge;", "-": "&minus;", "*": "&middot;", "{": "(", "}": ")"}
+WORDS = {"times": "&times;"}
 
 
 def mathml(formula: str) -> str:
     """The formula as one `<math>` element, its text as the page has it in `alttext`."""
-    return f'<math display="block" alttext="{escape(formula, quote=True)}"><mrow>{"".join(_nodes(formula))}</mrow></math>'
+    return (
+        f'<math display="block" alttext="{escape(formula, quote=True)}"><mrow>{"".join(_nodes(formula))}</mrow></math>'
+    )
 
 
 def _nodes(text: str) -> list[str]:
@@ -68,18 +71,20 @@ def _nodes(text: str) -> list[str]:
 
 
 def _mark(mark: str) -> str:
-    shown = escape(MARKS.get(mark, mark))
+    shown = MARKS.get(mark) or escape(mark)
     stretchy = ' stretchy="false"' if mark in "(){}|" else ""
     separator = ' separator="true"' if mark in ",;" else ""
     return f"<mo{stretchy}{separator}>{shown}</mo>"
 
 
 def _atom(match: re.Match) -> str:
+    if match["word"]:
+        return f"<mtext>&nbsp;{match['word']}&nbsp;</mtext>"
     if match["number"]:
         return f"<mn>{match['number']}</mn>"
     name, index = match["name"], match["index"]
     if name in ("sum", "max", "min") and index:
-        sign = "<mo>∑</mo>" if name == "sum" else f"<mi>{name}</mi>"
+        sign = "<mo>&sum;</mo>" if name == "sum" else f"<mi>{name}</mi>"
         return f"<munder>{sign}{_index(index)}</munder>"
     bar = name.endswith("_bar")
     plain = name.removesuffix("_bar")
@@ -90,11 +95,11 @@ def _atom(match: re.Match) -> str:
     differential = len(plain) == 2 and plain.startswith("d") and index
     shown = f"<mi>{GREEK.get(plain, plain[1:] if differential else plain)}</mi>"
     if bar:
-        shown = f'<mover accent="true">{shown}<mo>¯</mo></mover>'
+        shown = f'<mover>{shown}<mo class="bar">&oline;</mo></mover>'
     if index:
         shown = f"<msub>{shown}{_index(index)}</msub>"
     if match["prime"]:
-        shown = f"<msup>{shown}<mo>′</mo></msup>"
+        shown = f"<msup>{shown}<mo>&prime;</mo></msup>"
     return f"<mrow><mi>d</mi>{shown}</mrow>" if differential else shown
 
 
@@ -108,5 +113,5 @@ def _index(index: str) -> str:
         elif sign.isalpha():
             parts.append(f"<mi>{sign}</mi>")
         elif not sign.isspace():
-            parts.append(f"<mo>{MARKS.get(sign, escape(sign))}</mo>")
+            parts.append(f"<mo>{MARKS.get(sign) or escape(sign)}</mo>")
     return f"<mrow>{''.join(parts)}</mrow>"

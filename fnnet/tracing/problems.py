@@ -239,8 +239,8 @@ def _saturated(trace: Any, step: Step, reference: float) -> Found:
     name = "sigmoid" if _is(step, ("sigmoid",)) else "tanh"
     return "saturation", (
         f"{step.name}: saturated {name}: {100 * ends:.0f} % of its outputs are within 1 % of {low:.0f} or {high:.0f} "
-        f"(inputs from {step.inputs.low:.3g} to {step.inputs.high:.3g}), where the slope is nearly 0: {100 * out:.2g} % of "
-        "the gradient passes."
+        f"(inputs from {step.inputs.low:.3g} to {step.inputs.high:.3g}), where the slope is nearly 0: "
+        f"{100 * out:.2g} % of the gradient passes."
     )
 
 
@@ -274,8 +274,8 @@ def _zero(trace: Any, step: Step, reference: float) -> Found:
         return None  # a loss of exactly 0 has nothing left to teach
     inert = step.outgoing[0]
     return "zero gradient", (
-        f"{step.name}: a gradient of rms {step.incoming.rms:.3g} comes in and none goes out: the gradient of {inert.of} "
-        "is 0 everywhere."
+        f"{step.name}: a gradient of rms {step.incoming.rms:.3g} comes in and none goes out: the gradient of "
+        f"{inert.of} is 0 everywhere."
     )
 
 

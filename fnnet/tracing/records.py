@@ -66,8 +66,8 @@ class Step:
         incoming: The cotangent of the output.
         outgoing: The cotangents of its input and parameters.
         is_nested: Whether it is a network of layers, which come before it.
+        layer: The layer itself, or what stands in its place.
         comparison: For further questions to the layer; None for a nested one.
-        own: The layer as own(x, params) on the whole batch.
     """
 
     name: str
@@ -98,4 +98,4 @@ class Step:
     @property
     def parameters(self) -> tuple[Outgoing, ...]:
         """The cotangents of its parameters."""
-        return tuple(one for one in self.outgoing if one.of != "x")
+        return tuple(one for one in self.outgoing if one.of not in ("x", "outputs"))

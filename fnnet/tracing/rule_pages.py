@@ -86,7 +86,7 @@ def page_of(rule: Rule) -> Page:
     numbered = list(equations_of(text, rule.name))
     own = [e for e in numbered if any(e.number == number for number, _ in (*quotes[0], *quotes[1]))]
     if not own:  # a rule of the reader's, perhaps with a docstring of its own
-        text = inspect.getdoc(rule.forward) or text
+        text = _docstring(rule.forward) if rule.forward.__doc__ else text
         own = list(equations_of(text, rule.name))
     with_code = tuple(Equation(e.number, e.side, e.formula, e.remark, _lines(e, *quotes)) for e in own)
     title = text.strip().splitlines()[0] if text.strip() else rule.name
@@ -195,7 +195,8 @@ def _of_code(layer: Any) -> Page:
     name = getattr(function, "__name__", type(function).__name__)
     text = inspect.getdoc(shown) or ""
     code = _source(function) if inspect.isfunction(function) else ""
-    return Page(name, text.split("\n\n")[0].replace("\n", " "), tuple(equations_of(text, name)), "", code, "")
+    first = text.split("\n\n")[0].replace("\n", " ")
+    return Page(name, first, tuple(equations_of(_docstring(shown), name)), "", code, "")
 
 
 def _source(function: Callable) -> str:
@@ -212,6 +213,12 @@ def _source(function: Callable) -> str:
         first, last = body.body[0].lineno, body.body[0].end_lineno or body.body[0].lineno
         source = "\n".join(lines[: first - 1] + lines[last:])
     return source.strip()
+
+
+def _docstring(function: Any) -> str:
+    """A docstring with its equations indented, as a page has them, whatever its own indentation."""
+    first, _, rest = (inspect.getdoc(function) or "").partition("\n")
+    return f"{first}\n{textwrap.indent(rest, '    ')}"
 
 
 def _sources(text: str) -> str:

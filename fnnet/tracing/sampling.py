@@ -37,6 +37,8 @@ class Sample:
 def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False) -> Sample:
     """How an array of that shape is shown; a batch has its examples first."""
     roles = _roles(len(shape), batched, is_kernel)
+    if math.prod(shape) <= ENTRIES and "-" not in roles:
+        return Sample(tuple(np.arange(n) for n in shape), roles, "")
     limits = dict.fromkeys("-", 1)
     image = "c" in roles or "r" in roles
     sides = [n for n, role in zip(shape, roles, strict=True) if role in "yx"]
@@ -52,7 +54,11 @@ def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False) -> Sa
         if len(sides) > 1 and sides[-1] > 96 and sides[0] > 96:
             limits["x"] = limits["y"] = math.isqrt(ENTRIES)
     places = tuple(_even(n, limits[role]) for n, role in zip(shape, roles, strict=True))
-    parts = [f"{len(at)} of {n} on axis {axis}" for axis, (at, n) in enumerate(zip(places, shape, strict=True)) if len(at) < n]
+    parts = [
+        f"{len(at)} of {n} on axis {axis}"
+        for axis, (at, n) in enumerate(zip(places, shape, strict=True))
+        if len(at) < n
+    ]
     return Sample(places, roles, f"sampled: {', '.join(parts)}" if parts else "")
 
 

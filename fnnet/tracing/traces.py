@@ -1,12 +1,10 @@
 """`Trace`: what `fnnet.trace` returns."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
@@ -71,7 +69,7 @@ class Trace:
         """
         return first_trouble(self)
 
-    def explain(self, name: str, of: str, index: tuple[int, ...], *, most: int = 12) -> Explanation:
+    def explain(self, name: str, of: str, index: Sequence[int], *, most: int = 12) -> Explanation:
         """The chain of numbers behind one entry of a cotangent: the sum of products that it is.
 
         Args:
@@ -84,7 +82,7 @@ class Trace:
             KeyError: There is no such layer.
             ValueError: It has no such cotangent, or that no such entry.
         """
-        return explained(self[name], of, tuple(map(int, np.atleast_1d(index))), most, self.batch is not None)
+        return explained(self[name], of, tuple(map(int, index)), most, self.batch is not None)
 
     def diff(self, other: "Trace") -> "Change":
         """What changed from this trace to another of the same network, such as a later moment of its training."""

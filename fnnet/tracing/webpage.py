@@ -1,7 +1,7 @@
 """One HTML page of a trace: markup, style, script and data in a single file, which asks nothing of any network.
 
 The three parts stand beside this module, in `page/`. Each array is embedded once, little-endian, in base64, in its own
-dtype where JavaScript has it (bf16 and f16 as f32, which holds them exactly), so that a number on the page is the array's.
+dtype where JavaScript has it (bf16 and f16 as f32, which holds them exactly): a number on the page is the array's.
 """
 
 import base64
@@ -166,7 +166,9 @@ def _chains(trace: Any, step: Step, one: Outgoing) -> list[Explanation]:
     if sizes.size <= ALL:
         chosen = np.arange(sizes.size)
     else:
-        shown = sample(one.numbers.shape, trace.batch is not None and one.of in ("x", "outputs"), one.of not in ("x", "outputs"))
+        shown = sample(
+            one.numbers.shape, trace.batch is not None and one.of in ("x", "outputs"), one.of not in ("x", "outputs")
+        )
         flat = np.arange(sizes.size).reshape(one.numbers.shape)
         seen = shown.of(flat).ravel()  # entries that the picture has, so that they can be found on it
         order = seen[np.argsort(-sizes[seen], kind="stable")]

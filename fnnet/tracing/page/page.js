@@ -57,8 +57,14 @@ function layoutOf(tensor) {
   });
   const strides = lengths.map((_, i) => lengths.slice(i + 1).reduce((a, b) => a * b, 1));
   const gap = count.r * count.c > 1 ? 1 : 0;
-  const width = count.c * (count.x + gap) - gap;
-  const height = count.r * (count.y + gap) - gap;
+  // A row of many tiles is broken into lines, unless the rows are as many: then it is a table of tiles.
+  const wraps = count.c > 4 * count.r;
+  const columns = wraps ? Math.ceil(Math.sqrt((1.6 * count.r * count.c * count.y) / count.x)) : count.c;
+  const lines = Math.ceil(count.c / columns);
+  const width = Math.min(columns, count.c) * (count.x + gap) - gap;
+  const height = count.r * lines * (count.y + gap) - gap;
+  const left = (at) => (at.c % columns) * (count.x + gap) + at.x;
+  const top = (at) => (at.r * lines + Math.floor(at.c / columns)) * (count.y + gap) + at.y;
   const flat = (at) => Object.entries(axis).reduce((sum, [role, i]) => sum + at[role] * strides[i], 0);
   const whole = (at) =>
     [...tensor.roles].map((role, i) => {
@@ -74,12 +80,13 @@ function layoutOf(tensor) {
     return at;
   };
   const pixel = (px, py) => {
-    const at = { c: Math.floor(px / (count.x + gap)), r: Math.floor(py / (count.y + gap)) };
-    at.x = px - at.c * (count.x + gap);
-    at.y = py - at.r * (count.y + gap);
-    return at.x < count.x && at.y < count.y && at.c < count.c && at.r < count.r ? at : null;
+    const line = Math.floor(py / (count.y + gap));
+    const r = Math.floor(line / lines);
+    const c = (line % lines) * columns + Math.floor(px / (count.x + gap));
+    const within = (at, size) => Math.min(at % (size + gap), size - 1); // the gap belongs to the tile before it
+    return c < count.c && r < count.r ? { r, c, x: within(px, count.x), y: within(py, count.y) } : null;
   };
-  return { count, gap, width, height, flat, whole, find, pixel };
+  return { count, width, height, left, top, flat, whole, find, pixel };
 }
 
 // Heat maps with zero in the middle.
@@ -116,7 +123,7 @@ function paint(canvas, tensor, onlyFirst = false) {
       for (let y = 0; y < layout.count.y; y++)
         for (let x = 0; x < layout.count.x; x++) {
           const [red, green, blue] = colour(Number(values[layout.flat({ r, c, y, x })]), most);
-          const place = 4 * ((r * (layout.count.y + layout.gap) + y) * canvas.width + c * (layout.count.x + layout.gap) + x);
+          const place = 4 * (layout.top({ r, c, y, x }) * canvas.width + layout.left({ r, c, y, x }));
           image.data.set([red, green, blue, 255], place);
         }
   context.putImageData(image, 0, 0);
