@@ -83,11 +83,10 @@ def test_what_is_left_out_is_said():
     assert shown.roles == "ryxc"
     assert shown.said == "sampled: 2 of 32 on axis 0, 5 of 32 on axis 3"
     assert sample((8, 5), batched=True).said == ""
-    for shape, batched, kernel in (
-        ((3136, 128), False, True), ((32, 3136), True, False), ((100_000,), False, True), ((7, 7, 512, 512), False, True),
-        ((4, 224, 224, 64), True, False), ((), False, False), ((2, 9, 9, 9, 5), True, False), ((0, 3), True, False),
-    ):  # fmt: skip
-        shown = sample(shape, batched, kernel)
+    batches = (32, 3136), (4, 224, 224, 64), (2, 9, 9, 9, 5), (0, 3)
+    kernels = (3136, 128), (100_000,), (7, 7, 512, 512), ()
+    for shape, batched in [(shape, True) for shape in batches] + [(shape, False) for shape in kernels]:
+        shown = sample(shape, batched, is_kernel=not batched)
         assert np.prod([len(at) for at in shown.places], dtype=int) <= ENTRIES
         assert shown.of(np.empty(shape, np.int8)).shape == tuple(len(at) for at in shown.places)
 

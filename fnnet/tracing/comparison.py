@@ -183,7 +183,7 @@ class Comparison:
         dot[index] = 1
         return as_wide(self._pushes[place](leaves, dot))
 
-    def _difference(self, place: int, mine: np.ndarray, direction: np.ndarray, eps: float) -> Slope | None:
+    def _difference(self, place: int, mine: Any, direction: Any, eps: float) -> Slope | None:
         leaves, bar = self._leaves(True), as_wide(self.y_bar)
         center = leaves[place]
         step = STEP * (rms(center[np.isfinite(center)]) or 1.0)
@@ -235,7 +235,7 @@ class Comparison:
         return Evidence(mine, theirs, allowed, sizes, others, inputs)
 
 
-def _direction(mine: np.ndarray, free: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+def _direction(mine: Any, free: Any, number: int, rng: np.random.Generator) -> np.ndarray:
     """A random direction along so many free entries; if not all, half of them by size, the rest by chance."""
     flat, at = np.zeros(mine.size), np.flatnonzero(free)
     if number < mine.size and at.size:
@@ -246,7 +246,7 @@ def _direction(mine: np.ndarray, free: np.ndarray, number: int, rng: np.random.G
     return flat.reshape(mine.shape)
 
 
-def _jumps(bar: np.ndarray, near: np.ndarray) -> np.ndarray:
+def _jumps(bar: Any, near: Any) -> np.ndarray:
     """Entries that a nudge changes by far more than itself."""
     finite = np.isfinite(bar)
     size = rms(bar[finite])
@@ -254,6 +254,6 @@ def _jumps(bar: np.ndarray, near: np.ndarray) -> np.ndarray:
         return np.asarray(finite & ~(np.abs(near - bar) <= 1e-4 * (np.abs(bar) + size)))
 
 
-def _largest(a: np.ndarray) -> float:
+def _largest(a: Any) -> float:
     sizes = np.abs(a[np.isfinite(a)])
     return float(sizes.max(initial=0.0))

@@ -50,6 +50,7 @@ class Explanation:
         terms: The largest products.
         total: The sum of all products, in double precision.
         count: How many products are not 0.
+        output: What the layer's output is called.
     """
 
     layer: str
@@ -59,15 +60,16 @@ class Explanation:
     terms: tuple[Term, ...]
     total: float
     count: int
+    output: str = "y"
 
     def __str__(self) -> str:
         """The sum, a line a product."""
-        at = ", ".join(map(str, self.index))
-        lines = [f"{self.layer}: {self.of}_bar[{at}] = {self.value:.7g}, the sum of {self.count} products"]
+        products = "one product" if self.count == 1 else f"the sum of {self.count} products"
+        lines = [f"{self.layer}: {_entry(f'{self.of}_bar', self.index)} = {self.value:.7g}, {products}"]
         for term in self.terms:
-            where = ", ".join(map(str, term.output))
-            name = term.name or f"dy[{where}]/d{self.of}[{at}]"
-            lines.append(f"  {term.product:+.7g} = {name} ({term.factor:.7g}) * y_bar[{where}] ({term.incoming:.7g})")
+            name = term.name or f"d{_entry(self.output, term.output)}/d{_entry(self.of, self.index)}"
+            incoming = _entry(f"{self.output}_bar", term.output)
+            lines.append(f"  {term.product:+.7g} = {name} ({term.factor:.7g}) * {incoming} ({term.incoming:.7g})")
         rest = self.total - sum(term.product for term in self.terms)
         if self.count > len(self.terms):
             lines.append(f"  {rest:+.7g} = the other {self.count - len(self.terms)}")
@@ -95,7 +97,16 @@ def explained(step: Step, of: str, index: tuple[int, ...], most: int, batched: b
     for flat in order[: min(most, count)]:
         o = tuple(map(int, np.unravel_index(flat, products.shape)))
         terms.append(Term(o, float(column[o]), float(incoming[o]), factor_name(step, of, index, o, batched)))
-    return Explanation(step.name, of, index, float(one.numbers.wide[index]), tuple(terms), float(products.sum()), count)
+    return Explanation(
+        step.name,
+        of,
+        index,
+        float(one.numbers.wide[index]),
+        tuple(terms),
+        float(products.sum()),
+        count,
+        step.value.name,
+    )
 
 
 def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...], batched: bool) -> str:
@@ -124,4 +135,4 @@ def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...],
 
 
 def _entry(name: str, index: Any) -> str:
-    return f"{name}[{', '.join(map(str, index))}]"
+    return f"{name}[{', '.join(map(str, index))}]" if len(index) else name

@@ -98,12 +98,12 @@ def numbers(name: str, array: Any) -> Numbers:
     return Numbers(name, np.asarray(array))
 
 
-def rms(values: np.ndarray) -> float:
+def rms(values: Any) -> float:
     """Root of the mean square, without overflow; 0 of nothing."""
     most = float(np.abs(values).max(initial=0.0))
     return most * float(np.sqrt(np.mean(np.square(np.abs(values) / most)))) if most else 0.0
 
 
-def share(mask: np.ndarray) -> float:
+def share(mask: Any) -> float:
     """How much of it is true; 0 of nothing."""
-    return float(mask.mean()) if mask.size else 0.0
+    return float(np.mean(mask)) if np.size(mask) else 0.0

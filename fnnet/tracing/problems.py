@@ -23,6 +23,7 @@ DEAD = 0.95  # of a layer's units, at no example of the batch positive
 FEW = 8  # examples: with fewer a unit that is never positive says nothing
 SATURATED = 0.1  # the share of the incoming gradient that passes: the slope, as a root mean square
 BLOCKED = 0.8  # of the gradient's squares come in at outputs that are within 1 % of the ends
+FAINT = 100.0  # times the smallest normal number: where the rest of a gradient is larger, what underflows is no loss
 LARGE = 1.0  # an update as large as the weights; or ...
 LARGISH, WORSE = 0.1, 10.0  # ... a tenth of them, where the loss on the same examples becomes ten times as large
 LOST = 0.9  # of the entries that an update should move, not moved
@@ -247,13 +248,21 @@ def _saturated(trace: Any, step: Step, reference: float) -> Found:
 def _underflow(trace: Any, step: Step, reference: float) -> Found:
     for one in step.outgoing:
         lost = one.agreement.lost if one.agreement is not None else 0
-        if lost and lost >= 0.5 * max(1, one.numbers.array.size - _true_zeros(one, lost)):
+        if (
+            lost
+            and one.numbers.largest < FAINT * _tiny(one)
+            and lost >= 0.5 * max(1, one.numbers.array.size - _true_zeros(one, lost))
+        ):
             return "underflow", (
                 f"{step.name}: the gradient of {one.of} underflows in {one.numbers.dtype}: {lost} of "
                 f"{one.numbers.array.size} entries are 0 that are smaller than the smallest number of the dtype, and "
                 "not 0: scale the loss up, or keep this in float32."
             )
     return None
+
+
+def _tiny(one: Outgoing) -> float:
+    return float(jnp.finfo(one.numbers.array.dtype).smallest_normal)
 
 
 def _true_zeros(one: Outgoing, lost: int) -> int:
@@ -290,7 +299,7 @@ def _grown(trace: Any, step: Step, reference: float) -> Found:
     if growth > EXPLODED:
         behind = _behind(trace, step)
         weights = next((one.value.rms for one in step.parameters if one.of == "kernel"), 0.0)
-        why = f"each layer multiplies it, by {_times(growth, behind)} on average over {behind} layers"
+        why = f"each layer multiplies it, by {_times(growth, behind)} on average over {_layers(behind)}"
         return "exploding", (
             f"{step.name}: exploding gradient: at its input {growth:.3g} times that at the network's output; {why}"
             f"{f' (kernel of rms {weights:.3g})' if weights else ''}: draw smaller weights."
@@ -299,7 +308,7 @@ def _grown(trace: Any, step: Step, reference: float) -> Found:
         behind = _behind(trace, step)
         return "vanishing", (
             f"{step.name}: vanishing gradient: at its input {growth:.3g} times that at the network's output; each "
-            f"layer multiplies it by {_times(growth, behind)} on average over {behind} layers."
+            f"layer multiplies it by {_times(growth, behind)} on average over {_layers(behind)}."
         )
     return None
 
@@ -307,6 +316,10 @@ def _grown(trace: Any, step: Step, reference: float) -> Found:
 def _behind(trace: Any, step: Step) -> int:
     names = [one.name for one in trace.steps if not one.is_nested]
     return len(names) - 1 - names.index(step.name)
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
 
 
 def _times(growth: float, layers: int) -> str:

@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 import textwrap
+import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -206,7 +207,7 @@ def _source(function: Callable) -> str:
     try:
         source = textwrap.dedent(inspect.getsource(function))
         body = ast.parse(source).body[0]
-    except (OSError, TypeError, SyntaxError, IndexError):
+    except (OSError, TypeError, SyntaxError, IndexError, tokenize.TokenError):
         return ""
     if isinstance(body, ast.FunctionDef) and ast.get_docstring(body) is not None and len(body.body) > 1:
         lines = source.splitlines()
