@@ -15,7 +15,7 @@ from PIL import Image
 from tracing.browser import CHROMIUM, Browser
 
 ROOT = Path(__file__).parents[1]
-SHOTS = {"neuron": ("dense_0", 980), "digit": ("conv_0", 1080), "broken": ("relu_4", 980)}
+SHOTS = {"neuron": ("dense_0", 1990), "digit": ("conv_0", 2300), "broken": ("relu_4", 980)}
 
 
 @pytest.mark.slow

@@ -207,10 +207,10 @@ class Comparison:
             # What rounding leaves: of the values, over the step; and of the cotangent in its own dtype.
             room = 8 * DOUBLE * float(np.sum(np.abs(at_zero))) / step + AGREE * abs(fine)
             room += 64 * eps * float(np.sqrt(max(1, np.count_nonzero(direction)))) * (rms(mine) + _largest(bar))
-            apart = max(abs(coarse - fine), bend / 16)
+            apart = max(float(abs(coarse - fine)), float(bend / 16))
             conclusive = bool(np.isfinite(coarse) and apart <= room and room <= 1e-2 * (size + abs(fine)))
             wrong = conclusive and not abs(ours - fine) <= 4 * room + 1e-3 * size * (eps > 1e-4)
-        return Slope(ours, fine, float(apart), int(np.count_nonzero(direction)), conclusive, wrong)
+        return Slope(ours, fine, apart, int(np.count_nonzero(direction)), conclusive, wrong)
 
     def _merged(self, leaves: Sequence[Any], moving: Sequence[Any]) -> list:
         merged = list(leaves)

@@ -120,16 +120,13 @@ def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...],
         place = layer._place(step.inputs.shape[batched:])
         rank, outputs = place.rank, layer.features
         at, per_group = o[batched : batched + rank], outputs // layer.groups
+        inputs = step.inputs.shape[-1] // layer.groups
         starts = [a * s - lo for a, s, (lo, _) in zip(at, place.stride, place.padding, strict=True)]
         if of == "kernel":
-            tap, channel = (
-                index[:rank],
-                index[rank] + (index[-1] // per_group) * step.cotangent("kernel").value.shape[-2],
-            )
-            spot = [start + d * t for start, d, t in zip(starts, place.dilation, tap, strict=True)]
+            channel = index[rank] + (index[-1] // per_group) * inputs
+            spot = [start + d * t for start, d, t in zip(starts, place.dilation, index[:rank], strict=True)]
             return _entry("x", (*o[:batched], *spot, channel))
         tap = [(i - start) // d for i, start, d in zip(index[batched:-1], starts, place.dilation, strict=True)]
-        inputs = step.inputs.shape[-1] // layer.groups
         return _entry("kernel", (*tap, index[-1] % inputs, o[-1]))
     return ""
 

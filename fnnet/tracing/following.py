@@ -54,8 +54,8 @@ def follow(
     updates, loss_after = _updates(problem, optimizer, opt_state, params, params_bar, x, y, keys)
     rng = np.random.default_rng(0)
     steps = [
-        _step(problem, visit, *bars, probes.entry(params_bar, visit.name), _of(updates, visit.name), rng)
-        for visit, *bars in zip(gone.visits, gone.x_bars, gone.y_bars, strict=True)
+        _step(problem, visit, x_bar, y_bar, probes.entry(params_bar, visit.name), _of(updates, visit.name), rng)
+        for visit, x_bar, y_bar in zip(gone.visits, gone.x_bars, gone.y_bars, strict=True)
     ]
     steps.append(_loss_step(problem, gone, y, rng))
     return Trace(
@@ -89,7 +89,7 @@ def _step(
     problem: probes.Problem, visit: probes.Visit, x_bar: Any, y_bar: Any, bars: Any, updates: Any, rng: Any
 ) -> Step:
     layer = visit.layer
-    common = {
+    common: dict[str, Any] = {
         "name": visit.name,
         "kind": layer.kind if isinstance(layer, Layer) else function_name(layer),
         "text": repr(layer) if isinstance(layer, Layer) else text(layer),

@@ -46,7 +46,9 @@ class Change:
 
     def __str__(self) -> str:
         """A table, then the problems."""
-        cells = [("layer", "array", "rms then", "now", "moved", "gradient then", "now", "cosine")]
+        cells: list[tuple[str, ...]] = [
+            ("layer", "array", "rms then", "now", "moved", "gradient then", "now", "cosine")
+        ]
         for row in self.rows:
             numbers = (*row.value, row.moved, *row.gradient)
             cells.append((row.layer, row.of, *(f"{number:.3g}" for number in numbers), f"{row.cosine:.2f}"))

@@ -194,7 +194,7 @@ function figure(tensor, title, onChoose = () => {}) {
 function numbersOf(tensor, layout) {
   const body = make("tbody");
   const shown = make("details", {}, make("summary", {}, "Numbers"));
-  shown.addEventListener("toggle", () => {
+  const fill = () => {
     if (!shown.open || body.childElementCount) return;
     const rows = Math.min(layout.count.y, 12);
     const columns = Math.min(layout.count.x, 12);
@@ -209,7 +209,10 @@ function numbersOf(tensor, layout) {
     const first = layout.whole({ r: 0, c: 0, y: 0, x: 0 }).join(", ");
     const table = make("table", {}, make("caption", {}, `The first ${rows} by ${columns}, from [${first}]`), body);
     shown.append(make("div", { className: "scroll" }, table));
-  });
+  };
+  shown.addEventListener("toggle", fill);
+  shown.open = arrayOf(tensor).length <= 40 && layout.count.r * layout.count.c === 1;
+  fill();
   return shown;
 }
 
