@@ -18,13 +18,12 @@ loss = functools.partial(fnnet.softmax_cross_entropy, label_smoothing=0.1, class
 
 
 def image_network():
-    body = fnnet.Conv(4, 3), fnnet.relu, fnnet.Conv(4, 3)
-    layers = fnnet.Conv(4, 3), fnnet.relu, fnnet.Residual(*body, shortcut=fnnet.Conv(4, 1)), fnnet.MaxPool(2)
-    return fnnet.Sequential(*layers, fnnet.Flatten(), fnnet.Dropout(0.25), fnnet.Dense(3))
+    block = fnnet.Residual(fnnet.Conv(2, 3), fnnet.relu, shortcut=fnnet.Conv(2, 1))
+    return fnnet.Sequential(fnnet.relu, block, fnnet.MaxPool(2), fnnet.Flatten(), fnnet.Dropout(0.25), fnnet.Dense(3))
 
 
 @functools.cache
-def images(examples=4):
+def images(examples=3):
     net = image_network()
     params = net.init(jax.random.key(0), (6, 6, 2))
     x = jax.random.normal(jax.random.key(1), (examples, 6, 6, 2))
@@ -88,7 +87,7 @@ def test_each_cotangent_has_the_bits_of_jax_grad_from_its_layer_on():
 
 def test_the_layers_inside_a_residual_too():
     """The rule of each layer, called by itself on what came in, gives what went out."""
-    for name in ("residual_2/conv_0", "residual_2/relu_1", "residual_2/conv_2", "residual_2/shortcut"):
+    for name in ("residual_1/conv_0", "residual_1/relu_1", "residual_1/shortcut"):
         step = seen()[name]
         own = {one.of: jnp.asarray(one.value.array) for one in step.outgoing}
         layer = step.layer
@@ -99,8 +98,8 @@ def test_the_layers_inside_a_residual_too():
         x_bar, params_bar = jax.vjp(run, own.pop("x"), own)[1](jnp.asarray(step.incoming.array))
         assert same(step.cotangent("x").numbers.array, x_bar)
         assert all(same(step.cotangent(of).numbers.array, bar) for of, bar in params_bar.items())
-    block = seen()["residual_2"]
-    parts = [seen()[f"residual_2/{name}"].cotangent("x").numbers.array for name in ("conv_0", "shortcut")]
+    block = seen()["residual_1"]
+    parts = [seen()[f"residual_1/{name}"].cotangent("x").numbers.array for name in ("conv_0", "shortcut")]
     assert same(block.outgoing[0].numbers.array, np.asarray(parts[0] + parts[1]))
 
 
@@ -146,16 +145,16 @@ def test_saved_arrays_are_the_rules_residuals():
     def what(name):
         return [(one.what, one.numbers.dtype) for one in seen()[name].saved]
 
-    assert what("conv_0") == [("x, the layer's input", "float32"), ("kernel", "float32")]
-    assert what("relu_1") == [("y, the layer's output", "float32")]
-    assert what("max_pool_3") == [("of its own", "int8")]
-    assert what("flatten_4") == []
-    assert seen()["max_pool_3"].saved_bytes == 4 * 3 * 3 * 4
-    assert seen()["conv_0"].saved_bytes == 0
+    assert what("residual_1/conv_0") == [("x, the layer's input", "float32"), ("kernel", "float32")]
+    assert what("relu_0") == [("y, the layer's output", "float32")]
+    assert what("max_pool_2") == [("of its own", "int8")]
+    assert what("flatten_3") == []
+    assert seen()["max_pool_2"].saved_bytes == 3 * 3 * 3 * 2
+    assert seen()["residual_1/conv_0"].saved_bytes == 0
 
 
 def test_updates_are_the_optimisers():
-    one = seen()["dense_6"].cotangent("kernel")
+    one = seen()["dense_5"].cotangent("kernel")
     np.testing.assert_allclose(one.update.array, -0.1 * one.numbers.array, rtol=1e-6)
     assert one.ratio == pytest.approx(one.update.rms / one.value.rms)
     assert seen().loss_after < seen().loss
@@ -188,7 +187,7 @@ def test_chains_add_up_to_their_entry():
                         array = step.inputs.array if name == "x" else step.cotangent(name).value.array
                         assert array[tuple(map(int, at.split(",")))] == pytest.approx(term.factor), term
                         named += 1
-    assert named > 20
+    assert named > 12
 
 
 def test_a_rule_of_the_readers_takes_a_layers_place():
@@ -243,9 +242,9 @@ def test_bad_questions():
     with pytest.raises(KeyError, match="no layer 'conv_9'"):
         seen()["conv_9"]
     with pytest.raises(ValueError, match="no cotangent of 'weights'"):
-        seen().explain("conv_0", "weights", (0,))
+        seen().explain("dense_5", "weights", (0,))
     with pytest.raises(ValueError, match="must be an entry of bias_bar"):
-        seen().explain("conv_0", "bias", (4,))
+        seen().explain("dense_5", "bias", (3,))
     pair = fnnet.Sequential(lambda x: (x, x), fnnet.Dense(2))
     params = {"dense_1": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
     with pytest.raises(TypeError, match="must give one array"):

@@ -10,19 +10,19 @@ b is autodiff's cotangent, eps the dtype's, e the largest error that autodiff it
 reference jumps when the layer's input moves by 2^-30 of itself stand at a kink or a tie: they are counted, not judged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.diagnosis import Evidence, diagnose
 from fnnet.checking.differences import DOUBLE
-from fnnet.checking.programs import Program, RaisedError, as_wide
+from fnnet.checking.programs import RaisedError, as_wide
 from fnnet.checking.subject import is_moving
 from fnnet.checking.tolerance import SMALL, nudge
+from fnnet.tracing.layer_programs import LayerPrograms
 from fnnet.tracing.numbers import rms
 
 FEWER = (32, 8, 8, 8, 2, 2)  # entries that finite differences move together, where moving all of them meets kinks
@@ -79,57 +79,30 @@ class Slope:
 
 
 class Comparison:
-    """A layer as a function of flat leaves, beside its reference.
+    """A layer at its arguments, beside its reference.
 
     Args:
-        own: own(*leaves) -> y, with the hand-written backward.
-        plain: plain(*leaves) -> y, without.
-        against: What `plain` is, in words.
+        programs: The layer's.
         leaves: Its arguments: the input, then the parameters.
         names: Of the arguments.
         y_bar: The incoming cotangent.
-        wide: Whether both can run in double precision (what draws random numbers cannot).
     """
 
-    def __init__(
-        self,
-        own: Callable,
-        plain: Callable,
-        against: str,
-        leaves: Sequence[Any],
-        names: Sequence[str],
-        y_bar: Any,
-        wide: bool = True,
-    ):
-        """Nothing is compiled yet."""
-        self.against, self.leaves, self.names, self.wide = against, [np.asarray(a) for a in leaves], names, wide
-        self.y_bar = np.asarray(y_bar)
-        self.places = [i for i, leaf in enumerate(self.leaves) if is_moving(leaf)]
-
-        def pull(leaves: Sequence[Any], y_bar: Any) -> tuple:
-            return jax.vjp(lambda *moving: plain(*self._merged(leaves, moving)), *(leaves[i] for i in self.places))[1](
-                y_bar
-            )
-
-        def push(leaves: Sequence[Any], dot: Any, place: int) -> Any:
-            def by(leaf: Any) -> Any:
-                return plain(*leaves[:place], leaf, *leaves[place + 1 :])
-
-            return jax.jvp(by, (leaves[place],), (dot,))[1]
-
-        self._pull, self._push = pull, push
-        self._values = Program(lambda *leaves: own(*leaves), wide)
-        self._pushes: dict[int, Program] = {}
+    def __init__(self, programs: LayerPrograms, leaves: Sequence[Any], names: Sequence[str], y_bar: Any):
+        """The reference is run."""
+        self.programs, self.names, self.wide = programs, names, programs.wide
+        self.leaves, self.y_bar = [np.asarray(a) for a in leaves], np.asarray(y_bar)
+        self.places = programs.places(self.leaves)
         self.problem = ""
         try:
-            self._theirs = self._pulled(Program(pull, wide), wide)
-            rounded = self._pulled(Program(pull, False), False) if wide else self._theirs
-            near = self._pulled(Program(pull, wide), wide, nudged=True) if wide else self._theirs
+            self._theirs = self._pulled(self.wide)
+            rounded = self._pulled(False) if self.wide else self._theirs
+            near = [self._pulled(True, nudged=by) for by in (SMALL, -SMALL)] if self.wide else []
         except RaisedError as error:
             self.problem = str(error) or type(error.problem).__name__
             return
         self._noise = {i: _largest(rounded[i] - self._theirs[i]) for i in self.places}
-        self._jumps = {i: _jumps(self._theirs[i], near[i]) for i in self.places}
+        self._jumps = {i: _jumps(self._theirs[i], [one[i] for one in near]) for i in self.places}
 
     def agreement(self, place: int, ours: Any) -> Agreement | None:
         """The cotangent of leaf `place` beside autodiff's; None where autodiff cannot."""
@@ -150,7 +123,7 @@ class Comparison:
         at = np.unravel_index(int(scaled.argmax()), scaled.shape) if scaled.size else ()
         lost = (mine == 0) & (theirs != 0) & (np.abs(theirs) < float(limits.smallest_normal))
         return Agreement(
-            self.against,
+            self.programs.against,
             float(scaled.max(initial=0.0)),
             tuple(map(int, at)),
             float(mine[at]) if scaled.size else 0.0,
@@ -176,12 +149,10 @@ class Comparison:
 
     def column(self, place: int, index: tuple[int, ...]) -> np.ndarray:
         """The derivative of the whole output by one entry of leaf `place`."""
-        if place not in self._pushes:
-            self._pushes[place] = Program(lambda leaves, dot: self._push(leaves, dot, place), self.wide)
         leaves = self._leaves(self.wide)
         dot = np.zeros(leaves[place].shape, leaves[place].dtype)
         dot[index] = 1
-        return as_wide(self._pushes[place](leaves, dot))
+        return as_wide(self.programs.push(place)(leaves, dot))
 
     def _difference(self, place: int, mine: Any, direction: Any, eps: float) -> Slope | None:
         leaves, bar = self._leaves(True), as_wide(self.y_bar)
@@ -191,41 +162,33 @@ class Comparison:
         def terms(by: float) -> np.ndarray:
             moved = [*leaves[:place], center + by * direction, *leaves[place + 1 :]]
             with np.errstate(invalid="ignore", over="ignore"):
-                return np.asarray(bar * as_wide(self._values(*moved)))
-
-        def paired(by: float) -> float:
-            return float(np.sum(terms(by)))
+                return np.asarray(bar * as_wide(self.programs.values(*moved)))
 
         try:
-            coarse, at_zero = (paired(step) - paired(-step)) / (2 * step), terms(0.0)
-            above, below = paired(step / 4), paired(-step / 4)
+            far, near = (float(np.sum(terms(by))) for by in (step, -step))
+            above, at_zero, below = (terms(by) for by in (step / 4, 0.0, -step / 4))
         except RaisedError:
             return None
-        fine, bend = (above - below) / (step / 2), abs(above - 2 * float(np.sum(at_zero)) + below) / (step / 4)
         with np.errstate(invalid="ignore", over="ignore"):
+            coarse, fine = (far - near) / (2 * step), float(np.sum(above - below)) / (step / 2)
+            bend = float(np.sum(np.abs(above - 2 * at_zero + below))) / (step / 4)  # where left and right differ
             ours, size = float(np.sum(mine * direction)), float(np.sum(np.abs(mine * direction)))
             # What rounding leaves: of the values, over the step; and of the cotangent in its own dtype.
             room = 8 * DOUBLE * float(np.sum(np.abs(at_zero))) / step + AGREE * abs(fine)
-            room += 64 * eps * float(np.sqrt(max(1, np.count_nonzero(direction)))) * (rms(mine) + _largest(bar))
-            apart = max(float(abs(coarse - fine)), float(bend / 16))
+            room += 64 * eps * float(np.sqrt(max(1, int(np.count_nonzero(direction))))) * (rms(mine) + _largest(bar))
+            apart = max(abs(coarse - fine), bend)
             conclusive = bool(np.isfinite(coarse) and apart <= room and room <= 1e-2 * (size + abs(fine)))
             wrong = conclusive and not abs(ours - fine) <= 4 * room + 1e-3 * size * (eps > 1e-4)
         return Slope(ours, fine, apart, int(np.count_nonzero(direction)), conclusive, wrong)
 
-    def _merged(self, leaves: Sequence[Any], moving: Sequence[Any]) -> list:
-        merged = list(leaves)
-        for i, leaf in zip(self.places, moving, strict=True):
-            merged[i] = leaf
-        return merged
-
     def _leaves(self, wide: bool) -> list:
         return [as_wide(leaf) if wide and is_moving(leaf) else leaf for leaf in self.leaves]
 
-    def _pulled(self, program: Program, wide: bool, *, nudged: bool = False) -> dict[int, np.ndarray]:
+    def _pulled(self, wide: bool, *, nudged: float = 0.0) -> dict[int, np.ndarray]:
         leaves = self._leaves(wide)
         if nudged:
-            leaves = nudge(leaves, np.random.default_rng(0), SMALL)
-        bars = program(leaves, as_wide(self.y_bar) if wide else self.y_bar)
+            leaves = nudge(leaves, np.random.default_rng(0), nudged)
+        bars = self.programs.pull[wide](leaves, as_wide(self.y_bar) if wide else self.y_bar)
         return {i: as_wide(bar) for i, bar in zip(self.places, bars, strict=True)}
 
     def _evidence(self, place: int, mine: np.ndarray, theirs: np.ndarray, allowed: float) -> Evidence:
@@ -246,12 +209,13 @@ def _direction(mine: Any, free: Any, number: int, rng: np.random.Generator) -> n
     return flat.reshape(mine.shape)
 
 
-def _jumps(bar: Any, near: Any) -> np.ndarray:
+def _jumps(bar: Any, nudged: Sequence[Any]) -> np.ndarray:
     """Entries that a nudge changes by far more than itself."""
     finite = np.isfinite(bar)
     size = rms(bar[finite])
     with np.errstate(invalid="ignore"):
-        return np.asarray(finite & ~(np.abs(near - bar) <= 1e-4 * (np.abs(bar) + size)))
+        stay = [np.abs(near - bar) <= 1e-4 * (np.abs(bar) + size) for near in nudged]
+        return np.asarray(finite & ~np.all([np.ones_like(finite), *stay], axis=0))
 
 
 def _largest(a: Any) -> float:

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.subject import is_moving
-from fnnet.checking.undecorated import has_rules, undecorated
 from fnnet.protocol import Container, Layer, function_name, text
 from fnnet.summary import computed_outputs
 from fnnet.tracing import probes
 from fnnet.tracing.comparison import Comparison
+from fnnet.tracing.layer_programs import programs_of_layer, programs_of_loss
 from fnnet.tracing.numbers import Numbers, numbers
-from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, draws, plain_function, plain_layer
+from fnnet.tracing.plain_layers import draws
 from fnnet.tracing.records import Outgoing, Saved, Step
 from fnnet.tracing.rule_pages import pages_of, pages_of_words
 from fnnet.tracing.traces import Trace
@@ -104,30 +104,15 @@ def _step(
     names, leaves, tree = _flat(visit.params)
     key = visit.key if draws(layer) else None
 
-    def of_one(x: Any, params: Any, key: Any = None) -> Any:
-        return probes.called(layer, params, x, key)
-
-    def on_batch(function: Callable) -> Callable:
-        """function(x, params) of one example as a function of the batch and the parameters' leaves."""
-        return lambda x, *own: problem.mapped(function, (0, None))(x, jax.tree.unflatten(tree, own))
-
-    def with_keys(x: Any, *own: Any) -> Any:
-        return problem.mapped(of_one, (0, None, 0))(x, jax.tree.unflatten(tree, own), key)
-
-    if key is None:
-        example = jax.ShapeDtypeStruct(visit.x.shape[problem.batched :], visit.x.dtype)
-        plain, against = plain_layer(layer, of_one, (example, visit.params))
-        own, plain = on_batch(of_one), on_batch(plain)
-    else:
-        own, plain, against = with_keys, with_keys, AUTODIFF
-    compared = Comparison(own, plain, against, (visit.x, *leaves), ("x", *names), y_bar, wide=key is None)
+    programs = programs_of_layer(layer, problem.batched, visit.x, leaves, tree, key)
+    compared = Comparison(programs, (visit.x, *leaves), ("x", *names), y_bar)
     rows = [("x", visit.x, x_bar, None)]
     of_updates = [None] * len(names) if updates is None else jax.tree.leaves(updates)
     rows += list(zip(names, leaves, jax.tree.leaves(bars), of_updates, strict=True))
     return Step(
         **common,
-        pages=pages_of(own, (visit.x, *leaves), layer),
-        saved=_saved(own, visit.x, visit.y, names, leaves),
+        pages=pages_of(programs.own, (visit.x, *leaves), layer),
+        saved=_saved(programs.own, visit.x, visit.y, names, leaves),
         outgoing=_outgoing(rows, compared, rng),
         is_nested=False,
         layer=layer,
@@ -138,24 +123,9 @@ def _step(
 def _loss_step(problem: probes.Problem, gone: probes.Passes, y: Any, rng: Any) -> Step:
     loss = problem.loss
 
-    def own(outputs: Any) -> Any:
-        return loss(outputs, _widest(y, outputs))
-
-    hidden = jax.jit(loss)
-    known = plain_function(loss)
-    if known is None:
-        plain = own if not has_rules(own, (gone.outputs,)) else undecorated(own)
-        against = AUTODIFF if plain is own else UNDECORATED
-    else:
-        plain, against = (lambda outputs: known(outputs, _widest(y, outputs))), INDEPENDENT
-    compared = Comparison(
-        lambda outputs: hidden(outputs, _widest(y, outputs)),
-        plain,
-        against,
-        (gone.outputs,),
-        ("outputs",),
-        gone.losses_bar,
-    )
+    programs = programs_of_loss(loss, gone.outputs, y)
+    compared = Comparison(programs, (gone.outputs, y), ("outputs", LABELS), gone.losses_bar)
+    hidden = jax.jit(loss)  # which does not see whether the labels are classes
     return Step(
         name=probes.LOSS,
         kind=function_name(loss),
@@ -248,8 +218,3 @@ def _flat(params: Any) -> tuple[list[str], list[Any], Any]:
 
 def _of(updates: Any, path: str) -> Any:
     return None if updates is None else probes.entry(updates, path)
-
-
-def _widest(y: Any, outputs: Any) -> Any:
-    """Labels that are floating, in the dtype in which the loss runs."""
-    return y.astype(outputs.dtype) if is_moving(y) else y

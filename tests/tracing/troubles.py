@@ -153,3 +153,4 @@ PLANTED = {
     "bf16 update lost": Planted(bf16_update_lost, "dense_2", "update lost", "lost in bfloat16"),
     "labels one off, all of them classes": Planted(labels_shifted, "loss", "labels", "labels off by one"),
 }  # fmt: skip
+VARIANTS = ("bf16 update lost", "labels one off, all of them classes")  # of two of the ten
