@@ -1,20 +1,17 @@
 """The page of a trace: equations, size, and what is seen in a real browser."""
 
 import base64
-import functools
 import importlib
 import json
 import re
 import xml.etree.ElementTree as ElementTree
 from html import unescape
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from tracing.browser import CHROMIUM, Browser
+from tracing.networks import seen
 
-import fnnet
 from fnnet.registration import Rule
 from fnnet.tracing.mathml import mathml
 from fnnet.tracing.rule_pages import page_of
@@ -27,21 +24,6 @@ RULES = {
     for value in vars(importlib.import_module(f"fnnet.rules.{page}")).values()
     if isinstance(value, Rule)
 }
-
-
-@functools.cache
-def seen():
-    net = fnnet.Sequential(
-        fnnet.Conv(3, 3),
-        fnnet.relu,
-        fnnet.MaxPool(2),
-        fnnet.Residual(fnnet.Conv(3, 1)),
-        fnnet.Flatten(),
-        fnnet.Dense(3),
-    )
-    params = net.init(jax.random.key(0), (6, 6, 1))
-    x = jax.random.normal(jax.random.key(1), (4, 6, 6, 1))
-    return fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, jnp.arange(4) % 3)
 
 
 # Equations.
@@ -173,9 +155,9 @@ def test_from_layer_to_layer_by_keyboard(browser):
     browser.click('[data-layer="dense_5"]')
     browser.run("document.querySelector('[data-layer=\"dense_5\"]').focus()")
     browser.press("ArrowLeft")
-    assert browser.run("document.activeElement.dataset.layer") == "flatten_4"
+    assert browser.run("document.activeElement.dataset.layer") == "dropout_4"
     browser.press("Home")
-    assert browser.run("document.getElementById('layer-name').textContent") == "conv_0"
+    assert browser.run("document.getElementById('layer-name').textContent") == "relu_0"
 
 
 def test_pictures_are_drawn_light_and_dark(browser):

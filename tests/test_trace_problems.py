@@ -65,6 +65,6 @@ def problem_of(seed):
     return fnnet.trace(net, fnnet.softmax_cross_entropy, params, xs, ys, optimizer=optimizer).first_problem()
 
 
-@pytest.mark.parametrize("seed", [pytest.param(s, marks=[pytest.mark.slow] if s else []) for s in range(24)])
+@pytest.mark.parametrize("seed", [pytest.param(s, marks=[pytest.mark.slow] if s != 1 else []) for s in range(24)])
 def test_a_healthy_network_has_none(seed):
     assert problem_of(seed) is None
