@@ -9,6 +9,7 @@ import pytest
 from tracing.networks import image_network, images, loss, seen
 
 import fnnet
+from fnnet.presets import cnn
 from fnnet.protocol import Container
 from fnnet.reduction import mean_loss
 from fnnet.steps import batch_loss
@@ -227,3 +228,18 @@ def test_bad_questions():
     params = {"dense_1": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
     with pytest.raises(TypeError, match="must give one array"):
         fnnet.trace(pair, fnnet.softmax_cross_entropy, params, jnp.zeros(2), 0)
+
+
+@pytest.mark.slow
+def test_cnn_with_a_batch_of_32(tmp_path):
+    """As large as the docs say; its gradient under jit is the same up to rounding."""
+    net = cnn(10, (28, 28, 1))
+    params = net.init(jax.random.key(0), (28, 28, 1))
+    x, y = jax.random.uniform(jax.random.key(1), (32, 28, 28, 1)), jnp.arange(32) % 10
+    traced = fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, y)
+    assert traced.same_bits
+    assert traced.first_problem() is None
+    assert traced.save(tmp_path / "cnn.html").stat().st_size < 5e6
+    jitted = jax.jit(jax.grad(functools.partial(batch_loss, net, fnnet.softmax_cross_entropy)))(params, x, y)
+    for ours, theirs in zip(jax.tree.leaves(traced.params_bar), jax.tree.leaves(jitted), strict=True):
+        assert jnp.abs(ours - theirs).max() <= 1e-5 * jnp.sqrt(jnp.mean(theirs**2))

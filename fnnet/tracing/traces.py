@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
-from fnnet.tracing.problems import Trouble, first_trouble
+from fnnet.tracing.problems import first_trouble
 from fnnet.tracing.records import Step
 from fnnet.tracing.table import table
+from fnnet.tracing.trouble import Trouble
 
 if TYPE_CHECKING:
     from fnnet.tracing.moments import Change
