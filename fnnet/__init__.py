@@ -37,6 +37,7 @@ from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
 from fnnet.rules.probabilities import log_softmax as log_softmax
 from fnnet.rules.probabilities import softmax as softmax
 from fnnet.rules.squares import squared_error as squared_error
+from fnnet.tracing.tracer import trace as trace
 from fnnet.training import NonFiniteLossError as NonFiniteLossError
 from fnnet.training import evaluate as evaluate
 from fnnet.training import fit as fit

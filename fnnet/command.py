@@ -1,4 +1,4 @@
-"""The command line: `python -m fnnet train`, `evaluate`, `predict`, `check`. An error is one line, with status 2."""
+"""The command line: `python -m fnnet train`, `evaluate`, `predict`, `check`, `trace`. An error: one line, status 2."""
 
 import argparse
 import math
@@ -73,6 +73,12 @@ def _check(arguments: argparse.Namespace) -> int:
     return console.check(arguments.rules, **given)
 
 
+def _trace(arguments: argparse.Namespace) -> None:
+    from fnnet.tracing import traced_runs
+
+    traced_runs.show(arguments.run, arguments.example, arguments.data, arguments.output, arguments.since)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are exceptions: `main` prints them."""
 
@@ -136,6 +142,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the report for programs")
     add("--plot", type=Path, metavar="FILE.png", help="draw the wrong cotangents")
     check.set_defaults(command=_check, usage=check.format_usage())
+
+    about = """One forward and one backward of a trained network: a table, the first problem if there is one, and a page
+        for any browser. More is in docs/trace.md."""
+    trace = commands.add_parser("trace", help="look into a backward pass", description=about, allow_abbrev=False)
+    add = trace.add_argument
+    add("run", type=Path, metavar="RUN", help="a run directory")
+    add("--example", type=_whole(0), metavar="N", help="one held-out image; usually the first 32, as a mini-batch")
+    add("--data", help="other data than it was trained with; its test images count")
+    add("--output", type=Path, metavar="FILE.html", help="the page; usually trace.html, or trace-N.html, in RUN")
+    add("--since", type=Path, metavar="RUN", help="another run of the network: what changed since then")
+    trace.set_defaults(command=_trace, usage=trace.format_usage())
     return parser
 
 

@@ -68,6 +68,7 @@ class _Primals:
 class _Call:
     """A rule at one structure of arguments and one choice of static values: one object for each."""
 
+    rule: "Rule"
     in_tree: Any
     static: tuple[tuple[str, Hashable], ...]
     # The output's structure and shapes, by the shapes at which the forward was traced.
@@ -91,7 +92,7 @@ class Rule:
         for name in batched:
             if name not in self.arrays:
                 raise ValueError(f"rule: batched names {name!r}, but the arrays of {self.name} are {self.arrays}")
-        self._call = functools.cache(_Call)
+        self._call = functools.cache(functools.partial(_Call, self))
         self._primitive = bridge.primitive(f"fnnet.{self.name}", self._run, self._jvp, self._batch)
 
     def __call__(self, *args: Any, **static: Any) -> Any:

@@ -130,7 +130,7 @@ def _bytes_of_each(jaxpr: Any, free: int) -> Iterator[int]:
             source = id(equation.invars[0])
             original[id(equation.outvars[0])] = original.get(source, source)
     counted = set(map(id, jaxpr.invars[:free]))
-    for var, is_computed in zip(jaxpr.outvars, _computed(jaxpr, [True] * len(jaxpr.invars)), strict=True):
+    for var, is_computed in zip(jaxpr.outvars, computed_outputs(jaxpr, [True] * len(jaxpr.invars)), strict=True):
         array = original.get(id(var), id(var))
         if is_computed and array not in counted:
             counted.add(array)
@@ -139,13 +139,13 @@ def _bytes_of_each(jaxpr: Any, free: int) -> Iterator[int]:
             yield 0
 
 
-def _computed(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
+def computed_outputs(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
     """Which outputs depend on the flagged inputs; the others are constants, which XLA makes where they are read."""
     known = {id(var) for var, flag in zip(jaxpr.invars, inputs, strict=True) if flag}
     for equation in jaxpr.eqns:
         flags = [id(var) in known for var in equation.invars]
         inner = equation.params.get("jaxpr") if equation.primitive.name == "jit" else None
-        outputs = _computed(inner.jaxpr, flags) if inner else [any(flags)] * len(equation.outvars)
+        outputs = computed_outputs(inner.jaxpr, flags) if inner else [any(flags)] * len(equation.outvars)
         known.update(id(var) for var, flag in zip(equation.outvars, outputs, strict=True) if flag)
     return [id(var) in known for var in jaxpr.outvars]
 

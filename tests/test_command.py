@@ -321,3 +321,17 @@ def test_help_of_the_module_is_quick_and_says_what_predict_inverts(users_environ
     assert shown.returncode == 0
     assert "inverted" in shown.stdout
     assert time.perf_counter() - began < 30
+
+
+def test_trace_writes_a_page(run, tmp_path, capsys):
+    assert call("trace", run, "--example", 3, "--since", run, "--output", tmp_path / "page.html") == 0
+    printed = capsys.readouterr().out
+    assert "of one example" in printed
+    assert "first problem now" in printed or "no problem now" in printed
+    assert f"page: {tmp_path / 'page.html'}" in printed
+    assert "held-out image 3" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_trace_of_no_image(run, capsys):
+    assert call("trace", run, "--example", 360) == 2
+    assert "--example 360 must be less than 360" in capsys.readouterr().err

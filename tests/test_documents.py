@@ -9,16 +9,23 @@ import pytest
 from fnnet.checking.catalogue import NAMES
 
 ROOT = Path(__file__).parents[1]
-REPORTS = ("checking.md", "tutorial.md")
+REPORTS = ("checking.md", "tutorial.md", "trace.md")
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+LONG = ("trace.md",)  # more than ten seconds
 
 
 def blocks(page, info="python"):
     return re.findall(rf"^```{info}\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if len(blocks(page)) > 0], ids=lambda page: page.name)
-def test_examples_run(page, capsys):
+def with_examples():
+    marks = {name: [pytest.mark.slow] for name in LONG}
+    return [pytest.param(page, id=page.name, marks=marks.get(page.name, [])) for page in PAGES if blocks(page)]
+
+
+@pytest.mark.parametrize("page", with_examples())
+def test_examples_run(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # an example may write a file
     names = {"__name__": "example"}
     with jax.numpy_dtype_promotion("standard"):
         for block in blocks(page):

@@ -24,6 +24,7 @@ FLOORS = (
     ("presets", "interop"),
     ("steps", "batches", "ghost", "per_example", "training", "checkpoint", "pictures", "photographs", "runs"),
     ("equations", "checking"),
+    ("tracing",),
     ("command", "__main__"),
 )
 # Reads files: knows nothing of networks, and the floors below training nothing of it.

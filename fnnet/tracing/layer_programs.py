@@ -1,0 +1,124 @@
+"""A layer's compiled programs: its forward, and its reference pulled back and pushed forward.
+
+They take every array as an argument, so that one layer, traced again with other numbers, compiles nothing anew.
+"""
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+
+from fnnet.checking.programs import Program
+from fnnet.checking.subject import is_moving
+from fnnet.checking.undecorated import has_rules, undecorated
+from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_function, plain_layer
+from fnnet.tracing.probes import called
+
+KEPT = 256  # layers at so many shapes
+
+
+class LayerPrograms:
+    """A layer as a function of flat leaves, beside its reference.
+
+    Args:
+        own: own(*leaves) -> y, with the hand-written backward.
+        plain: plain(*leaves) -> y, without.
+        against: What `plain` is, in words.
+        wide: Whether both can run in double precision (what draws random numbers cannot).
+        constants: How many leaves at the end are not differentiated.
+    """
+
+    def __init__(self, own: Callable, plain: Callable, against: str, wide: bool = True, constants: int = 0):
+        """Nothing is compiled yet."""
+        self.own, self.plain, self.against, self.wide, self.constants = own, plain, against, wide, constants
+        self.values = Program(lambda *leaves: own(*leaves), wide)
+        self.pull = {precise: Program(self._pull, precise) for precise in {wide, False}}
+        self._pushes: dict[int, Program] = {}
+
+    def places(self, leaves: Sequence[Any]) -> list[int]:
+        """The leaves that have a gradient."""
+        return [i for i, leaf in enumerate(leaves[: len(leaves) - self.constants]) if is_moving(leaf)]
+
+    def push(self, place: int) -> Program:
+        """push(leaves, dot): the derivative of the output by leaf `place`, along `dot`."""
+
+        def pushed(leaves: Sequence[Any], dot: Any) -> Any:
+            def by(leaf: Any) -> Any:
+                return self.plain(*leaves[:place], leaf, *leaves[place + 1 :])
+
+            return jax.jvp(by, (leaves[place],), (dot,))[1]
+
+        return self._pushes.setdefault(place, Program(pushed, self.wide))
+
+    def _pull(self, leaves: Sequence[Any], y_bar: Any) -> tuple:
+        places = self.places(leaves)
+
+        def of_moving(*moving: Any) -> Any:
+            merged = list(leaves)
+            for i, leaf in zip(places, moving, strict=True):
+                merged[i] = leaf
+            return self.plain(*merged)
+
+        return jax.vjp(of_moving, *(leaves[i] for i in places))[1](y_bar)
+
+
+def programs_of_layer(layer: Any, batched: bool, x: Any, leaves: Sequence[Any], tree: Any, key: Any) -> LayerPrograms:
+    """The programs of a layer on arrays like these; `tree` is the structure of its parameters."""
+    if key is not None:
+
+        def own(x: Any, *leaves: Any) -> Any:
+            mapped = jax.vmap(called, (None, None, 0, 0)) if batched else called
+            return mapped(layer, jax.tree.unflatten(tree, leaves), x, key)
+
+        return LayerPrograms(own, own, AUTODIFF, wide=False)
+    example = jax.ShapeDtypeStruct(x.shape[batched:], x.dtype)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    return _kept(_keyless, layer, batched, example, shapes, tree)
+
+
+def programs_of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:
+    """The programs of a loss as a function of outputs and labels; labels are not differentiated."""
+    shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (outputs, y))
+    return _kept(_of_loss, loss, *shapes)
+
+
+def _keyless(layer: Any, batched: bool, example: Any, shapes: tuple, tree: Any) -> LayerPrograms:
+    def of_one(x: Any, params: Any) -> Any:
+        return called(layer, params, x, None)
+
+    def on_batch(function: Callable) -> Callable:
+        """function(x, params) of one example as a function of the batch and the parameters' leaves."""
+        mapped = jax.vmap(function, (0, None)) if batched else function
+        return lambda x, *leaves: mapped(x, jax.tree.unflatten(tree, leaves))
+
+    plain, against = plain_layer(layer, of_one, (example, jax.tree.unflatten(tree, shapes)))
+    return LayerPrograms(on_batch(of_one), on_batch(plain), against)
+
+
+def _of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:
+    def in_one_dtype(function: Callable) -> Callable:
+        return lambda outputs, y: function(outputs, y.astype(outputs.dtype) if is_moving(y) else y)
+
+    own, known = in_one_dtype(loss), plain_function(loss)
+    if known is not None:
+        plain, against = in_one_dtype(known), INDEPENDENT
+    elif has_rules(own, (outputs, y)):
+        plain, against = undecorated(own), UNDECORATED
+    else:
+        plain, against = own, AUTODIFF
+    return LayerPrograms(own, plain, against, constants=1)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _cached(make: Callable, *args: Hashable) -> LayerPrograms:
+    return make(*args)
+
+
+def _kept(make: Callable, *args: Any) -> LayerPrograms:
+    """make(*args), kept for the next trace where the arguments can be told apart."""
+    try:
+        hash(args)
+    except TypeError:  # a layer of the reader's that cannot be hashed
+        return make(*args)
+    return _cached(make, *args)

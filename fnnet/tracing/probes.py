@@ -1,0 +1,236 @@
+"""One run of the mean loss and its gradient, with a tap before and after every layer.
+
+    tap(v, probe) = v,   v_bar = probe_bar = the incoming cotangent
+
+A tap computes nothing: forward it hands on its value, backward it hands the cotangent on and gives the same array as
+the gradient of a probe, whose value is never read. So `jax.grad` by the probes gives the cotangents that `jax.grad` by
+the parameters uses, out of one backward pass. It runs as `jax.grad` runs without jit, operation by operation: each is
+compiled alone, with taps and without, so that the bits are the same. Under jit XLA may fuse, and round otherwise.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.checking.subject import is_moving
+from fnnet.protocol import Container, Layer, Params
+from fnnet.reduction import mean_loss
+
+LOSS = "loss"
+
+
+class Visit(NamedTuple):
+    """A layer as the network called it, and the arrays of its forward."""
+
+    name: str
+    layer: Layer
+    params: Params
+    key: Any
+    x: Any
+    y: Any
+
+
+class Passes(NamedTuple):
+    """What one forward and backward gave.
+
+    Args:
+        visits: The layers in the order in which they ended, a nested network after its layers.
+        x_bars: For each visit the cotangent of its input, None for integers.
+        y_bars: For each visit the cotangent of its output.
+        outputs: The network's output.
+        outputs_bar: Its cotangent.
+        losses: The loss of each example.
+        losses_bar: Their cotangents.
+        loss: The mean.
+        params_bar: The gradient.
+    """
+
+    visits: list[Visit]
+    x_bars: list[Any]
+    y_bars: list[Any]
+    outputs: Any
+    outputs_bar: Any
+    losses: Any
+    losses_bar: Any
+    loss: Any
+    params_bar: Any
+
+
+@jax.custom_vjp
+def tap(value: Any, probe: Any) -> Any:
+    """`value`; the gradient of `probe` is the cotangent of `value`."""
+    return value
+
+
+tap.defvjp(lambda value, probe: (value, None), lambda _, bar: (bar, bar))
+
+
+class Problem(NamedTuple):
+    """What is differentiated: the mean loss of a network on a batch, or the loss on one example.
+
+    Args:
+        net: The network.
+        loss: One number an example.
+        replaced: What stands in the place of a layer, by the layer's path.
+        batched: Whether x and y have a leading axis.
+        hidden_labels: Whether the loss shall not see the labels' values: then labels that are no class make its loss
+            NaN, as in training, where it would else raise.
+    """
+
+    net: Container
+    loss: Callable
+    replaced: Mapping[str, Callable]
+    batched: bool
+    hidden_labels: bool = False
+
+    def mapped(self, function: Callable, in_axes: tuple) -> Callable:
+        """`function` of one example on a batch, if there is one."""
+        return jax.vmap(function, in_axes) if self.batched else function
+
+    def axes(self, keys: Any) -> tuple:
+        """The mapped axes of (params, x, keys)."""
+        return None, 0, None if keys is None else 0
+
+    def keys(self, key: Any, x: Any) -> Any:
+        """A key for each example, as in training."""
+        return jax.random.split(key, len(x)) if self.batched and key is not None else key
+
+    def apply(self, params: Params, x: Any, key: Any = None, around: Callable | None = None) -> Any:
+        """The output for one example; around(path, layer, run, params, x, key) calls run(x) for each layer."""
+
+        def threading(path: str) -> Callable:
+            def run(name: str, layer: Layer, own: Params, x: Any, key: Any) -> Any:
+                def inner(x: Any) -> Any:
+                    if path + name in self.replaced:
+                        return called(self.replaced[path + name], own, x, key)
+                    if isinstance(layer, Container):
+                        return layer.thread(threading(f"{path}{name}/"), own, x, key)
+                    return layer.apply(own, x, key=key)
+
+                shown = layer if path + name not in self.replaced else self.replaced[path + name]
+                return inner(x) if around is None else around(path + name, shown, inner, own, x, key)
+
+            return run
+
+        return self.net.thread(threading(""), params, jnp.asarray(x), key)
+
+
+def called(layer: Any, own: Params, x: Any, key: Any) -> Any:
+    """A layer, or a function f(x, kernel=..., bias=...) that stands in its place."""
+    return layer.apply(own, x, key=key) if isinstance(layer, Layer) else layer(x, **own)
+
+
+def untapped(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> tuple[Any, Any]:
+    """The mean loss and its gradient by `jax.value_and_grad`, without a tap."""
+    return jax.value_and_grad(lambda params: mean_of(problem, params, x, y, keys))(params)
+
+
+def mean_of(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> Any:
+    """The mean loss."""
+    outputs = problem.mapped(problem.apply, problem.axes(keys))(params, x, keys)
+    return _ending(problem, outputs, y, (None, None))[0]
+
+
+def passes(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> Passes:
+    """The mean loss and its gradient, with every array on the way."""
+    ended: list[tuple[int, str, Any]] = []  # each layer as it ended: its number in the order in which they began
+
+    def recorded(params: Params, x: Any, keys: Any, probes: list | None) -> tuple[Any, list]:
+        ended.clear()
+        begun: list[str] = []
+        arrays: list[tuple] = []
+
+        def around(path: str, layer: Any, run: Callable, own: Params, x: Any, key: Any) -> Any:
+            number = len(begun)
+            begun.append(path)
+            of_x, of_y = (None, None) if probes is None else probes[number]
+            x = _tapped(x, of_x)
+            y = _tapped(_one_array(path, run(x)), of_y)
+            ended.append((number, path, layer))
+            arrays.append((x, y, key))
+            return y
+
+        return problem.apply(params, x, keys, around), arrays
+
+    axes = problem.axes(keys)
+    outline = jax.eval_shape(
+        problem.mapped(lambda params, x, keys: recorded(params, x, keys, None), axes), params, x, keys
+    )
+    probes: list = [None] * len(ended)
+    for (number, *_), (of_x, of_y, _) in zip(ended, outline[1], strict=True):
+        probes[number] = _probe(of_x), _probe(of_y)
+    losses = jax.eval_shape(lambda outputs, y: problem.loss(outputs, y), outline[0], jnp.asarray(y))
+    ends = _probe(outline[0]), _probe(losses)
+
+    def value(params: Params, probes: list, ends: tuple) -> tuple[Any, tuple]:
+        outputs, arrays = problem.mapped(recorded, (*axes, 0))(params, x, keys, probes)
+        mean, losses = _ending(problem, outputs, y, ends)
+        return mean, (outputs, arrays, losses)
+
+    results, bars = jax.value_and_grad(value, (0, 1, 2), has_aux=True)(params, probes, ends)
+    (mean, (outputs, arrays, losses)), (params_bar, probe_bars, end_bars) = results, bars
+    visits = [
+        Visit(path, layer, entry(params, path), key, x, y)
+        for (_, path, layer), (x, y, key) in zip(ended, arrays, strict=True)
+    ]
+    in_order = [probe_bars[number] for number, *_ in ended]
+    return Passes(
+        visits=visits,
+        x_bars=[bar for bar, _ in in_order],
+        y_bars=[bar for _, bar in in_order],
+        outputs=outputs,
+        outputs_bar=end_bars[0],
+        losses=losses,
+        losses_bar=end_bars[1],
+        loss=mean,
+        params_bar=params_bar,
+    )
+
+
+def _ending(problem: Problem, outputs: Any, y: Any, ends: tuple) -> tuple[Any, Any]:
+    """The mean loss and each example's, tapped before and after the loss."""
+
+    def ending(outputs: Any, y: Any, ends: tuple) -> tuple[Any, Any]:
+        kept: list = []
+
+        @functools.wraps(problem.loss)
+        def loss(outputs: Any, y: Any) -> Any:
+            kept.append(_tapped(problem.loss(_tapped(outputs, ends[0]), y), ends[1]))
+            return kept[-1]
+
+        mean = mean_loss(loss, outputs, y) if problem.batched else loss(outputs, y)
+        return mean, kept[0]
+
+    return (jax.jit(ending) if problem.hidden_labels else ending)(outputs, y, ends)
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two trees of arrays have the same bits."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.asarray(one).tobytes() == np.asarray(other).tobytes() for one, other in pairs)
+
+
+def entry(params: Any, path: str) -> Any:
+    """The parameters of the layer at a path; none where the tree has no such entry."""
+    for step in path.split("/"):
+        params = params.get(step, {})
+    return params
+
+
+def _tapped(value: Any, probe: Any) -> Any:
+    return value if probe is None else tap(value, probe)
+
+
+def _probe(like: Any) -> Any:
+    return jnp.zeros(like.shape, like.dtype) if is_moving(like) else None
+
+
+def _one_array(path: str, value: Any) -> Any:
+    """What a layer gave, which must be one array."""
+    if len(jax.tree.leaves(value)) != 1 or not hasattr(value, "shape"):
+        raise TypeError(f"trace: {path} gave a {type(value).__name__}; a layer must give one array")
+    return value

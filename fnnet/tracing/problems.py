@@ -1,0 +1,82 @@
+"""The first problem of a trace: going backwards from the loss, the first layer whose gradient is not as it should be.
+
+At each layer, in this order: a gradient that is not finite, and where that began; a rule that disagrees with autodiff;
+a gradient that dies (zero weights, dead ReLU, saturation, underflow); one that has grown, or shrunk, out of all
+proportion since the loss; an update that is too large or too small for its weights. Last, labels that the network
+answers one off. The limits leave healthy networks alone: tests/test_trace_problems.py.
+"""
+
+from typing import Any
+
+from fnnet.tracing.dying import FEW, dead, saturated, underflow, zero, zero_weights
+from fnnet.tracing.not_finite import labels_outside, not_finite
+from fnnet.tracing.numbers import share
+from fnnet.tracing.proportions import grown, update
+from fnnet.tracing.records import Step
+from fnnet.tracing.trouble import Found, Trouble
+
+SHIFTED = 0.8  # of the answers, one off
+
+
+def first_trouble(trace: Any) -> Trouble | None:
+    """The first problem, going backwards; None where all is well."""
+    steps = [step for step in trace.steps if not step.is_nested]
+    for find in (labels_outside, not_finite, _at_each_layer, _labels_shifted):
+        found = find(trace, steps)
+        if found is not None:
+            return found
+    return None
+
+
+def _at_each_layer(trace: Any, steps: list[Step]) -> Trouble | None:
+    reference = steps[-1].outgoing[0].numbers.rms
+    for step in reversed(steps):
+        for find in (_wrong, zero_weights, dead, saturated, underflow, zero, grown, update):
+            sentence = find(trace, step, reference)
+            if sentence:
+                return Trouble(step.name, sentence[0], sentence[1])
+    return None
+
+
+def _wrong(trace: Any, step: Step, reference: float) -> Found:
+    for one in step.outgoing:
+        beside = one.agreement
+        if beside is None or not beside.wrong:
+            continue
+        at = ", ".join(map(str, beside.at))
+        forgotten = ": the backward forgot it" if beside.looks == "is zero" else ""
+        return "wrong rule", (
+            f"{step.name}: the hand-written gradient of {one.of} disagrees with {beside.against}: it {beside.looks}"
+            f"{forgotten} ({beside.wrong} of {one.numbers.array.size} entries; at [{at}] {beside.ours:.6g} where "
+            f"autodiff gives {beside.theirs:.6g})."
+        )
+    for one in step.outgoing:
+        slope = one.slope
+        if slope is not None and slope.wrong:
+            return "wrong rule", (
+                f"{step.name}: the gradient of {one.of} disagrees with finite differences of the layer's forward: "
+                f"along a random direction {slope.ours:.6g} where they give {slope.theirs:.6g}."
+            )
+    return None
+
+
+def _labels_shifted(trace: Any, steps: list[Step]) -> Trouble | None:
+    """A network that has learnt, and answers one off."""
+    labels, outputs = trace.y.array, trace.outputs.wide
+    if trace.batch is None or labels.dtype.kind not in "iu" or labels.shape != outputs.shape[:-1] or len(labels) < FEW:
+        return None
+    answers = outputs.argmax(-1)
+    for by in (1, -1):
+        if (
+            share(answers + by == labels) >= SHIFTED
+            and share(answers == labels) < 1 - SHIFTED
+            and len(set(answers.tolist())) > 2
+        ):
+            off = "1 more" if by == 1 else "1 less"
+            return Trouble(
+                steps[-1].name,
+                "labels",
+                f"loss: labels off by one: {100 * share(answers + by == labels):.0f} % of the labels are {off} than "
+                "the network's answer, which it has learnt to give.",
+            )
+    return None

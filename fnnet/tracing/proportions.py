@@ -1,0 +1,75 @@
+"""Gradients that grow or shrink out of all proportion, and updates too large or too small for their weights."""
+
+from typing import Any
+
+from fnnet.tracing.numbers import share
+from fnnet.tracing.records import Step
+from fnnet.tracing.trouble import Found
+
+EXPLODED = 1e3  # times the gradient at the network's output
+VANISHED = 1e-7
+LARGE = 1.0  # an update as large as the weights; or ...
+LARGISH, WORSE = 0.1, 10.0  # ... a tenth of them, where the loss on the same examples becomes ten times as large
+LOST = 0.9  # of the entries that an update should move, not moved
+
+
+def grown(trace: Any, step: Step, reference: float) -> Found:
+    """A gradient that is far larger, or smaller, than at the network's output."""
+    x = next((one for one in step.outgoing if one.of == "x"), None)
+    if x is None or not reference:
+        return None
+    growth = x.numbers.rms / reference
+    if growth > EXPLODED:
+        behind = _behind(trace, step)
+        weights = next((one.value.rms for one in step.parameters if one.of == "kernel"), 0.0)
+        why = f"each layer multiplies it, by {_times(growth, behind)} on average over {_layers(behind)}"
+        return "exploding", (
+            f"{step.name}: exploding gradient: at its input {growth:.3g} times that at the network's output; {why}"
+            f"{f' (kernel of rms {weights:.3g})' if weights else ''}: draw smaller weights."
+        )
+    if 0 < growth < VANISHED:
+        behind = _behind(trace, step)
+        return "vanishing", (
+            f"{step.name}: vanishing gradient: at its input {growth:.3g} times that at the network's output; each "
+            f"layer multiplies it by {_times(growth, behind)} on average over {_layers(behind)}."
+        )
+    return None
+
+
+def _behind(trace: Any, step: Step) -> int:
+    names = [one.name for one in trace.steps if not one.is_nested]
+    return len(names) - 1 - names.index(step.name)
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
+
+
+def _times(growth: float, layers: int) -> str:
+    return f"{growth ** (1 / max(1, layers)):.3g}"
+
+
+def update(trace: Any, step: Step, reference: float) -> Found:
+    """An update that is as large as the weights, or too small to change them."""
+    for one in step.parameters:
+        if one.update is None or not one.update.rms:
+            continue
+        moved = one.value.array + one.update.array.astype(one.value.array.dtype)
+        should = one.update.wide != 0
+        stayed = share((moved == one.value.array)[should])
+        if stayed >= LOST and one.value.rms:
+            return "update lost", (
+                f"{step.name}: the update of {one.of} is lost in {one.value.dtype}: it is {one.ratio:.2g} times the "
+                f"weights, less than half a unit in their last place, and {100 * stayed:.0f} % of them do not move: "
+                "keep the weights in float32, or raise the learning rate."
+            )
+        if one.of == "bias" or not one.value.rms:
+            continue
+        worse = trace.loss_after is not None and not trace.loss_after <= WORSE * trace.loss
+        if one.ratio > LARGE or (one.ratio > LARGISH and worse):
+            after = f"; on these examples the loss goes from {trace.loss:.3g} to {trace.loss_after:.3g}"
+            return "update too large", (
+                f"{step.name}: learning rate too large: the update of {one.of} is {one.ratio:.2g} times the weights"
+                f"{after}: about a thousandth is usual."
+            )
+    return None

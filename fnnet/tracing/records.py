@@ -1,0 +1,101 @@
+"""What a trace holds of each layer."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fnnet.tracing.comparison import Agreement, Comparison, Slope
+from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.rule_pages import Page
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """An array that the forward keeps for the backward.
+
+    Args:
+        what: Which it is: "x, the layer's input", "kernel", ..., or "of its own".
+        numbers: The array.
+        is_there_anyway: Whether it is the layer's input or a parameter, which cost nothing more.
+    """
+
+    what: str
+    numbers: Numbers
+    is_there_anyway: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Outgoing:
+    """A cotangent that a layer's backward gives.
+
+    Args:
+        of: What it is the cotangent of: "x", "kernel", ...
+        value: What that is.
+        numbers: The cotangent.
+        agreement: Beside autodiff's; None where that has none.
+        slope: Beside finite differences; None where there are none.
+        update: What the optimiser adds to the parameter; None without an optimiser, and for x.
+    """
+
+    of: str
+    value: Numbers
+    numbers: Numbers
+    agreement: Agreement | None = None
+    slope: Slope | None = None
+    update: Numbers | None = None
+
+    @property
+    def ratio(self) -> float:
+        """How large the update is beside the parameter, both as rms; NaN without an optimiser, inf at a parameter 0."""
+        if self.update is None:
+            return float("nan")
+        return self.update.rms / self.value.rms if self.value.rms else float("inf") if self.update.rms else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A layer in one forward and backward; the loss is the last.
+
+    Args:
+        name: Its path in the network: "conv_0", "residual_2/conv_0", "loss".
+        kind: "conv", "relu", "loss", ...
+        text: The layer as its user wrote it.
+        pages: The pages of the rules that it runs, with their equations.
+        inputs: x.
+        value: Its output.
+        saved: What its forward keeps.
+        incoming: The cotangent of the output.
+        outgoing: The cotangents of its input and parameters.
+        is_nested: Whether it is a network of layers, which come before it.
+        layer: The layer itself, or what stands in its place.
+        comparison: For further questions to the layer; None for a nested one.
+    """
+
+    name: str
+    kind: str
+    text: str
+    pages: tuple[Page, ...]
+    inputs: Numbers
+    value: Numbers
+    saved: tuple[Saved, ...]
+    incoming: Numbers
+    outgoing: tuple[Outgoing, ...]
+    is_nested: bool
+    layer: Any = None
+    comparison: Comparison | None = field(default=None, repr=False)
+
+    def cotangent(self, of: str) -> Outgoing:
+        """The outgoing cotangent of "x", "kernel", ...; ValueError where there is none."""
+        found = next((one for one in self.outgoing if one.of == of), None)
+        if found is None:
+            raise ValueError(f"trace: {self.name} has no cotangent of {of!r}; it has {[o.of for o in self.outgoing]}")
+        return found
+
+    @property
+    def saved_bytes(self) -> int:
+        """What the backward finds kept beside the layer's input and parameters."""
+        return sum(one.numbers.bytes for one in self.saved if not one.is_there_anyway)
+
+    @property
+    def parameters(self) -> tuple[Outgoing, ...]:
+        """The cotangents of its parameters."""
+        return tuple(one for one in self.outgoing if one.of not in ("x", "outputs"))

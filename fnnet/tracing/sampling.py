@@ -1,0 +1,75 @@
+"""Which entries of an array a page shows, and how they lie on its picture.
+
+An array is cut to some thousand entries: whole where it is small, else evenly chosen places of each axis, the first and
+the last among them. Numbers beside a picture (rms, range, zeros) are those of the whole array.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+ENTRIES = 8192  # of one picture
+SIDE = 64  # of an image
+EXAMPLES = 2  # of a batch of images
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The entries shown.
+
+    Args:
+        places: For each axis the chosen indices.
+        roles: For each axis what it is on the picture: "y" and "x" within a tile, "r" and "c" the row and the column
+            of the tile, "-" for an axis of which one place is shown.
+        said: What is left out, in words; empty if nothing.
+    """
+
+    places: tuple[np.ndarray, ...]
+    roles: str
+    said: str
+
+    def of(self, array: np.ndarray) -> np.ndarray:
+        """The entries of an array of that shape."""
+        return array[np.ix_(*self.places)] if array.ndim else array
+
+
+def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False) -> Sample:
+    """How an array of that shape is shown; a batch has its examples first."""
+    roles = _roles(len(shape), batched, is_kernel)
+    if math.prod(shape) <= ENTRIES and "-" not in roles:
+        return Sample(tuple(np.arange(n) for n in shape), roles, "")
+    limits = dict.fromkeys("-", 1)
+    image = "c" in roles or "r" in roles
+    sides = [n for n, role in zip(shape, roles, strict=True) if role in "yx"]
+    if image:
+        limits |= {"y": SIDE, "x": SIDE}
+        tiles = max(1, ENTRIES // max(1, math.prod(min(n, SIDE) for n in sides)))
+        rows = next((n for n, role in zip(shape, roles, strict=True) if role == "r"), 1)
+        limits["r"] = min(rows, EXAMPLES if batched and not is_kernel else max(1, math.isqrt(tiles)), tiles)
+        limits["c"] = max(1, tiles // limits["r"])
+    else:
+        limits["x"] = min(sides[-1], 256) if len(sides) > 1 else ENTRIES
+        limits["y"] = max(1, ENTRIES // max(1, limits["x"]))
+        if len(sides) > 1 and sides[-1] > 96 and sides[0] > 96:
+            limits["x"] = limits["y"] = math.isqrt(ENTRIES)
+    places = tuple(_even(n, limits[role]) for n, role in zip(shape, roles, strict=True))
+    parts = [
+        f"{len(at)} of {n} on axis {axis}"
+        for axis, (at, n) in enumerate(zip(places, shape, strict=True))
+        if len(at) < n
+    ]
+    return Sample(places, roles, f"sampled: {', '.join(parts)}" if parts else "")
+
+
+def _roles(rank: int, batched: bool, is_kernel: bool) -> str:
+    if is_kernel:
+        return {0: "", 1: "x", 2: "yx", 3: "cyx", 4: "yxrc"}.get(rank, "-" * (rank - 4) + "yxrc")
+    if batched:
+        return {0: "", 1: "x", 2: "yx", 3: "ryx", 4: "ryxc"}.get(rank, "r" + "-" * (rank - 4) + "yxc")
+    return {0: "", 1: "x", 2: "yx", 3: "yxc", 4: "ryxc"}.get(rank, "-" * (rank - 4) + "ryxc")
+
+
+def _even(size: int, most: int) -> np.ndarray:
+    """At most so many indices, evenly spaced."""
+    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int)) if size else np.arange(0)

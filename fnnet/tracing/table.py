@@ -1,0 +1,47 @@
+"""A trace as a table in text."""
+
+from typing import Any
+
+NAMES = (
+    "layer",
+    "output",
+    "rms of y",
+    "rms of y_bar",
+    "saved",
+    "cotangent of",
+    "rms",
+    "zeros",
+    "off autodiff",
+    "update / weight",
+)
+
+
+def table(trace: Any) -> str:
+    """A line for each outgoing cotangent."""
+    rows = [NAMES]
+    for step in trace.steps:
+        sizes = " x ".join(map(str, step.value.shape)) or "1"
+        first = (step.name, sizes, _short(step.value.rms), _short(step.incoming.rms), f"{step.saved_bytes:,}")
+        for one in step.outgoing or (None,):
+            if one is None:
+                rows.append((*first, "", "", "", "", ""))
+                continue
+            off = "" if one.agreement is None else f"{one.agreement.largest:.1g}"
+            ratio = "" if one.update is None else f"{one.ratio:.2g}" if one.value.rms else "from 0"
+            rows.append((*first, one.of, _short(one.numbers.rms), f"{100 * one.numbers.zeros:.0f} %", off, ratio))
+            first = ("",) * 5
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            f"{cell:<{width}}" if i in (0, 1, 5) else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    of = "one example" if trace.batch is None else f"{trace.batch} examples"
+    after = "" if trace.loss_after is None else f", after the update {trace.loss_after:.4g}"
+    return "\n".join([f"loss {trace.loss:.4g} of {of}{after}", lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,103 @@
+"""`Trace`: what `fnnet.trace` returns."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fnnet.tracing.explanation import Explanation, explained
+from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.problems import first_trouble
+from fnnet.tracing.records import Step
+from fnnet.tracing.table import table
+from fnnet.tracing.trouble import Trouble
+
+if TYPE_CHECKING:
+    from fnnet.tracing.moments import Change
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace:
+    """One forward and one backward, layer by layer; made by `fnnet.trace`.
+
+    Args:
+        net: The network.
+        steps: Its layers in the order in which the forward ends them; the loss is the last.
+        x: The example, or the mini-batch.
+        y: The labels.
+        outputs: What the network gives.
+        loss: The mean loss.
+        loss_after: That on the same examples after the optimiser's update; None without an optimiser.
+        batch: How many examples; None for one without a leading axis.
+        params: The parameters.
+        params_bar: Their gradient, as `jax.grad` gives it.
+        same_bits: Whether loss and gradient of the traced run have the bits of `jax.value_and_grad` without taps.
+    """
+
+    net: Any
+    steps: tuple[Step, ...]
+    x: Numbers
+    y: Numbers
+    outputs: Numbers
+    loss: float
+    loss_after: float | None
+    batch: int | None
+    params: Any = field(repr=False)
+    params_bar: Any = field(repr=False)
+    same_bits: bool
+
+    def __getitem__(self, name: str) -> Step:
+        """The layer of that name, or "loss"; KeyError where there is none."""
+        found = next((step for step in self.steps if step.name == name), None)
+        if found is None:
+            raise KeyError(f"trace: no layer {name!r}; they are {', '.join(step.name for step in self.steps)}")
+        return found
+
+    def __iter__(self) -> Iterator[Step]:
+        """The steps."""
+        return iter(self.steps)
+
+    def __repr__(self) -> str:
+        """A table: what flows forward and backward, layer by layer; then the first problem, if there is one."""
+        trouble = self.first_problem()
+        return table(self) + (f"\nfirst problem: {trouble}" if trouble else "\nno problem found")
+
+    def first_problem(self) -> Trouble | None:
+        """The first layer, going backwards, whose gradient is NaN, zero, exploding or wrong, and why; None for none.
+
+        `str` of it is a sentence. What is looked for, and at which limits: docs/trace.md.
+        """
+        return first_trouble(self)
+
+    def explain(self, name: str, of: str, index: Sequence[int], *, most: int = 12) -> Explanation:
+        """The chain of numbers behind one entry of a cotangent: the sum of products that it is.
+
+        Args:
+            name: The layer, or "loss".
+            of: Whose cotangent: "x", "kernel", "bias", ...; "outputs" for the loss.
+            index: The entry.
+            most: How many products are listed, the largest first.
+
+        Raises:
+            KeyError: There is no such layer.
+            ValueError: It has no such cotangent, or that no such entry.
+        """
+        return explained(self[name], of, tuple(map(int, index)), most, self.batch is not None)
+
+    def diff(self, other: "Trace") -> "Change":
+        """What changed from this trace to another of the same network, such as a later moment of its training."""
+        from fnnet.tracing.moments import change
+
+        return change(self, other)
+
+    def save(self, file: str | os.PathLike[str], *, title: str = "") -> Path:
+        """One HTML page, without server or network, that shows all of the trace; returns its path.
+
+        Arrays that are large are sampled, and the page says so: it has some megabytes at most.
+        """
+        from fnnet.tracing.webpage import webpage
+
+        path = Path(file)
+        path.write_text(webpage(self, title), encoding="utf-8")
+        return path

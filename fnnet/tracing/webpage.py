@@ -1,0 +1,223 @@
+"""One HTML page of a trace: markup, style, script and data in a single file, which asks nothing of any network.
+
+The three parts stand beside this module, in `page/`. Each array is embedded once, little-endian, in base64, in its own
+dtype where JavaScript has it (bf16 and f16 as f32, which holds them exactly): a number on the page is the array's.
+"""
+
+import base64
+import hashlib
+import html
+import importlib.resources
+import json
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnnet.tracing.explanation import Explanation
+from fnnet.tracing.mathml import mathml
+from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.records import Outgoing, Saved, Step
+from fnnet.tracing.rule_pages import Page
+from fnnet.tracing.sampling import sample
+
+ALL = 48  # entries of a cotangent of which each has its chain on the page
+CHOSEN = 6  # of a larger one
+TERMS = 12
+KINDS = {"float64": "f64", "float32": "f32", "int32": "i32", "int8": "i8", "uint8": "u8", "int16": "i16", "bool": "u8"}
+
+
+def webpage(trace: Any, title: str) -> str:
+    """The page as text."""
+    arrays = _Arrays()
+    data = {
+        "title": title or "A backward pass",
+        "loss": _number(trace.loss),
+        "lossAfter": None if trace.loss_after is None else _number(trace.loss_after),
+        "batch": trace.batch,
+        "sameBits": trace.same_bits,
+        "jax": jax.__version__,
+        "problem": _problem(trace),
+        "steps": [_step(trace, step, arrays) for step in trace.steps],
+        "arrays": arrays.found,
+    }
+    parts = importlib.resources.files("fnnet.tracing") / "page"
+    text = (parts / "page.html").read_text(encoding="utf-8")
+    pieces = {
+        "{{title}}": html.escape(data["title"]),
+        "{{style}}": (parts / "page.css").read_text(encoding="utf-8"),
+        "{{table}}": html.escape(str(trace)),
+        "{{data}}": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "{{script}}": (parts / "page.js").read_text(encoding="utf-8"),
+    }
+    for mark, piece in pieces.items():
+        before, _, after = text.partition(mark)
+        text = before + piece + after
+    return text
+
+
+class _Arrays:
+    """The arrays of a page, each under the hash of its bytes."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, str]] = {}
+
+    def add(self, array: np.ndarray) -> str:
+        kind = KINDS.get(array.dtype.name)
+        if kind is None:
+            kind = "f32" if array.dtype.itemsize < 4 and array.dtype.kind not in "iu" else "f64"
+        types = {"f64": "<f8", "f32": "<f4", "i32": "<i4", "i16": "<i2", "i8": "i1", "u8": "u1"}
+        raw = np.ascontiguousarray(array.astype(types[kind])).tobytes()
+        key = hashlib.sha256(kind.encode() + raw).hexdigest()[:12]
+        self.found.setdefault(key, {"kind": kind, "base64": base64.b64encode(raw).decode()})
+        return key
+
+
+def _problem(trace: Any) -> dict[str, str] | None:
+    trouble = trace.first_problem()
+    return None if trouble is None else {"layer": trouble.layer, "kind": trouble.kind, "sentence": trouble.sentence}
+
+
+def _step(trace: Any, step: Step, arrays: _Arrays) -> dict[str, Any]:
+    batched = trace.batch is not None
+    return {
+        "name": step.name,
+        "kind": step.kind,
+        "text": step.text,
+        "nested": step.is_nested,
+        "pages": [_page(page) for page in step.pages],
+        "inputs": _tensor(step.inputs, arrays, batched),
+        "value": _tensor(step.value, arrays, batched),
+        "saved": [_saved(one, arrays, batched, step) for one in step.saved],
+        "savedBytes": step.saved_bytes,
+        "incoming": _tensor(step.incoming, arrays, batched),
+        "outgoing": [_outgoing(trace, step, one, arrays, batched) for one in step.outgoing],
+    }
+
+
+def _page(page: Page) -> dict[str, Any]:
+    return {
+        "rule": page.rule,
+        "title": page.title,
+        "sources": page.sources,
+        "forward": page.forward,
+        "backward": page.backward,
+        "equations": [
+            {
+                "number": e.number,
+                "side": e.side,
+                "mathml": mathml(e.formula),
+                "formula": e.formula,
+                "remark": e.remark,
+                "code": list(e.code),
+            }
+            for e in page.equations
+        ],
+    }
+
+
+def _saved(one: Saved, arrays: _Arrays, batched: bool, step: Step) -> dict[str, Any]:
+    is_parameter = any(one.what == parameter.of for parameter in step.parameters)
+    tensor = _tensor(one.numbers, arrays, batched and not is_parameter, is_kernel=is_parameter)
+    return {"what": one.what, "there": one.is_there_anyway, "tensor": tensor}
+
+
+def _outgoing(trace: Any, step: Step, one: Outgoing, arrays: _Arrays, batched: bool) -> dict[str, Any]:
+    is_parameter = one.of not in ("x", "outputs")
+    shape = {"batched": batched and not is_parameter, "is_kernel": is_parameter}
+    beside, slope = one.agreement, one.slope
+    return {
+        "of": one.of,
+        "value": _tensor(one.value, arrays, **shape),
+        "cotangent": _tensor(one.numbers, arrays, **shape),
+        "update": None if one.update is None else _tensor(one.update, arrays, **shape),
+        "ratio": None if one.update is None else _number(one.ratio),
+        "agreement": None
+        if beside is None
+        else {
+            "against": beside.against,
+            "largest": _number(beside.largest),
+            "at": list(beside.at),
+            "ours": _number(beside.ours),
+            "theirs": _number(beside.theirs),
+            "wrong": beside.wrong,
+            "kinks": beside.kinks,
+            "looks": beside.looks,
+        },
+        "slope": None
+        if slope is None
+        else {
+            "ours": _number(slope.ours),
+            "theirs": _number(slope.theirs),
+            "entries": slope.entries,
+            "conclusive": slope.conclusive,
+            "wrong": slope.wrong,
+        },
+        "chains": [_chain(chain) for chain in _chains(trace, step, one)],
+    }
+
+
+def _chains(trace: Any, step: Step, one: Outgoing) -> list[Explanation]:
+    """The chains of chosen entries: the largest, some by chance, the first."""
+    if step.comparison is None or step.comparison.problem:
+        return []
+    sizes = np.abs(one.numbers.wide).ravel()
+    if sizes.size <= ALL:
+        chosen = np.arange(sizes.size)
+    else:
+        shown = sample(
+            one.numbers.shape, trace.batch is not None and one.of in ("x", "outputs"), one.of not in ("x", "outputs")
+        )
+        flat = np.arange(sizes.size).reshape(one.numbers.shape)
+        seen = shown.of(flat).ravel()  # entries that the picture has, so that they can be found on it
+        order = seen[np.argsort(-sizes[seen], kind="stable")]
+        chosen = np.unique([*order[: CHOSEN - 2], order[len(order) // 4], seen[0]])
+    found = []
+    for flat_index in chosen:
+        index = tuple(map(int, np.unravel_index(flat_index, one.numbers.shape)))
+        found.append(trace.explain(step.name, one.of, index, most=TERMS))
+    return sorted(found, key=lambda chain: -abs(chain.value)) if sizes.size > ALL else found
+
+
+def _chain(chain: Explanation) -> dict[str, Any]:
+    return {
+        "index": list(chain.index),
+        "value": _number(chain.value),
+        "total": _number(chain.total),
+        "count": chain.count,
+        "terms": [
+            {"output": list(t.output), "factor": _number(t.factor), "incoming": _number(t.incoming), "name": t.name}
+            for t in chain.terms
+        ],
+    }
+
+
+def _tensor(one: Numbers, arrays: _Arrays, batched: bool, is_kernel: bool = False) -> dict[str, Any]:
+    shown = sample(one.shape, batched, is_kernel)
+    return {
+        "name": one.name,
+        "shape": list(one.shape),
+        "dtype": one.dtype,
+        "bytes": one.bytes,
+        "rms": _number(one.rms),
+        "low": _number(one.low),
+        "high": _number(one.high),
+        "zeros": one.zeros,
+        "nans": one.nans,
+        "infinities": one.infinities,
+        "array": arrays.add(shown.of(one.array)),
+        "places": [_places(at, n) for at, n in zip(shown.places, one.shape, strict=True)],
+        "roles": shown.roles,
+        "said": shown.said,
+    }
+
+
+def _places(at: np.ndarray, size: int) -> list[int] | int:
+    """The chosen indices of an axis; its size where all are."""
+    return size if len(at) == size else at.tolist()
+
+
+def _number(value: float) -> float | str:
+    """JSON has no NaN and no infinity: these as words."""
+    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "infinite" if value > 0 else "-infinite"
