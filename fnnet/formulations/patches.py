@@ -41,8 +41,9 @@ def x_gradient(kernel, cotangents, *, window: Window):
         product = lax.dot(
             cotangents.reshape(-1, outputs), weights, preferred_element_type=accumulator(cotangents.dtype)
         )
-        parts = product.reshape(*cotangents.shape[:-1], -1, channels)
-        copies = (parts[..., t, :] for t in range(math.prod(window.size)))
+        number = math.prod(window.size)
+        parts = product.reshape(*cotangents.shape[:-1], number, channels)
+        copies = (parts[..., t, :] for t in range(number))
         return spread(copies, window).astype(cotangents.dtype)
 
     return pieces.mapped(of_piece, cotangents, pieces.number(cotangents.shape[0], cotangents.shape[0] // PIECES))
