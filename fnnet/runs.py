@@ -147,6 +147,8 @@ class _Watched(Checkpoints):
     def _last_words(self, moment: Moment) -> str:
         """Save, and say what became of it."""
         where = f"stopped in epoch {int(moment.state.epoch) + 1}, after step {int(moment.tally.steps)} of it"
+        if moment.ended:
+            where = "stopped after the last epoch, before the pictures"
         again = f"fnnet train --resume {self.run} goes on"
         try:
             saved = self.save(moment)
