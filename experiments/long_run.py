@@ -60,7 +60,7 @@ def looks(directory: Path, epochs: int, number: int) -> list[Look]:
             files = sum(1 for _ in directory.rglob("*"))
             found.append(Look(len(history), resident(), compiled[0], files, log.getvalue().count("\n")))
 
-    config = {"data": "digits", "net": "tiny", "epochs": epochs, "batch_size": 64, "optimizer": "adam"}
+    config = {"data": "digits", "net": "tiny", "epochs": epochs, "batch_size": 64, "optimizer": "adam", "accumulate": 1}
     config |= {"learning_rate": 1e-3, "label_smoothing": 0.0, "seed": 0, "allow_nonfinite": False}
     log = io.StringIO()
     runs.Journal.note = note  # type: ignore[method-assign]
