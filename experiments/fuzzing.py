@@ -51,7 +51,7 @@ def idx_files(draw: Any, rank: int | None = None) -> bytes:
     """IDX files: a header of any kind, numbers enough for it or not, sometimes in gzip."""
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=64))
-    number = {"max_size": 4} if rank is None else {"min_size": rank, "max_size": rank}
+    number: dict[str, Any] = {"max_size": 4} if rank is None else {"min_size": rank, "max_size": rank}
     sizes = draw(st.lists(st.integers(1, 5) if draw(st.booleans()) else NUMBERS, **number))
     code = draw(st.sampled_from(sorted(TYPES))) if draw(st.integers(0, 3)) else draw(st.integers(0, 255))
     header = bytes([0, 0, code, len(sizes) if draw(st.integers(0, 3)) else draw(st.integers(0, 255))])
@@ -100,9 +100,9 @@ def pictures(draw: Any) -> bytes:
     from PIL import Image
 
     if draw(st.booleans()):
-        file = io.BytesIO()
-        Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file, "JPEG")
-        return draw(damaged(file.getvalue()))
+        jpeg = io.BytesIO()
+        Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(jpeg, "JPEG")
+        return draw(damaged(jpeg.getvalue()))
     size = st.one_of(st.integers(0, 20), NUMBERS)
     head = struct.pack(">II", draw(size), draw(size)) + bytes(
         draw(st.lists(st.integers(0, 16), min_size=5, max_size=5))

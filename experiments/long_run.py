@@ -11,11 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 from records import table
 
 from fnnet import presets, runs
+from fnnet.journal import Journal
 from fnnet.layers import Dense, Flatten
 from fnnet.network import Sequential
 from fnnet.rules.activations import relu
@@ -48,14 +50,14 @@ def looks(directory: Path, epochs: int, number: int) -> list[Look]:
     found: list[Look] = []
     compiled = [0]
 
-    def count(event: str, duration: float, **_: Any) -> None:
+    def count(event: str, duration_secs: float, **_: Any) -> None:
         compiled[0] += event == "/jax/core/compile/backend_compile_duration"
 
     jax.monitoring.register_event_duration_secs_listener(count)
-    show = runs.Journal.note
+    write = Journal.note
 
-    def note(journal: Any, history: list[dict[str, Any]]) -> None:
-        show(journal, history)
+    def note(journal: Journal, history: list[dict[str, Any]]) -> None:
+        write(journal, history)
         if history and len(history) % max(1, epochs // number) == 0:
             files = sum(1 for _ in directory.rglob("*"))
             found.append(Look(len(history), resident(), compiled[0], files, log.getvalue().count("\n")))
@@ -63,12 +65,8 @@ def looks(directory: Path, epochs: int, number: int) -> list[Look]:
     config = {"data": "digits", "net": "tiny", "epochs": epochs, "batch_size": 64, "optimizer": "adam", "accumulate": 1}
     config |= {"learning_rate": 1e-3, "label_smoothing": 0.0, "seed": 0, "allow_nonfinite": False}
     log = io.StringIO()
-    runs.Journal.note = note  # type: ignore[method-assign]
-    try:
-        with contextlib.redirect_stdout(log):
-            runs.train(config, directory, seconds=0.5)
-    finally:
-        runs.Journal.note = show  # type: ignore[method-assign]
+    with contextlib.redirect_stdout(log), mock.patch.object(Journal, "note", note):
+        runs.train(config, directory, seconds=0.5)
     return found
 
 

@@ -199,7 +199,7 @@ def _checked(file: Path, path: str, entry: Mapping[str, Any], view: Mapping[str,
     if "key" not in entry:
         return array
     try:
-        return jax.random.wrap_key_data(array, impl=entry["key"])
+        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=entry["key"])
     except (TypeError, ValueError):
         raise ValueError(f"load: {file}: {path} is {_text(array)}, which is no key of {entry['key']!r}") from None
 

@@ -68,7 +68,7 @@ def same_bits(found, wanted):
         assert one | {"seconds": 0} == other | {"seconds": 0}
 
 
-WHOLE = {}
+WHOLE: dict = {}
 
 
 def never_stopped(**options):

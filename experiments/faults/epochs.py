@@ -1,5 +1,6 @@
 """A small training that is killed, or asked to stop, in the middle of epochs, and has to end with the same bits."""
 
+import functools
 import hashlib
 import json
 import os
@@ -47,7 +48,7 @@ def train(directory: Path, tell: Callable[[], Any], epochs: int) -> None:
     xs, ys = rng.normal(size=(100, 4)).astype(np.float32), (np.arange(100) % 3).astype(np.int32)
     net = fnnet.Sequential(fnnet.Dense(8), fnnet.relu, fnnet.Dropout(0.2), fnnet.Dense(3))
     rate = optax.cosine_decay_schedule(1e-2, 12 * epochs)
-    options = {"key": jax.random.key(0), "epochs": epochs, "batch_size": 8, "progress": False}
+    options: dict[str, Any] = {"key": jax.random.key(0), "epochs": epochs, "batch_size": 8, "progress": False}
     checkpoints = Telling(directory, tell)
     fnnet.fit(net, fnnet.softmax_cross_entropy, optax.adam(rate), (xs, ys), checkpoints=checkpoints, **options)
 
@@ -95,7 +96,7 @@ def asked_to_stop(directory: Path, signals: tuple[int, ...]) -> Trials:
     settings = ["--net", "mlp", "--optimizer", "momentum", "--epochs", "400", "--save-every", "3600"]
     for number in signals:
         start = ["--resume", str(run)] if run.exists() else [*settings, "--output", str(run)]
-        process, reading = forked(lambda tell, start=start: _command(["train", *start], tell))
+        process, reading = forked(functools.partial(_command, ["train", *start]))
         epochs = _epochs(run)
         deadline = time.monotonic() + 120
         while _epochs(run) < epochs + 2 and time.monotonic() < deadline:  # in a training that has gone on
@@ -108,7 +109,7 @@ def asked_to_stop(directory: Path, signals: tuple[int, ...]) -> Trials:
         failure = failure or (None if after.keys() - before.keys() else "nothing was saved")
         trials.count(failure or lost(before, after))
     for start in (["--resume", str(run)], [*settings, "--output", str(one_piece)]):
-        ended(*forked(lambda tell, start=start: _command(["train", *start], tell)))
+        ended(*forked(functools.partial(_command, ["train", *start])))
     if result(run / "checkpoints") != result(one_piece / "checkpoints"):
         trials.failures.append("the end has other bits than a training that was never stopped")
         trials.survived = 0

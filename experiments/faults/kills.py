@@ -41,8 +41,9 @@ def at_every_operation(directory: Path, limit: int) -> Trials:
 
         status = ended(*forked(work))
         if status != -signal.SIGKILL:
-            return trials  # the save has fewer operations than that
+            break  # the save has fewer operations than that
         trials.count(lost(before, whole(run)) or goes_on(run, SIZE))
+    return trials
 
 
 def _operations(run: Path) -> int:
