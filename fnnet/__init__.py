@@ -17,6 +17,7 @@ from fnnet.per_example import clipped_gradients as clipped_gradients
 from fnnet.per_example import gradient_norms as gradient_norms
 from fnnet.reduction import mean_loss as mean_loss
 from fnnet.registration import rule as rule
+from fnnet.resumption import Checkpoints as Checkpoints
 from fnnet.rules.activations import gelu as gelu
 from fnnet.rules.activations import leaky_relu as leaky_relu
 from fnnet.rules.activations import relu as relu

@@ -19,9 +19,9 @@ class Pace:
 
     steps = 1
 
-    def begin(self) -> None:
-        """Start an epoch."""
-        self.done, self.since = 0, time.perf_counter()
+    def begin(self, done: int) -> None:
+        """Start an epoch, or go on with one after `done` of its steps."""
+        self.done, self.since = done, time.perf_counter()
 
     def due(self, stop: int) -> bool:
         """Whether it is time to wait for the device and look."""
@@ -51,7 +51,7 @@ class Arrays:
         """Yields (xs, ys, rows of indices, the steps before which to stop); `order` is `steps.epoch_order`."""
 
         def stops() -> Iterator[int]:
-            stop = 0
+            stop = pace.done
             while stop < self.steps:
                 stop = min(stop + pace.steps, self.steps)
                 yield stop
@@ -84,7 +84,7 @@ class Batches:
 
     def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
         """Yields each mini-batch as `Arrays.epoch` does all of them."""
-        step = 0
+        step, done = 0, pace.done
         for pair in self.batches:
             xs, ys = checked_pair("fit", *pair)
             if len(xs) > self.batch_size or xs.shape[1:] != self.shape:
@@ -93,6 +93,7 @@ class Batches:
                 )
             if len(xs) == self.batch_size:
                 step += 1
+            if len(xs) == self.batch_size and step > done:
                 yield xs, ys, self.order, [step]
 
 
@@ -109,6 +110,20 @@ def source_of(function: str, data: Any, batch_size: int) -> Arrays | Batches:
 def is_pair(data: Any) -> bool:
     """Whether `data` is (xs, ys) rather than an iterable of such pairs."""
     return isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(a, "shape") for a in data)
+
+
+def refuse_nonfinite(function: str, **arrays: Any) -> None:
+    """Raises ValueError where a floating array has a NaN or an infinity; it counts them and names the first."""
+    for name, array in arrays.items():
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            continue
+        strange = ~jnp.isfinite(array).reshape(len(array), -1)
+        if count := int(strange.sum(dtype=jnp.int32)):
+            first = int(strange.any(1).argmax())
+            raise ValueError(
+                f"{function}: {name} has {count} numbers that are NaN or infinite, the first in example {first}; "
+                "allow_nonfinite=True trains with them"
+            )
 
 
 def checked_pair(function: str, xs: Any, ys: Any) -> tuple[jax.Array, jax.Array]:

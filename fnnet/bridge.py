@@ -15,6 +15,10 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
+from fnnet import supported
+
+supported.warn_of(jax.__version__)  # here, since this module is what another version may break
+
 COLLECTIVES = frozenset(
     "all_gather all_gather_invariant all_gather_reduced all_to_all axis_index pbroadcast pgather pmax pmin ppermute "
     "psum psum2 psum_invariant psum_scatter ragged_all_to_all reduce_scatter unreduced_psum".split()

@@ -3,6 +3,8 @@
     weights.safetensors   the arrays, each under its path in the trees: "params/conv_0/kernel"
     manifest.json         format version, configuration, each array's shape, dtype and SHA-256, and the manifest's own
 
+A key of `jax.random` is its words, with the name of its implementation in the manifest (from format version 2 on).
+
 No code runs on loading. Format of the weights: https://github.com/huggingface/safetensors
 """
 
@@ -10,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +22,10 @@ import jax
 import numpy as np
 
 FORMAT = "fnnet checkpoint"
-VERSION = 1
+VERSION, READ = 2, (1, 2)  # what is written, and what is read
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 MANIFEST_LIMIT = 1 << 26  # bytes: more than any network's, and bounded
+DEEPEST = 100  # steps of a path: JAX walks through trees by recursion, and a crash is no error message
 DTYPES = {  # as safetensors calls them
     **{"bool": "BOOL", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"},
     **{f"{sign}int{bits}": f"{'U' if sign else 'I'}{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
@@ -37,7 +41,7 @@ def save(directory: str | os.PathLike[str], trees: Mapping[str, Any], *, config:
 
     Args:
         directory: Where it goes. It must not exist; the directory that holds it must.
-        trees: {"params": params, ...}: for each name a tree of arrays, or one array.
+        trees: {"params": params, ...}: for each name a tree of arrays and keys, or one of them.
         config: What is needed to rebuild the network: anything that JSON holds.
 
     Returns:
@@ -51,12 +55,13 @@ def save(directory: str | os.PathLike[str], trees: Mapping[str, Any], *, config:
     import safetensors.numpy
 
     directory = Path(directory)
-    arrays = _by_path(trees)
+    leaves = _paths(trees)
+    arrays = {path: _plain(path, leaf) for path, leaf in leaves.items()}
     manifest = {
         "format": FORMAT,
         "version": VERSION,
         "config": config,
-        "arrays": {path: _described(array) for path, array in arrays.items()},
+        "arrays": {path: _described(array) | _implementation(leaves[path]) for path, array in arrays.items()},
     }
     weights = safetensors.numpy.save(arrays)
     manifest["bytes"] = len(weights)
@@ -85,8 +90,8 @@ def load(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, A
     """Read a checkpoint, and compare every array with its manifest.
 
     Returns:
-        The trees, as nested dictionaries of NumPy arrays whose keys are the steps of the paths (`restore` gives them
-        their structure back), and the configuration.
+        The trees, as nested dictionaries of NumPy arrays (and keys of `jax.random`) by the steps of their paths
+        (`restore` gives them their structure back), and the configuration.
 
     Raises:
         ValueError: A file is missing, damaged, of another format version, or says something else than the manifest;
@@ -97,7 +102,7 @@ def load(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, A
     manifest = _read_manifest(Path(directory) / MANIFEST)
     file = Path(directory) / WEIGHTS
     try:
-        if (size := file.stat().st_size) != manifest["bytes"]:
+        if (size := _size(file)) != manifest["bytes"]:
             raise ValueError(f"load: {file} has {size} bytes; its manifest says {manifest['bytes']}")
         found = dict(safetensors.deserialize(file.read_bytes()))
     except (OSError, safetensors.SafetensorError) as error:
@@ -114,58 +119,75 @@ def restore(tree: Any, like: Any, *, name: str = "params") -> Any:
     Args:
         tree: Nested dictionaries of arrays.
         like: A tree of arrays, or of `jax.ShapeDtypeStruct`, as the network wants it.
-        name: What the tree is called in errors.
+        name: What the tree is called in errors; "" for all trees of a checkpoint at once.
 
     Raises:
         ValueError: It lists the paths that are missing, unexpected, or of another shape or dtype.
     """
-    found, wanted = _paths({name: tree}), _paths({name: like})
+    found, wanted = _paths({name: tree} if name else tree), _paths({name: like} if name else like)
     faults = _differences(wanted, found)
     for path in wanted.keys() & found.keys():
         if (has := _text(found[path])) != (wants := _text(wanted[path])):
             faults.append(f"{path} is {has}, but {wants} is wanted")
     if faults:
-        raise ValueError(f"restore: {name} does not fit the network: {'; '.join(sorted(faults))}")
-    return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(found[path]) for path in wanted])
+        what = f"{name} does not fit the network" if name else "the checkpoint does not fit"
+        raise ValueError(f"restore: {what}: {'; '.join(sorted(faults))}")
+    leaves = [found[path] if _is_key(found[path]) else jax.numpy.array(found[path]) for path in wanted]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
     """The manifest, checked as far as it can be without the weights."""
     try:
-        if (size := file.stat().st_size) > MANIFEST_LIMIT:
+        if (size := _size(file)) > MANIFEST_LIMIT:
             raise ValueError(f"load: {file} has {size} bytes, more than the {MANIFEST_LIMIT} of any manifest")
         text = file.read_bytes()
     except OSError as error:
         raise ValueError(f"load: {file} cannot be read: {error.strerror}") from None
     try:
         manifest = json.loads(text, parse_constant=_not_json)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"load: {file} is not JSON: {error}") from None
+        digest = _digest({key: value for key, value in dict(manifest).items() if key != "sha256"})
+    except (TypeError, ValueError, RecursionError) as error:  # also 1e999, a list, and brackets without end
+        raise ValueError(f"load: {file} is not a JSON object: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"load: {file} is not the manifest of an fnnet checkpoint")
-    if (version := manifest.get("version")) != VERSION:
-        raise ValueError(f"load: {file} has format version {version!r}; this fnnet reads version {VERSION}")
-    sealed = {key: value for key, value in manifest.items() if key != "sha256"}
-    if manifest.get("sha256") != _digest(sealed):
+    if (version := manifest.get("version")) not in READ:
+        versions = " and ".join(map(str, READ))
+        raise ValueError(f"load: {file} has format version {version!r}; this fnnet reads versions {versions}")
+    if manifest.get("sha256") != digest:
         raise ValueError(f"load: {file} is damaged: its SHA-256 is not the one that it states")
     if not _has_form(manifest):
-        raise ValueError(f"load: {file} lacks what version {VERSION} must have, or has it in another form")
+        raise ValueError(f"load: {file} lacks what version {version} must have, or has it in another form")
     return manifest
+
+
+def _size(file: Path) -> int:
+    """Bytes in a plain file: a link to a device would have 0, and never end."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"load: {file} is not a plain file")
+    return status.st_size
 
 
 def _has_form(manifest: Mapping[str, Any]) -> bool:
     """Whether everything that `load` reads is there and of the right type."""
     arrays = manifest.get("arrays")
+    entries = arrays.values() if isinstance(arrays, dict) else ()
     return (
         isinstance(manifest.get("config"), dict)
         and isinstance(manifest.get("bytes"), int)
         and isinstance(arrays, dict)
-        and all(isinstance(entry, dict) and entry.keys() == {"shape", "dtype", "sha256"} for entry in arrays.values())
-        and all(isinstance(entry["shape"], list) and entry["dtype"] in DTYPES for entry in arrays.values())
+        and all(isinstance(entry, dict) and entry.keys() - {"key"} == {"shape", "dtype", "sha256"} for entry in entries)
+        and all(isinstance(entry["shape"], list) and _is_dtype(entry["dtype"]) for entry in entries)
+        and all(isinstance(entry.get("key", ""), str) for entry in entries)
     )
 
 
-def _checked(file: Path, path: str, entry: Mapping[str, Any], view: Mapping[str, Any]) -> np.ndarray:
+def _is_dtype(name: Any) -> bool:
+    return isinstance(name, str) and name in DTYPES
+
+
+def _checked(file: Path, path: str, entry: Mapping[str, Any], view: Mapping[str, Any]) -> Any:
     """One array out of the weights, if it is what the manifest says."""
     code, dtype = DTYPES[entry["dtype"]], entry["dtype"]
     if (view["dtype"], list(view["shape"])) != (code, entry["shape"]):
@@ -173,7 +195,13 @@ def _checked(file: Path, path: str, entry: Mapping[str, Any], view: Mapping[str,
         raise ValueError(f"load: {file}: {path} is {found}; the manifest says {dtype} of shape {tuple(entry['shape'])}")
     if hashlib.sha256(view["data"]).hexdigest() != entry["sha256"]:
         raise ValueError(f"load: {file}: {path} is damaged: its SHA-256 is not the manifest's")
-    return np.frombuffer(view["data"], np.dtype(dtype)).reshape(entry["shape"])
+    array = np.frombuffer(view["data"], np.dtype(dtype)).reshape(entry["shape"])
+    if "key" not in entry:
+        return array
+    try:
+        return jax.random.wrap_key_data(jax.numpy.asarray(array), impl=entry["key"])
+    except (TypeError, ValueError):
+        raise ValueError(f"load: {file}: {path} is {_text(array)}, which is no key of {entry['key']!r}") from None
 
 
 def _described(array: np.ndarray) -> dict[str, Any]:
@@ -184,16 +212,21 @@ def _described(array: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _by_path(trees: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Every array under its path, in NumPy, little-endian and row by row."""
-    arrays = {}
-    for path, leaf in _paths(trees).items():
-        array = np.asarray(leaf, order="C")
-        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        if array.dtype.name not in DTYPES:
-            raise ValueError(f"save: {path} has dtype {array.dtype}; it must be one of {', '.join(DTYPES)}")
-        arrays[path] = array
-    return arrays
+def _plain(path: str, leaf: Any) -> np.ndarray:
+    """A leaf in NumPy, little-endian and row by row; of a key its words."""
+    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf, order="C")
+    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    if array.dtype.name not in DTYPES:
+        raise ValueError(f"save: {path} has dtype {array.dtype}; it must be one of {', '.join(DTYPES)}")
+    return array
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _implementation(leaf: Any) -> dict[str, str]:
+    return {"key": str(jax.random.key_impl(leaf))} if _is_key(leaf) else {}
 
 
 def _paths(trees: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,10 +241,12 @@ def _paths(trees: Mapping[str, Any]) -> dict[str, Any]:
     return leaves
 
 
-def _nested(file: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _nested(file: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
     trees: dict[str, Any] = {}
     for path, array in arrays.items():
-        *parents, last = path.split("/")
+        *parents, last = path.split("/", DEEPEST + 1)
+        if len(parents) > DEEPEST:
+            raise ValueError(f"load: {file}: the path {path[:80]}... has more than {DEEPEST} steps")
         node = trees
         for step in parents:
             node = node.setdefault(step, {})
@@ -230,7 +265,8 @@ def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[st
 
 
 def _text(array: Any) -> str:
-    return f"{np.dtype(array.dtype).name}{list(array.shape)}"
+    name = str(array.dtype) if _is_key(array) else np.dtype(array.dtype).name
+    return f"{name}{list(array.shape)}"
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fnnet import presets
+from fnnet import presets, signals
 from fnnet.suggestions import did_you_mean
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit status: 0, 2 after an error, 130 after Ctrl-C; of check, 1 if it failed."""
+    """Run a command line; returns the exit status.
+
+    It is 0, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; of check, 1 if it failed.
+    """
     try:
         parser = _parser()
         arguments, unknown = parser.parse_known_args(argv)
@@ -22,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint = did_you_mean(unknown[0], options) if unknown[0].startswith("-") else ""
             raise ValueError(f"unknown argument {unknown[0]}{hint}")
         return arguments.command(arguments) or 0
-    except KeyboardInterrupt as interrupt:
-        return _complain(f"interrupted{'; ' if str(interrupt) else ''}{interrupt}", 130)
+    except signals.Stopped as stopped:
+        return _complain(str(stopped), stopped.status)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
     except OSError as error:
         known = error.strerror and error.filename is not None
         return _complain(f"{error.filename}: {error.strerror}" if known else str(error), 2)
@@ -34,10 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace) -> None:
     from fnnet import runs
 
-    usual = presets.recipe(arguments.data)
+    if arguments.resume is not None:
+        _refuse_beside_resume(arguments)
+        runs.resume(arguments.resume, seconds=arguments.save_every)
+        return
+    data = "digits" if arguments.data is None else arguments.data
+    usual = presets.recipe(data)
     optimizer = arguments.optimizer or usual.optimizer
     config = {
-        "data": arguments.data,
+        "data": data,
         "net": arguments.net or usual.net,
         "epochs": arguments.epochs or usual.epochs,
         "batch_size": arguments.batch_size or usual.batch_size,
@@ -45,9 +55,19 @@ def _train(arguments: argparse.Namespace) -> None:
         "optimizer": optimizer,
         "learning_rate": arguments.learning_rate or presets.OPTIMIZERS[optimizer].learning_rate,
         "label_smoothing": usual.label_smoothing,
-        "seed": arguments.seed,
+        "seed": arguments.seed or 0,
+        "allow_nonfinite": arguments.allow_nonfinite,
     }
-    runs.train(config, arguments.output)
+    runs.train(config, arguments.output, seconds=arguments.save_every)
+
+
+def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
+    """A resumed training has the settings that it began with."""
+    usual = vars(_parser().parse_args(["train"]))
+    settings = usual.keys() - {"command", "usage", "resume", "save_every"}
+    if given := sorted(name for name in settings if getattr(arguments, name) != usual[name]):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"train: --resume goes on with the run's own settings; leave out {options}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -97,15 +117,19 @@ def _parser() -> argparse.ArgumentParser:
     net, optimizer = _one_of("network", presets.NETS), _one_of("optimizer", presets.OPTIMIZERS)
     same = "of parameters, order and dropout: the same gives the same bits"
     add = train.add_argument
-    add("--data", default="digits", help='"digits" (the default), or a directory of IDX files such as MNIST\'s')
+    add("--data", help='"digits" (the default), or a directory of IDX files such as MNIST\'s')
     add("--net", type=net, help=f"{nets}; usually lenet for the digits, else cnn")
     add("--epochs", type=_whole(1), help="how often to go through the data")
     add("--batch-size", type=_whole(1), help="images in a mini-batch")
     add("--accumulate", type=_whole(1), default=1, help="split a mini-batch into so many chunks: less memory")
     add("--optimizer", type=optimizer, help=f"{optimizers}; all but sgd with a cosine schedule")
     add("--learning-rate", type=_positive, help="at the beginning")
-    add("--seed", type=_whole(0, 2**32 - 1), default=0, help=same)
+    add("--seed", type=_whole(0, 2**32 - 1), help=f"{same}; usually 0")
     add("--output", type=Path, help="the run directory, which must not exist; usually runs/<data>-<net>-<time>")
+    add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped, as if it had not been")
+    every = "seconds from one checkpoint to the next; usually 30"
+    add("--save-every", type=_seconds, default=30.0, metavar="SECONDS", help=every)
+    add("--allow-nonfinite", action="store_true", help="train though images have NaN or infinite numbers")
     train.set_defaults(command=_train, usage=train.format_usage())
 
     evaluate = commands.add_parser("evaluate", help="loss and accuracy of a run", allow_abbrev=False)
@@ -192,6 +216,10 @@ def _positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be a positive number")
     return number
+
+
+def _seconds(text: str) -> float:
+    return 0.0 if text == "0" else _positive(text)
 
 
 def _complain(message: str, status: int) -> int:

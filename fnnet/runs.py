@@ -1,30 +1,46 @@
 """Run directories: what a training writes, and what is read back from it.
 
 config.json     what was asked for
-history.jsonl   one line an epoch, written as it happens
-checkpoint/     the parameters at the end, and the configuration (fnnet/checkpoint.py)
+history.jsonl   one line an epoch, written as it happens (fnnet/journal.py)
+checkpoints/    the last training states, to go on from and to evaluate (fnnet/resumption.py)
 *.png           learning curves, confusion matrix, the surest wrong answers, the first layer's kernels
 """
 
 import functools
+import hashlib
 import importlib.util
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from fnnet import checkpoint, data, pictures, presets
+from fnnet import checkpoint, data, lock, pictures, presets, resumption, signals
+from fnnet.journal import Journal, write_whole
 from fnnet.network import Sequential
 from fnnet.photographs import read_image
+from fnnet.resumption import Checkpoints, Moment
 from fnnet.rules.categorical import softmax_cross_entropy
 from fnnet.rules.probabilities import softmax
+from fnnet.steps import State
 from fnnet.training import evaluate, fit
 
-LINES = 20  # about so many epochs are printed
+CONFIG, HISTORY, CHECKPOINTS = "config.json", "history.jsonl", "checkpoints"
+FORM: dict[str, Callable[[Any], bool]] = {  # of what `train` writes into config.json
+    **dict.fromkeys(("data", "data_sha256"), lambda value: isinstance(value, str)),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate"), lambda value: type(value) is int and value > 0),
+    **dict.fromkeys(("learning_rate", "label_smoothing"), lambda value: isinstance(value, float)),
+    "seed": lambda value: type(value) is int and 0 <= value < 2**32,
+    "allow_nonfinite": lambda value: isinstance(value, bool),
+    "net": lambda value: isinstance(value, str) and value in presets.NETS,
+    "optimizer": lambda value: isinstance(value, str) and value in presets.OPTIMIZERS,
+    "classes": lambda value: isinstance(value, list),
+    "shape": lambda value: isinstance(value, list),
+}
 NEEDED = ("matplotlib", "PIL", "safetensors", "tqdm")
 
 
@@ -37,59 +53,133 @@ class Run(NamedTuple):
     config: dict[str, Any]
 
 
-def train(config: dict[str, Any], directory: Path | None) -> Path:
+def train(config: dict[str, Any], directory: Path | None, *, seconds: float = 30.0) -> Path:
     """Train as `config` says and fill a new run directory with the results; returns it.
 
     Args:
         config: "data", "net", "epochs", "batch_size", "accumulate", "optimizer", "learning_rate", "label_smoothing",
-            "seed".
+            "seed", "allow_nonfinite".
         directory: Must not exist. None: runs/<data>-<net>-<time>.
+        seconds: How long to wait from one checkpoint to the next.
 
     Raises:
         ValueError: The data are not as they should be, or fewer than a mini-batch.
         OSError: The data cannot be read, or the directory cannot be made.
         ImportError: What writes the results is not installed.
         NonFiniteLossError: From `fit`; the history so far is kept.
-        KeyboardInterrupt: The same; its message says where the history is.
+        Stopped: A signal ended it, after a checkpoint; its message says how to go on.
     """
     began = time.perf_counter()
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise ImportError(f'train: {", ".join(missing)} must be installed: pip install "fnnet[train]"')
-    dataset = data.load(config["data"])
-    xs, held_out = dataset.train[0], len(dataset.test[0])
+    _needs_libraries()
+    dataset = data.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+    xs = dataset.train[0]
     where = config["data"] if config["data"] == "digits" else str(Path(config["data"]).resolve())
     config = config | {"data": where, "classes": list(dataset.classes), "shape": list(xs.shape[1:])}
+    config["data_sha256"] = _digest(dataset)
     if config["batch_size"] > len(xs):
         raise ValueError(f"train: batch size {config['batch_size']} must be at most the number of images, {len(xs)}")
     if config["batch_size"] % config["accumulate"]:
         raise ValueError(f"train: accumulate {config['accumulate']} must divide batch size {config['batch_size']}")
+    _rebuilt(config)
+    run = _new_directory(directory, f"{dataset.name}-{config['net']}")
+    with lock.held(run):
+        write_whole(run / CONFIG, json.dumps(config, indent=1) + "\n")
+        return _trained(run, config, dataset, seconds, began)
+
+
+def resume(run: Path, *, seconds: float = 30.0) -> Path:
+    """Go on with the training of a run directory from its newest whole checkpoint, or from its beginning.
+
+    The result has the bits of a training that was never interrupted, on the same machine and versions.
+
+    Args:
+        run: The directory.
+        seconds: As in `train`.
+
+    Raises:
+        ValueError: It is no run directory, its data have changed, or another process trains in it.
+        OSError, ImportError, NonFiniteLossError, Stopped: As in `train`.
+    """
+    began = time.perf_counter()
+    _needs_libraries()
+    if not run.is_dir():
+        raise ValueError(f"run {run} is not a directory")
+    with lock.held(run):
+        config = _config_of(run)
+        if strange := [name for name, is_right in FORM.items() if not is_right(config.get(name))]:
+            raise ValueError(f"resume: {run / CONFIG} has no {', '.join(strange)}, or in another form")
+        dataset = data.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+        if _digest(dataset) != config["data_sha256"]:
+            raise ValueError(f"resume: the data in {config['data']} are not those that {run} was trained on")
+        return _trained(run, config, dataset, seconds, began)
+
+
+class _Watched(Checkpoints):
+    """Checkpoints that also keep the journal, and end the training when a signal has asked for it."""
+
+    def __init__(self, run: Path, config: dict[str, Any], seconds: float, journal: Journal, wish: signals.Wish):
+        super().__init__(run / CHECKPOINTS, config=config, seconds=seconds, report=_warn)
+        self.run, self.journal, self.wish = run, journal, wish
+
+    def resume(self, state: State) -> Moment | None:
+        moment = super().resume(state)
+        self.journal.note([] if moment is None else moment.history)
+        if moment is not None:
+            done = int(moment.tally.steps)
+            more = f" and {done} steps" if done else ""
+            print(f"going on after epoch {int(moment.state.epoch)}{more}", flush=True)
+        return moment
+
+    def __call__(self, moment: Moment) -> None:
+        if not int(moment.tally.steps):  # the end of an epoch
+            self.journal.show(moment.history[-1])
+            try:
+                self.journal.note(moment.history)
+            except OSError as error:
+                if moment.ended:
+                    raise
+                _warn(f"{self.journal.file} cannot be written: {error}; the training goes on")
+        if self.wish.number is None:
+            super().__call__(moment)
+        else:
+            raise signals.Stopped(self.wish.number, self._last_words(moment))
+
+    def _last_words(self, moment: Moment) -> str:
+        """Save, and say what became of it."""
+        where = f"stopped in epoch {int(moment.state.epoch) + 1}, after step {int(moment.tally.steps)} of it"
+        if moment.ended:
+            where = "stopped after the last epoch, before the pictures"
+        again = f"fnnet train --resume {self.run} goes on"
+        try:
+            saved = self.save(moment)
+        except OSError as error:
+            return f"{where}; this could not be saved: {error}; {again} from the checkpoint before"
+        return f"{where}; {saved} has it; {again} from there"
+
+
+def _trained(run: Path, config: dict[str, Any], dataset: data.Dataset, seconds: float, began: float) -> Path:
+    """Train in a locked directory, from its newest whole checkpoint if it has one, and draw the results."""
     net, loss = _rebuilt(config)
     size = sum(leaf.size for leaf in jax.tree.leaves(_parameters_of(net, config)))
-    run = _new_directory(directory, f"{dataset.name}-{config['net']}")
-    (run / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (xs, _), held_out, epochs = dataset.train, len(dataset.test[0]), config["epochs"]
     print(
         f"{dataset.name}: {len(xs)} images to train on, {held_out} held out; {config['net']}: {size} parameters",
         flush=True,
     )
-
-    steps = config["epochs"] * (len(xs) // config["batch_size"])
-    with (run / "history.jsonl").open("w") as file:
-        try:
-            params, history = fit(
-                net,
-                loss,
-                presets.optimizer(config["optimizer"], config["learning_rate"], steps),
-                dataset.train,
-                key=jax.random.key(config["seed"]),
-                epochs=config["epochs"],
-                batch_size=config["batch_size"],
-                accumulate=config["accumulate"],
-                validation=dataset.test,  # for the history: nothing is chosen by it
-                callback=lambda record, state: _note(file, record, config["epochs"]),
-            )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{file.name} has the epochs so far") from None
-    checkpoint.save(run / "checkpoint", {"params": params}, config=config)
+    with signals.Wish() as wish:
+        params, history = fit(
+            net,
+            loss,
+            presets.optimizer(config["optimizer"], config["learning_rate"], epochs * (len(xs) // config["batch_size"])),
+            dataset.train,
+            key=jax.random.key(config["seed"]),
+            epochs=epochs,
+            batch_size=config["batch_size"],
+            accumulate=config["accumulate"],
+            validation=dataset.test,  # for the history: nothing is chosen by it
+            checkpoints=_Watched(run, config, seconds, Journal(run / HISTORY, epochs), wish),
+            allow_nonfinite=config["allow_nonfinite"],
+        )
     _draw(run, net, params, history, dataset, config)
     accuracy = history[-1]["validation_accuracy"]
     of = f"{round(accuracy * held_out)} of {held_out}"
@@ -99,21 +189,32 @@ def train(config: dict[str, Any], directory: Path | None) -> Path:
 
 
 def load(directory: Path) -> Run:
-    """The trained network of a run directory; ValueError where it is not whole."""
+    """The network of a run directory, as its newest whole checkpoint has it; ValueError where there is none."""
     if not directory.is_dir():
         raise ValueError(f"run {directory} is not a directory")
-    trees, config = checkpoint.load(directory / "checkpoint")
+    older = directory / "checkpoint"  # of fnnet's first version: the parameters at the end
+    faults: list[str] = []
+    saved = resumption.newest(directory / CHECKPOINTS, lambda path, error: faults.append(str(error)))
+    for fault in faults:
+        _warn(f"{fault}; it is left out")
+    if saved is not None:
+        path, trees, config = saved.directory, saved.trees, saved.config
+    elif older.exists() and not faults:
+        path, (trees, config) = older, checkpoint.load(older)
+    else:
+        raise ValueError(f"load: {directory / CHECKPOINTS} has no whole checkpoint")
     try:
         net, loss = _rebuilt(config)
         wanted = _parameters_of(net, config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"load: {directory}/checkpoint has no configuration of a network: {error!r}") from None
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"load: {path} has no configuration of a network: {error!r}") from None
     return Run(net, checkpoint.restore(trees.get("params", {}), wanted), loss, config)
 
 
 def score(run: Run, source: str | None) -> tuple[dict[str, float], int]:
     """Loss and accuracy on the test images of `source`, or else of the data of the training; and their number."""
-    xs, ys = data.load(run.config["data"] if source is None else source).test
+    nonfinite = bool(run.config.get("allow_nonfinite"))
+    xs, ys = data.load(run.config["data"] if source is None else source, allow_nonfinite=nonfinite).test
     wanted = tuple(run.config["shape"])
     if xs.shape[1:] != wanted:
         raise ValueError(
@@ -146,6 +247,42 @@ def _parameters_of(net: Sequential, config: dict[str, Any]) -> Any:
     return jax.eval_shape(lambda key: net.init(key, tuple(config["shape"])), jax.random.key(0))
 
 
+def _needs_libraries() -> None:
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise ImportError(f'train: {", ".join(missing)} must be installed: pip install "fnnet[train]"')
+
+
+def _config_of(run: Path) -> dict[str, Any]:
+    """What was asked for, from config.json or, where that is damaged, from the newest whole checkpoint."""
+    file = run / CONFIG
+    try:
+        config = json.loads(file.read_text())
+        if not isinstance(config, dict):
+            raise ValueError("it is not a JSON object")
+        return config
+    except (OSError, ValueError, RecursionError) as error:
+        if not file.exists() and (run / "checkpoint").exists():
+            raise ValueError(f"resume: {run} has no training state, only parameters") from None
+        saved = resumption.newest(run / CHECKPOINTS, lambda path, error: None)
+        if saved is None:
+            raise ValueError(f"resume: {file} cannot be read, and there is no whole checkpoint: {error}") from None
+        _warn(f"{file} cannot be read ({error}); {saved.directory} has the configuration, too")
+        write_whole(file, json.dumps(saved.config, indent=1) + "\n")
+        return saved.config
+
+
+def _digest(dataset: data.Dataset) -> str:
+    """SHA-256 of all examples, by which a resumed training knows its data."""
+    digest = hashlib.sha256()
+    for array in (*dataset.train, *dataset.test):
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _warn(message: str) -> None:
+    print(f"fnnet: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
 def _new_directory(directory: Path | None, name: str) -> Path:
     """A directory that was not there before."""
     if directory is not None:
@@ -160,17 +297,6 @@ def _new_directory(directory: Path | None, name: str) -> Path:
         except FileExistsError:
             continue
     raise FileExistsError(f"runs/{stem} and a hundred like it exist")
-
-
-def _note(file: TextIO, record: dict[str, Any], epochs: int) -> None:
-    """One line into the history, and now and then one for the reader."""
-    file.write(json.dumps(record) + "\n")
-    file.flush()
-    epoch = record["epoch"]
-    if epoch in (1, epochs) or epoch % max(1, round(epochs / LINES)) == 0:
-        count = f"epoch {epoch:{len(str(epochs))}}/{epochs}"
-        held_out = f"held out {record['validation_loss']:.4f}, {100 * record['validation_accuracy']:6.2f} % right"
-        print(f"{count}   loss {record['loss']:.4f}   {held_out}   {record['seconds']:5.1f} s", flush=True)
 
 
 def _draw(

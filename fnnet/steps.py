@@ -43,6 +43,11 @@ def start(net: Any, optimizer: Any, key: jax.Array, shape: tuple[int, ...], para
     return State(params, jax.jit(optimizer.init)(params), run_key, zero, jnp.copy(zero))
 
 
+def nothing_yet() -> Tally:
+    """The tally at the beginning of an epoch; its buffers are its own, since they are donated."""
+    return Tally(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+
 def batch_loss(net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None) -> jax.Array:
     """The mean loss of a mini-batch."""
     keys = None if key is None else jax.random.split(key, len(x))

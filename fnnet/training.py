@@ -6,6 +6,7 @@ word about twice a second (progress, signals, checkpoints), costs no compilation
 loop ends by itself at the first loss that is not finite, with the state as it was before that step.
 """
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable
@@ -15,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.batches import Arrays, Batch, Batches, Pace, checked_pair, is_pair, source_of
-from fnnet.steps import State, Tally, epoch_order, run, score, start
+from fnnet.batches import Arrays, Batch, Batches, Pace, checked_pair, is_pair, refuse_nonfinite, source_of
+from fnnet.resumption import Checkpoints, Moment
+from fnnet.steps import State, Tally, epoch_order, nothing_yet, run, score, start
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -43,6 +45,8 @@ def fit(
     patience: int | None = None,
     callback: Callable[[dict, State], Any] | None = None,
     progress: bool = True,
+    checkpoints: Checkpoints | None = None,
+    allow_nonfinite: bool = False,
 ) -> tuple[Any, list[dict]]:
     """Train `net` by mini-batches: `jax.vmap` of a network of one example, gradients by the rules, steps by optax.
 
@@ -66,13 +70,18 @@ def fit(
         callback: callback(record, state) after each epoch, with the epoch's entry of the history; the training ends
             when it returns True. The state's buffers are donated to the next step: a callback copies what it keeps.
         progress: Whether to show a progress bar; there is none where standard error is not a terminal.
+        checkpoints: Where to write checkpoints, and go on from. With the same arguments and data as before (an iterable
+            must give the same batches again), the result has the bits that it would have without the interruption, on
+            the same machine and versions.
+        allow_nonfinite: Whether to train with NaN and infinite numbers in the data, of an iterable in its first batch.
 
     Returns:
         The trained parameters and the history: for each epoch a dictionary with "epoch", "loss", "seconds", and, with
         validation, "validation_loss" and "validation_accuracy" (integer labels only).
 
     Raises:
-        ValueError: No data, data that do not match, a mini-batch larger than the data or not divisible by `accumulate`.
+        ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
+            divisible by `accumulate`; checkpoints of another training, or in use by one.
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
     """
     _at_least_one("fit", "epochs", epochs)
@@ -89,32 +98,45 @@ def fit(
         )
     state = start(net, optimizer, key, source.shape, params)
     _check_loss("fit", net, loss, state.params, *source.sample())
+    if not allow_nonfinite:
+        refuse_nonfinite("fit", **dict(zip(("xs", "ys"), source.sample(), strict=True)))
     pace = Pace()
-    history: list[dict] = []
-    best: tuple[float, Any] | None = None
-    since_best = 0
-    for epoch in range(1, epochs + 1):
-        began = time.perf_counter()
-        label = f"epoch {epoch}/{epochs}"
-        state, tally = _epoch(_programs(net, loss, optimizer, accumulate), source, state, pace, label, progress)
-        if not np.isfinite(tally.last_loss):
-            raise NonFiniteLossError(
-                f"fit: the loss is {float(tally.last_loss)} in epoch {epoch}, step {int(tally.steps)}", state, history
-            )
-        record = {"epoch": epoch, "loss": float(tally.loss_sum) / int(tally.steps)}
-        if validation is not None:
-            scores = evaluate(net, state.params, loss, validation)
-            record |= {f"validation_{name}": value for name, value in scores.items()}
-        record["seconds"] = time.perf_counter() - began
-        history.append(record)
-        if patience is not None:
-            since_best += 1
-            if best is None or record["validation_loss"] < best[0]:
-                best, since_best = (record["validation_loss"], jax.tree.map(jnp.copy, state.params)), 0
-        stop = callback is not None and callback(record, state)
-        if stop or (patience is not None and since_best >= patience):
-            break
-    return (state.params if best is None else best[1]), history
+    with contextlib.nullcontext() if checkpoints is None else checkpoints:
+        resumed = None if checkpoints is None else checkpoints.resume(state)
+        moment = Moment(state, nothing_yet(), []) if resumed is None else resumed
+        del state, resumed  # their buffers go with the first call
+        history, best, since_best = moment.history, moment.best, moment.since_best
+        for epoch in range(int(moment.state.epoch) + 1, epochs + 1):
+            if patience is not None and since_best >= patience:
+                break  # it had ended before it was resumed
+            began = time.perf_counter() - moment.seconds
+            label = f"epoch {epoch}/{epochs}"
+            programs = _programs(net, loss, optimizer, accumulate)
+            state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
+            if not np.isfinite(tally.last_loss):
+                raise NonFiniteLossError(
+                    f"fit: the loss is {float(tally.last_loss)} in epoch {epoch}, step {int(tally.steps)}",
+                    state,
+                    history,
+                )
+            record = {"epoch": epoch, "loss": float(tally.loss_sum) / int(tally.steps)}
+            if validation is not None:
+                scores = evaluate(net, state.params, loss, validation)
+                record |= {f"validation_{name}": value for name, value in scores.items()}
+            record["seconds"] = time.perf_counter() - began
+            history.append(record)
+            if patience is not None:
+                since_best += 1
+                if best is None or record["validation_loss"] < best[0]:
+                    best, since_best = (record["validation_loss"], jax.tree.map(jnp.copy, state.params)), 0
+            stop = callback is not None and callback(record, state)
+            ended = bool(stop) or epoch == epochs or (patience is not None and since_best >= patience)
+            moment = Moment(state, nothing_yet(), history, best, since_best, ended=ended)
+            if checkpoints is not None:
+                checkpoints(moment)
+            if ended:
+                break
+    return (moment.state.params if best is None else best[1]), history
 
 
 def evaluate(
@@ -173,11 +195,17 @@ def _programs(net: Any, loss: Callable, optimizer: Any = None, accumulate: int =
 
 
 def _epoch(
-    programs: _Programs, source: Arrays | Batches, state: State, pace: Pace, label: str, progress: bool
+    programs: _Programs,
+    source: Arrays | Batches,
+    moment: Moment,
+    pace: Pace,
+    label: str,
+    progress: bool,
+    checkpoints: Checkpoints | None,
 ) -> tuple[State, Tally]:
-    """All steps of one epoch, or up to the first loss that is not finite."""
-    tally = Tally(jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros(()))
-    pace.begin()
+    """All steps of one epoch, or those that are left of it, or up to the first loss that is not finite."""
+    state, tally, began = moment.state, moment.tally, time.perf_counter() - moment.seconds
+    pace.begin(int(tally.steps))
     with _bar(label, source.steps, progress) as bar:
         for xs, ys, order, stops in source.epoch(programs.order, state, pace):
             for stop in stops:
@@ -189,6 +217,9 @@ def _epoch(
                     bar.set_postfix(loss=f"{float(tally.last_loss):.4f}", refresh=False)
                     if not np.isfinite(tally.last_loss):
                         return state, tally
+                    if checkpoints is not None:
+                        seconds = time.perf_counter() - began
+                        checkpoints(moment._replace(state=state, tally=tally, seconds=seconds))
         bar.update(int(tally.steps) - bar.n)
     if int(tally.steps) == 0:
         raise ValueError("fit: data is empty in this epoch; an iterable must start anew each time it is iterated")

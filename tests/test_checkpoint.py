@@ -77,7 +77,7 @@ def test_the_weights_are_a_plain_safetensors_file(tmp_path):
     same_bits(found, {"params/dense_0/kernel": kernel})
     manifest = json.loads((tmp_path / "checkpoint" / "manifest.json").read_text())
     entry = {"shape": [4, 3], "dtype": "float32", "sha256": hashlib.sha256(kernel.tobytes()).hexdigest()}
-    assert manifest["version"] == 1
+    assert manifest["version"] == 2
     assert manifest["arrays"] == {"params/dense_0/kernel": entry}
 
 
@@ -158,7 +158,8 @@ KERNEL = "params/conv_0/kernel"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=2), "format version 2; this fnnet reads version 1"),
+        (lambda m: m.update(version=3), "format version 3; this fnnet reads versions 1 and 2"),
+        (lambda m: m.update(version=[1]), "format version"),
         (lambda m: m.update(format="other"), "not the manifest of an fnnet checkpoint"),
         (
             lambda m: m["arrays"][KERNEL].update(shape=[9, 2]),
@@ -171,6 +172,9 @@ KERNEL = "params/conv_0/kernel"
         (lambda m: m.update(bytes=3), "its manifest says 3"),
         (lambda m: m.update(arrays=[]), "another form"),
         (lambda m: m["arrays"][KERNEL].update(dtype="object"), "another form"),
+        (lambda m: m["arrays"][KERNEL].update(dtype=["float32"]), "another form"),
+        (lambda m: m["arrays"][KERNEL].update(key=1), "another form"),
+        (lambda m: m["arrays"][KERNEL].update(key="threefry2x32"), f"{KERNEL} is float32.*no key of 'threefry2x32'"),
         (lambda m: m.pop("config"), "another form"),
     ],
 )
@@ -180,11 +184,41 @@ def test_a_manifest_that_says_something_else_is_refused(saved, change, message):
         checkpoint.load(saved)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "NaN", '{"format": "fnnet checkpoint", "version": 1}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "NaN", "7", '{"a": 1e999}', '{"format": "fnnet checkpoint", "version": 1}', "[" * 100_000]
+)
 def test_anything_else_in_the_place_of_the_manifest_is_refused(saved, text):
     (saved / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match=r"manifest\.json"):
         checkpoint.load(saved)
+
+
+def test_a_path_without_end_is_refused(tmp_path):
+    deep = {"/".join("a" * 200_000): np.ones(2)}
+    weights = safetensors.numpy.save(deep)
+    saved = checkpoint.save(tmp_path / "a", {"a": np.ones(2)}, config={})
+    (saved / "weights.safetensors").write_bytes(weights)
+
+    def deepen(manifest):
+        manifest["arrays"] = {path: manifest["arrays"]["a"] for path in deep}
+        manifest["bytes"] = len(weights)
+
+    resealed(saved, deepen)
+    with pytest.raises(ValueError, match="more than 100 steps"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "weights.safetensors"])
+def test_a_link_to_a_device_is_refused(saved, name):
+    (saved / name).unlink()
+    (saved / name).symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=f"{name} is not a plain file"):
+        checkpoint.load(saved)
+
+
+def test_version_1_is_still_read(saved):
+    resealed(saved, lambda manifest: manifest.update(version=1))
+    assert checkpoint.load(saved)[1] == CONFIG
 
 
 def test_paths_that_run_through_an_array_are_refused(tmp_path):

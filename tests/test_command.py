@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnnet import checkpoint, data, runs
+from fnnet import checkpoint, data, resumption, runs
 from fnnet.command import main
 from fnnet.photographs import read_image
 
@@ -56,20 +56,29 @@ def digit():
     return np.uint8(xs[0, ..., 0] * 255), int(ys[0])
 
 
+def hashes(run):
+    """The arrays of its newest checkpoint, as the manifest has them."""
+    newest = resumption.found_in(run / "checkpoints")[0]
+    return newest.name, json.loads((newest / "manifest.json").read_text())["arrays"]
+
+
 def save(pixels, file, side=80):
     Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST).save(file)
     return file
 
 
 def test_a_run_directory_is_complete(run):
-    assert {path.name for path in run.iterdir()} == PICTURES | {"checkpoint", "config.json", "history.jsonl"}
+    assert {path.name for path in run.iterdir()} == PICTURES | {"checkpoints", "config.json", "history.jsonl"}
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == [1, 2, 3]
     assert history[-1]["validation_accuracy"] > 0.9
-    trees, config = checkpoint.load(run / "checkpoint")
+    (last,) = (run / "checkpoints").iterdir()
+    trees, config = checkpoint.load(last)
+    training = config.pop("training")
+    assert training["history"] == history
     assert config == json.loads((run / "config.json").read_text())
     assert (config["net"], config["shape"], config["epochs"], config["seed"]) == ("lenet", [8, 8, 1], EPOCHS, 0)
-    assert trees.keys() == {"params"}
+    assert trees.keys() == {"params", "optimizer", "key", "epoch", "step", "tally"}
     for name in PICTURES:
         with Image.open(run / name) as picture:
             picture.load()
@@ -80,8 +89,7 @@ def test_the_same_seed_gives_the_same_bits(run, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.count("epoch ") == EPOCHS
     assert f"run: {tmp_path / 'again'}" in printed
-    hashes = [json.loads((r / "checkpoint" / "manifest.json").read_text())["arrays"] for r in (run, tmp_path / "again")]
-    assert hashes[0] == hashes[1]
+    assert hashes(run) == hashes(tmp_path / "again")
 
 
 def test_another_seed_gives_other_bits(tmp_path):
@@ -193,6 +201,9 @@ def complains(capsys, *arguments, of):
         ("train --accumulate 5", "accumulate 5 must divide batch size 32"),
         ("train --data nowhere", "'nowhere' must be"),
         ("train --data mnist", "fnnet.data.fetch('mnist', directory)"),
+        ("train --save-every -1", "'-1' must be a positive number"),
+        ("train --resume nowhere", "run nowhere is not a directory"),
+        ("train --resume nowhere --seed 0 --epochs 3", "leave out --epochs, --seed"),
         ("evaluate", "required: RUN"),
         ("evaluate nowhere", "run nowhere is not a directory"),
         ("predict nowhere a.png", "run nowhere is not a directory"),
@@ -213,8 +224,9 @@ def test_an_existing_run_is_left_alone(run, capsys):
 
 def test_a_run_without_a_whole_checkpoint_is_refused(run, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    complains(capsys, "evaluate", tmp_path / "empty", of="checkpoint/manifest.json cannot be read")
-    trees, config = checkpoint.load(run / "checkpoint")
+    complains(capsys, "evaluate", tmp_path / "empty", of="checkpoints has no whole checkpoint")
+    saved = resumption.newest(run / "checkpoints", pytest.fail)
+    trees, config = {"params": saved.trees["params"]}, saved.config
     changes = (
         ({"net": "lenett"}, "no configuration"),
         ({"shape": None}, "no configuration"),
@@ -277,7 +289,7 @@ def test_networks_adapt_to_the_images(name, size):
 def test_a_loss_that_explodes_is_one_line_and_the_history_stays(tmp_path, capsys):
     arguments = ("--net", "mlp", "--optimizer", "sgd", "--learning-rate", 1e30, "--epochs", 2)
     complains(capsys, "train", *arguments, "--output", tmp_path / "run", of="the loss is")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "history.jsonl"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.json", "history.jsonl"}
 
 
 @pytest.mark.usefixtures("default_interrupts")
@@ -296,15 +308,11 @@ def test_ctrl_c_is_one_line_and_the_history_stays(tmp_path, capsys):
     thread.start()
     assert call("train", "--net", "mlp", "--epochs", 3000, "--output", tmp_path / "run") == 130
     thread.join()
-    assert capsys.readouterr().err == f"fnnet: interrupted; {history} has the epochs so far\n"
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "fnnet: SIGINT: saving and leaving; once more: leaving at once"
+    assert said[1].startswith("fnnet: SIGINT: stopped in epoch ")
+    assert said[1].endswith(f"has it; fnnet train --resume {tmp_path / 'run'} goes on from there")
     assert [json.loads(line)["epoch"] for line in history.read_text().splitlines()][:2] == [1, 2]
-
-
-def test_an_epoch_is_written_when_it_ends(tmp_path):
-    record = {"epoch": 1, "loss": 1.5, "validation_loss": 1.25, "validation_accuracy": 0.5, "seconds": 2.0}
-    with (tmp_path / "history.jsonl").open("w") as file:
-        runs._note(file, record, 1)
-        assert json.loads((tmp_path / "history.jsonl").read_text()) == record
 
 
 def test_help_of_the_module_is_quick_and_says_what_predict_inverts(users_environment):

@@ -120,6 +120,7 @@ def test_load_names_what_is_missing(tmp_path, absent):
     (tmp_path / absent).unlink()
     with pytest.raises(FileNotFoundError) as caught:
         load(tmp_path)
+    assert isinstance(caught.value, ValueError)
     assert str(caught.value) == f"load: directory {tmp_path} lacks {absent} (or the same with .gz)"
 
 
@@ -147,6 +148,28 @@ def test_load_refuses(tmp_path, case):
         load(tmp_path)
     images = tmp_path / NAMES[which - 1]
     assert str(caught.value).partition(": ")[2] == f"{tmp_path / NAMES[which]}{message.format(images=images)}"
+
+
+def write_floats(directory, images, code):
+    write(directory, example_arrays())
+    dtype = {0x0D: ">f4", 0x0E: ">f8"}[code]
+    header = bytes([0, 0, code, 3]) + np.array(images.shape, ">i4").tobytes()
+    (directory / NAMES[0]).write_bytes(header + images.astype(dtype).tobytes())
+
+
+@pytest.mark.parametrize("code", [0x0D, 0x0E])
+def test_load_takes_floats_as_they_are_if_they_are_finite(tmp_path, code):
+    images = np.random.default_rng(0).normal(size=example_arrays()[0].shape)
+    write_floats(tmp_path, images, code)
+    np.testing.assert_array_equal(load(tmp_path).train[0][..., 0], images.astype(np.float32))
+    images[3, 1, 2], images[5, 0, 0] = np.nan, 1e300 if code == 0x0E else -np.inf
+    write_floats(tmp_path, images, code)
+    first = 16 + (3 * 30 + 1 * images.shape[2] + 2) * (4 if code == 0x0D else 8)
+    with pytest.raises(ValueError, match="load") as caught:
+        load(tmp_path)
+    wanted = f"load: {tmp_path / NAMES[0]}, byte {first}: expected finite float32 pixels"
+    assert str(caught.value) == f"{wanted}, found 2 NaN or infinite, the first in image 3"
+    assert np.isnan(load(tmp_path, allow_nonfinite=True).train[0][3, 1, 2, 0])
 
 
 def test_load_wants_bytes(tmp_path):

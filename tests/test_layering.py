@@ -14,7 +14,7 @@ PACKAGE = Path(fnnet.__file__).parent
 
 # From the ground up; a name stands for a module or a folder. Modules of one floor may import each other.
 FLOORS = (
-    ("geometry", "suggestions", "allocator"),
+    ("geometry", "suggestions", "allocator", "supported"),
     ("arguments", "bridge"),
     ("registration", "multilinear"),
     ("formulations",),
@@ -22,7 +22,8 @@ FLOORS = (
     ("rules",),
     ("protocol", "layers", "network", "summary"),
     ("presets", "interop"),
-    ("steps", "batches", "ghost", "per_example", "training", "checkpoint", "pictures", "photographs", "runs"),
+    ("steps", "batches", "ghost", "per_example", "training", "checkpoint", "lock", "resumption", "journal"),
+    ("signals", "pictures", "photographs", "runs"),
     ("equations", "checking"),
     ("tracing",),
     ("command", "__main__"),

@@ -185,7 +185,7 @@ def test_a_nan_in_the_data_leaves_the_state_before_it():
     xs, ys = blobs()
     xs[17] = np.nan
     with pytest.raises(fnnet.NonFiniteLossError) as caught:
-        train(data=(xs, ys), epochs=1)
+        train(data=(xs, ys), epochs=1, allow_nonfinite=True)
     state = caught.value.state
     order = steps.epoch_order(state, 100, 8)
     assert int(state.step) == int(np.argmax((order == 17).any(1)))
@@ -239,6 +239,16 @@ XS, YS = blobs()
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         train(**options)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_refuses_numbers_that_are_not_finite(wrong):
+    xs, ys = blobs()
+    xs[17, 2], xs[30] = wrong, wrong
+    with pytest.raises(
+        ValueError, match=r"fit: xs has 5 numbers that are NaN or infinite, the first in example 17; allow"
+    ):
+        train(data=(xs, ys))
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -1,4 +1,4 @@
-"""A data set, split into training and test examples: images in [0, 1] with one channel, integer labels."""
+"""A data set, split into training and test examples: images with one channel, integer labels."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ class Dataset:
     """Images and labels, for training and for testing.
 
     Attributes:
-        train: `(xs, ys)`: float32 images in [0, 1], of shape (train, height, width, 1); int32 labels of shape (train,).
+        train: `(xs, ys)`: float32 images, in [0, 1] if they were bytes, of shape (train, height, width, 1); int32
+            labels of shape (train,).
         test: The same for the examples held out, of the same height and width.
         classes: What label i means, for each i: `len(classes)` is the number of classes.
         name: What the data set is called in reports.
@@ -31,6 +32,10 @@ class Dataset:
         """One line of sizes: the arrays themselves would fill the screen."""
         shapes = f"train images {self.train[0].shape}, test images {self.test[0].shape}"
         return f"Dataset({self.name!r}: {shapes}, {len(self.classes)} classes)"
+
+
+class _MissingFileError(FileNotFoundError, ValueError):
+    """A directory is not the data set that it was said to be, because a file is missing."""
 
 
 def digits(seed: int = 0) -> Dataset:
@@ -63,22 +68,25 @@ def digits(seed: int = 0) -> Dataset:
     return Dataset((train_xs, train_ys), (test_xs, test_ys), tuple(map(str, range(10))), "digits")
 
 
-def load(source: str | os.PathLike[str]) -> Dataset:
+def load(source: str | os.PathLike[str], *, allow_nonfinite: bool = False) -> Dataset:
     """A data set: the digits, or the four IDX files of a directory in MNIST's layout.
 
     Args:
         source: "digits", or a directory with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte
             and t10k-labels-idx1-ubyte. A name may also have .idx in place of -idx, and end in .gz; a plain file is
             taken before a compressed one. (A directory called digits is "./digits".)
+        allow_nonfinite: Whether pixels may be NaN or infinite.
 
     Returns:
-        Pixels k / 255 for the bytes k. The classes are 0 to the largest training label, the name is the directory's.
+        Pixels k / 255 for the bytes k; float32 and float64 pixels as they are, in float32. The classes are 0 to the
+        largest training label, the name is the directory's.
 
     Raises:
         ImportError: The digits are asked for, and scikit-learn is not installed.
         ValueError: The source is neither; a file is not as `read_idx` wants it; images and labels are not equally many;
-            test images have another shape than training images; a test label is no class of the training labels.
-        FileNotFoundError: The directory lacks one of the files.
+            test images have another shape than training images; a test label is no class of the training labels;
+            pixels are NaN or infinite.
+        FileNotFoundError: The directory lacks one of the files; it is a ValueError, too.
     """
     if source == "digits":
         return digits()
@@ -89,11 +97,11 @@ def load(source: str | os.PathLike[str]) -> Dataset:
     names = TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS
     paths = {name: path for name in names if (path := locate(directory, name)) is not None}
     if missing := [name for name in names if name not in paths]:
-        raise FileNotFoundError(f"load: directory {directory} lacks {', '.join(missing)} (or the same with .gz)")
+        raise _MissingFileError(f"load: directory {directory} lacks {', '.join(missing)} (or the same with .gz)")
 
-    train_bytes, train_ys = _read_examples(paths[TRAIN_IMAGES], paths[TRAIN_LABELS])
-    test_bytes, test_ys = _read_examples(paths[TEST_IMAGES], paths[TEST_LABELS])
-    if (shape := train_bytes.shape[1:]) != (test_shape := test_bytes.shape[1:]):
+    train_xs, train_ys = _read_examples(paths[TRAIN_IMAGES], paths[TRAIN_LABELS], allow_nonfinite)
+    test_xs, test_ys = _read_examples(paths[TEST_IMAGES], paths[TEST_LABELS], allow_nonfinite)
+    if (shape := train_xs.shape[1:]) != (test_shape := test_xs.shape[1:]):
         raise ValueError(f"load: {paths[TEST_IMAGES]}, byte 8: expected images of {shape}, found {test_shape}")
     count = int(train_ys.max()) + 1
     if (strange := np.flatnonzero(test_ys >= count)).size:
@@ -102,19 +110,32 @@ def load(source: str | os.PathLike[str]) -> Dataset:
         raise ValueError(f"load: {paths[TEST_LABELS]}, byte {8 + first}: expected {wanted}, found {test_ys[first]}")
 
     name = directory.resolve().name
-    return Dataset((_scale(train_bytes), train_ys), (_scale(test_bytes), test_ys), tuple(map(str, range(count))), name)
+    return Dataset((_scale(train_xs), train_ys), (_scale(test_xs), test_ys), tuple(map(str, range(count))), name)
 
 
-def _read_examples(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of images, still in bytes, and int32 labels."""
-    xs = read_idx(images, rank=3, dtype=np.uint8)
+def _read_examples(images: Path, labels: Path, allow_nonfinite: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of images, still as they are in the file, and int32 labels."""
+    xs = read_idx(images, rank=3)
+    if xs.dtype not in (np.uint8, np.float32, np.float64):
+        code = "the type of uint8, float32 or float64"
+        raise ValueError(f"load: {images}, byte 2: expected {code}, found {xs.dtype}")
     ys = read_idx(labels, rank=1, dtype=np.uint8)
     if len(xs) != len(ys):
         raise ValueError(f"load: {labels}, byte 4: expected {len(xs)} labels, as {images} has images, found {len(ys)}")
+    if xs.dtype != np.uint8 and not allow_nonfinite:
+        with np.errstate(over="ignore"):
+            strange = np.flatnonzero(~np.isfinite(xs.astype(np.float32)))  # as the network would get them
+        if strange.size:
+            first, size = strange[0], xs.dtype.itemsize
+            found = f"{strange.size} NaN or infinite, the first in image {first // (xs.size // len(xs))}"
+            raise ValueError(f"load: {images}, byte {16 + first * size}: expected finite float32 pixels, found {found}")
     return xs, ys.astype(np.int32)
 
 
 def _scale(images: np.ndarray) -> np.ndarray:
-    """Bytes (n, height, width) to float32 (n, height, width, 1) in [0, 1], with no copy between."""
+    """Images (n, height, width) to float32 (n, height, width, 1), bytes into [0, 1], with no copy between."""
+    if images.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            return images.astype(np.float32)[..., None]
     scaled: np.ndarray = np.divide(images, np.float32(255), dtype=np.float32)
     return scaled[..., None]

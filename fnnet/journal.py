@@ -1,0 +1,53 @@
+"""history.jsonl: a training's history, one line an epoch, written as it happens; and what is printed of it."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+LINES = 20  # about so many epochs are printed
+
+
+class Journal:
+    """The history of a run as a file that always holds whole lines, but for the last one of a killed process."""
+
+    def __init__(self, file: Path, epochs: int):
+        """Nothing is written yet."""
+        self.file, self.epochs, self._written = file, epochs, -1
+
+    def note(self, history: list[dict[str, Any]]) -> None:
+        """Bring the file up to date; OSError where it cannot be written, and then the next call writes all of it."""
+        written, self._written = self._written, -1
+        if written < 0:
+            write_whole(self.file, "".join(map(_line, history)))
+        else:
+            with self.file.open("a") as stream:
+                stream.write("".join(map(_line, history[written:])))
+        self._written = len(history)
+
+    def show(self, record: dict[str, Any]) -> None:
+        """A line for the reader, if it is this epoch's turn."""
+        epoch = record["epoch"]
+        if epoch in (1, self.epochs) or epoch % max(1, round(self.epochs / LINES)) == 0:
+            count = f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}"
+            held_out = f"held out {record['validation_loss']:.4f}, {100 * record['validation_accuracy']:6.2f} % right"
+            print(f"{count}   loss {record['loss']:.4f}   {held_out}   {record['seconds']:5.1f} s", flush=True)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file such that it has its old contents or the new ones, whatever happens."""
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        with partial.open("x") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
