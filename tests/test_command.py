@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnnet import checkpoint, data, resumption, runs
+from fnnet import checkpoint, data, lock, resumption, runs
 from fnnet.command import main
 from fnnet.photographs import read_image
 
@@ -237,6 +238,49 @@ def test_a_run_without_a_whole_checkpoint_is_refused(run, tmp_path, capsys):
         changed.mkdir()
         checkpoint.save(changed / "checkpoint", trees, config=config | change)
         complains(capsys, "evaluate", changed, of=message)
+
+
+def test_a_finished_run_is_drawn_again_and_a_damaged_configuration_found_in_the_checkpoint(run, tmp_path, capsys):
+    again = shutil.copytree(run, tmp_path / "again")
+    (again / "config.json").write_text("{")
+    (again / "curves.png").unlink()
+    (again / "history.jsonl").write_text("cut off in the mid")
+    assert call("train", "--resume", again) == 0
+    said = capsys.readouterr()
+    assert "going on after epoch 3\n" in said.out
+    assert "has the configuration, too" in said.err
+    assert hashes(again) == hashes(run)
+    for name in ("config.json", "history.jsonl"):
+        assert (again / name).read_text() == (run / name).read_text()
+    assert (again / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": "x"}, "config.json has no seed, or in another form"),
+        ({"epochs": True, "net": ["mlp"]}, "has no epochs, net, or"),
+        ({"data_sha256": "0"}, "the data in digits are not those that"),
+        ({"learning_rate": 0.5}, "was trained with another learning_rate"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings_alone(run, tmp_path, capsys, change, message):
+    changed = shutil.copytree(run, tmp_path / "changed")
+    config = json.loads((run / "config.json").read_text())
+    (changed / "config.json").write_text(json.dumps(config | change))
+    complains(capsys, "train", "--resume", changed, of=message)
+    with lock.held(changed):
+        complains(capsys, "train", "--resume", changed, of="is in use by another training")
+
+
+def test_a_run_of_the_first_layout_is_read_but_not_gone_on_with(run, tmp_path, capsys):
+    saved = resumption.newest(run / "checkpoints", pytest.fail)
+    (tmp_path / "old").mkdir()
+    checkpoint.save(tmp_path / "old" / "checkpoint", {"params": saved.trees["params"]}, config=saved.config)
+    assert call("evaluate", run) == call("evaluate", tmp_path / "old") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    complains(capsys, "train", "--resume", tmp_path / "old", of="has no training state, only parameters")
 
 
 def test_data_of_another_size_are_refused(run, tmp_path, capsys):
