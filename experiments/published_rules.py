@@ -70,6 +70,7 @@ def why(line: dict, entry: Entry) -> str:
 
 
 def anchor(fault: str) -> str:
+    """Of its heading."""
     return f"fault-{fault.replace(' ', '-')}"
 
 
@@ -93,7 +94,7 @@ def shown(fault: Fault) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(fault.code, fault.said, "exec"), {})
-    comment = "\n".join(f"# {line}" for line in printed.getvalue().splitlines())
+    comment = "\n".join(f"# {line}".rstrip() for line in printed.getvalue().splitlines())
     # Blocks of the packages that the tests install are run by tests/test_documents.py.
     info = "python" if fault.package in ("jax", "optax") else f"python {fault.package}"
     return f"```{info}\n{fault.code.strip()}\n{comment}\n```"
@@ -105,7 +106,7 @@ def page(records: Records) -> str:
     for key, fault in FAULTS.items():
         try:
             version = importlib.metadata.version(fault.package)
-            sections.append(f'<a id="{anchor(key)}"></a>\n\n{fault.said} ({fault.package} {version})\n\n{shown(fault)}')
+            sections.append(f"### Fault: {key}\n\n{fault.said} ({fault.package} {version})\n\n{shown(fault)}")
         except ImportError:
             continue
     counts: dict[str, int] = {}
@@ -135,7 +136,7 @@ of the function without its custom rule or of a plain formula, and against finit
 
 - *convention*: at a kink or a tie it takes another slope than the reference, within the subdifferential.
 - *documented*: it differs from the derivative, and its documentation says so.
-- *wrong*: finite differences contradict it. Each such fault is reproduced below the table.
+- *wrong*: a check contradicts it, as the last column says. Faults that were looked into are reproduced below the table.
 
 {table}
 
