@@ -133,7 +133,7 @@ ELSEWHERE = [
     entry("jaxopt", "jaxopt.loss", "multiclass_logistic_loss", np.int32(2), X, f=lambda f, i, x: f(i, x)),
     # Distributions.
     entry("distrax", "distrax", "multiply_no_nan", X, normal(1, 6)),
-    entry("distrax", "distrax._src.utils.math", "power_no_nan", P, normal(1, 6)),
+    entry("distrax", "distrax._src.utils.math", "power_no_nan", P, normal(1, 6), fault="power_no_nan"),
     entry("distrax", "distrax", "VonMises", X, 3 * P, f=lambda d, x, c: d(jnp.zeros_like(c), c).cdf(x), label=".cdf"),
     entry("numpyro", "numpyro.distributions.util", "log1mexp", -2 * P),
     entry("numpyro", "numpyro.distributions.util", "logdiffexp", 1 + P, P),

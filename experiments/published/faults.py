@@ -103,4 +103,27 @@ print("gradient", jax.grad(value)(0.7))
 print("slope", (value(0.71) - value(0.69)) / 0.02)
 """,
     ),
+    "log_ndtr": Fault(
+        "jax",
+        "The gradient of `jax.scipy.special.log_ndtr` loses four of seven digits in single precision far in the tail.",
+        """
+import jax, jax.numpy as jnp
+from jax.scipy.special import log_ndtr
+
+x = jnp.float32(-400.0)
+print("gradient", jax.grad(log_ndtr)(x))
+print("slope", (log_ndtr(x + 1) - log_ndtr(x - 1)) / 2)
+""",
+    ),
+    "power_no_nan": Fault(
+        "distrax",
+        "The gradient of `power_no_nan` by its exponent is NaN at the base 0.",
+        """
+import jax
+from distrax._src.utils.math import power_no_nan
+
+print("gradient", jax.grad(power_no_nan, 1)(0.0, 2.0))
+print("slope", (power_no_nan(0.0, 2.001) - power_no_nan(0.0, 1.999)) / 0.002)
+""",
+    ),
 }
