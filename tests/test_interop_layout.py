@@ -344,7 +344,9 @@ def test_an_order_that_cannot_be_told(layers, message):
 
 def test_flax_flattens_as_fnnet_does():
     net = fnnet.Sequential(fnnet.Flatten(), fnnet.Residual(fnnet.Dense(24, bias=False)))
-    interop.from_flax(net, (2, 3, 4), {"Dense_0": {"kernel": np.ones((24, 24))}})
+    kernel = np.arange(24.0 * 24).reshape(24, 24)
+    (carried,) = jax.tree.leaves(interop.from_flax(net, (2, 3, 4), {"Dense_0": {"kernel": kernel}}))
+    np.testing.assert_array_equal(carried, kernel)
 
 
 def test_wrong_networks(unchecked_shapes):

@@ -13,8 +13,6 @@ from fnnet.formulations import pieces
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
 
-PIECES = 4
-
 
 def kernel_gradient(images, cotangents, *, window: Window):
     """(taps * channels, N * places) @ (N * places, outputs); the patches lie in memory as they are multiplied."""
@@ -46,4 +44,4 @@ def x_gradient(kernel, cotangents, *, window: Window):
         copies = (parts[..., t, :] for t in range(number))
         return spread(copies, window).astype(cotangents.dtype)
 
-    return pieces.mapped(of_piece, cotangents, pieces.number(cotangents.shape[0], cotangents.shape[0] // PIECES))
+    return pieces.kept_apart(of_piece, cotangents)

@@ -13,6 +13,7 @@ from jax import Array, lax
 from fnnet.bridge import same_varying
 
 LEAST = 8  # examples of a piece: as many devices can share it
+APART = 4  # pieces that keep a loop apart
 
 
 def number(examples: Any, most: Any) -> int:
@@ -36,6 +37,12 @@ def mapped(function: Callable[[Array], Array], images, pieces: int):
     empty = jnp.zeros((of_one.shape[0], pieces, *of_one.shape[1:]), of_one.dtype)
     outputs = lax.fori_loop(0, pieces, put, same_varying([empty, apart])[0])
     return outputs.reshape(-1, *of_one.shape[1:])
+
+
+def kept_apart(function: Callable[[Array], Array], images):
+    """`mapped`, for a loop that XLA would otherwise do over in each loop that reads its outcome."""
+    examples = images.shape[0]
+    return mapped(function, images, number(examples, examples // APART))
 
 
 def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces: int):

@@ -16,7 +16,6 @@ from fnnet.formulations.windows import taps
 from fnnet.geometry import Window
 
 MANY_OUTPUTS = 16  # as many as a vector register holds
-PIECES = 4
 
 
 def output(images, kernel, *, window: Window):
@@ -34,4 +33,4 @@ def output(images, kernel, *, window: Window):
 
     if kernel.shape[-1] >= MANY_OUTPUTS:
         return of_piece(images)
-    return pieces.mapped(of_piece, images, pieces.number(images.shape[0], images.shape[0] // PIECES))
+    return pieces.kept_apart(of_piece, images)
