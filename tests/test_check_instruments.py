@@ -137,6 +137,9 @@ SPOILT = {
     "equals the reference with axes (1, 2) transposed": lambda a: a.swapaxes(1, 2),
     "equals the reference with axis 0 flipped, and the opposite sign": lambda a: -a[::-1],
     "equals the reference rolled by 1 along axis 2": lambda a: np.roll(a, 1, 2),
+    "equals the reference shifted by 1 along axes (1, 2), apart from the border": lambda a: np.concatenate(
+        [OTHER[:, :1], np.concatenate([OTHER[:, 1:, :1], a[:, :-1, :-1]], 2)], 1
+    ),
     "equals the reference in absolute value": np.abs,
     "equals the reference averaged over axis 1": lambda a: np.broadcast_to(a.mean(1, keepdims=True), a.shape),
     "equals the reference centred along axis 2": lambda a: a - a.mean(2, keepdims=True),
@@ -149,6 +152,7 @@ SPOILT = {
     ),
     "is scaled along axis 1: the reference times 1, 2, 3, 4": lambda a: a * np.arange(1, 5)[:, None],
     "is the reference up to a relative error of": lambda a: a * (1 + 1e-4 * np.sin(1e3 * a)),
+    "is the reference up to a relative error of 1": lambda a: np.where(a > 0, a * (1 + 2e-8), a),
     "is like no simple change": lambda a: np.sin(7 * OTHER),
 }
 

@@ -107,14 +107,18 @@ def test_function_without_a_backward_of_its_own():
     assert not any("is its own reference" in note for note in with_rule.notes)
 
 
+def in_f32(x):
+    return x.astype(np.float32)
+
+
 def test_rule_that_computes_in_single_precision():
     """In f64 too: it is judged in the dtype of the example, where it is right; and not where it is wrong."""
 
     def narrow(factor):
-        f = jax.custom_vjp(lambda x: jnp.sin(x.astype(np.float32)).astype(x.dtype))
+        f = jax.custom_vjp(lambda x: jnp.sin(in_f32(x)).astype(x.dtype))
         f.defvjp(
             lambda x: (f(x), x),
-            lambda x, g: ((factor * g.astype(np.float32) * jnp.cos(x.astype(np.float32))).astype(g.dtype),),
+            lambda x, g: ((factor * in_f32(g) * jnp.cos(in_f32(x))).astype(g.dtype),),
         )
         return f
 
@@ -122,6 +126,20 @@ def test_rule_that_computes_in_single_precision():
     assert report.verdict == "right", report
     assert any("single precision" in note for note in report.notes)
     assert check(narrow(1.01), X, reference=jnp.sin, checks="RF").verdict == "wrong"
+    alone = check(narrow(1), X, checks="PRLFVTED2")
+    assert alone.verdict == "right", alone
+    assert any("single precision" in note for note in alone.notes)
+    assert check(narrow(1.01), X, checks="F").verdict == "wrong"
+
+
+def test_gradient_that_is_too_coarse_for_differences_in_double_precision():
+    """Its value is f32 whatever it is given, and its gradient a staircase of which small steps see no rise."""
+    f = (
+        lambda x: (jax.lax.while_loop(lambda y: y.sum() > 1e9, jnp.sin, in_f32(x) * (1 + 2e-9 * in_f32(x))), x),
+        lambda x, g: ((g * (1 + 4e-9 * in_f32(x))).astype(x.dtype),),
+    )
+    report = check(f, X, checks="F2")
+    assert report.verdict == "right", report
 
 
 def test_scalar_of_which_nothing_can_be_told():

@@ -3,15 +3,17 @@
 Each hypothesis is a few lines of NumPy on the rule's cotangent and the reference's.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-MOST_AXES = 5
+from fnnet.checking.arrangements import arrangements, moved_insides
+
 RELATIVE = 1e-6
+FEW = 4  # entries, of which fewer could be equal by chance
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ def diagnose(evidence: Evidence) -> str:
     for hypothesis in (
         _not_finite,
         _zero,
+        _rounded,
         _factor,
         _rearranged,
         _exchanged,
         _added,
         _varied,
+        _moved,
         _along_an_axis,
         _imprecise,
         _somewhere,
@@ -76,6 +80,11 @@ def _not_finite(e: Evidence) -> str:
 
 def _zero(e: Evidence) -> str:
     return "is zero" if not e.ours.any() else ""
+
+
+def _rounded(e: Evidence) -> str:
+    """So near that any change of a few entries would seem to explain it."""
+    return _imprecise(e) if e.explains(e.theirs) else ""
 
 
 def _factor(e: Evidence) -> str:
@@ -120,60 +129,12 @@ def _either(names: list[str]) -> str:
 
 
 def _rearranged(e: Evidence) -> str:
-    for description, arrange in _arrangements(e.theirs):
+    for description, arrange in arrangements(e.theirs):
         guess = arrange(e.theirs)
         for sign, word in ((1, ""), (-1, ", and the opposite sign")):
             if e.explains(sign * guess):
                 return f"equals the reference {description}{word}"
     return ""
-
-
-def _arrangements(a: np.ndarray) -> Iterator[tuple[str, Callable]]:
-    axes = [i for i, n in enumerate(a.shape) if n > 1][:MOST_AXES]
-    flips = [f for count in range(1, len(axes) + 1) for f in itertools.combinations(axes, count)]
-    for flip in flips:
-        yield f"with {_axes(flip)} flipped", lambda a, flip=flip: np.flip(a, flip)
-    for order in itertools.permutations(range(a.ndim)) if a.ndim <= MOST_AXES else ():
-        if order == tuple(range(a.ndim)):
-            continue
-        moved = tuple(i for i, j in enumerate(order) if i != j)
-        if tuple(a.shape[i] for i in order) == a.shape:
-            yield f"with {_axes(moved)} transposed", lambda a, order=order: a.transpose(order)
-            for flip in flips if a.size <= 10**5 else ():
-                description = f"with {_axes(moved)} transposed and {_axes(flip)} flipped"
-                yield description, lambda a, order=order, flip=flip: np.flip(a.transpose(order), flip)
-        else:
-            description = f"with {_axes(moved)} transposed, then reshaped to fit"
-            yield description, lambda a, order=order: a.transpose(order).reshape(a.shape)
-    for axis in axes:
-        n = a.shape[axis]
-        for shift in sorted(range(1 - n, n), key=abs)[1:17]:
-            yield f"rolled by {shift} along axis {axis}", lambda a, s=shift, axis=axis: np.roll(a, s, axis)
-            yield (
-                f"shifted by {shift} along axis {axis}, zero where nothing comes in",
-                lambda a, s=shift, axis=axis: _shift(a, s, axis),
-            )
-    yield "in absolute value", np.abs
-    yield "by its sign alone", np.sign
-    for axis in axes:
-        yield f"averaged over axis {axis}", lambda a, axis=axis: np.broadcast_to(a.mean(axis, keepdims=True), a.shape)
-        yield f"summed over axis {axis}", lambda a, axis=axis: np.broadcast_to(a.sum(axis, keepdims=True), a.shape)
-        yield f"centred along axis {axis}", lambda a, axis=axis: a - a.mean(axis, keepdims=True)
-        yield f"cumulatively summed along axis {axis}", lambda a, axis=axis: a.cumsum(axis)
-
-
-def _shift(a: np.ndarray, by: int, axis: int) -> np.ndarray:
-    out = np.zeros_like(a)
-    n = a.shape[axis]
-    to = [slice(None)] * a.ndim
-    at = [slice(None)] * a.ndim
-    to[axis], at[axis] = (slice(by, n), slice(0, n - by)) if by > 0 else (slice(0, n + by), slice(-by, n))
-    out[tuple(to)] = a[tuple(at)]
-    return out
-
-
-def _axes(axes: tuple[int, ...]) -> str:
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes ({', '.join(map(str, axes))})"
 
 
 def _exchanged(e: Evidence) -> str:
@@ -213,6 +174,14 @@ def _varied(e: Evidence) -> str:
     for phrase, variant in e.variants.items():
         if e.explains(variant()):
             return phrase
+    return ""
+
+
+def _moved(e: Evidence) -> str:
+    for description, to, origin in moved_insides(e.theirs):
+        inside = dataclasses.replace(e, ours=e.ours[to], theirs=e.theirs[to])
+        if inside.ours.size >= FEW and not _near(inside).all() and inside.explains(e.theirs[origin]):
+            return f"equals the reference {description}"
     return ""
 
 

@@ -143,7 +143,7 @@ def _slope(session: Session, leaves: list, output_bars: list, directions: list, 
         moved[place] = (start + t * along).astype(leaves[place].dtype)
         return [as_wide(b) for b in session.pull(moved, output_bars)[1]]
 
-    return differences.along(values, directions), float(np.sum(bar * along).real)
+    return differences.along(values, directions, tolerance.precision(leaves)), float(np.sum(bar * along).real)
 
 
 def _slope_by_cotangent(session: Session, leaves: list, output_bars: list, directions: list, number: int, bar: Any):

@@ -2,7 +2,7 @@
 
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from fnnet.checking.undecorated import has_rules
 
 Leaves = Sequence[Any]
 SINGLE_DIGITS = 1e-4  # of a value that is right in single precision
+TINY = 2.0**-23  # a relative step; to both sides of a point, the mean of a smooth function's values stays the same
 
 
 class NotRun(Exception):
@@ -128,6 +129,8 @@ class Session:
             self.takes_doubles = all(np.dtype(o.dtype) in (np.float64, np.complex128) for o in wide)
         except RaisedError:  # check D says what it raises
             self.takes_doubles = False
+        if self.takes_doubles and not is_wide(self.example) and self.subject.origin != GIVEN:
+            self._notice_single_precision(doubles)
         if self.programs.reference_pull is None:
             return
         try:
@@ -153,17 +156,28 @@ class Session:
             self.notes.append(said)
 
     def _notice_single_precision(self, doubles: Leaves) -> None:
-        """Some rules compute in f32 whatever they are given: then there is no digit more to check in f64."""
+        """Some rules compute in f32 whatever they are given: then there is no digit more to check in f64.
+
+        It shows beside a reference that was given; without one, in how coarsely the value follows tiny steps.
+        """
         try:
             if "f32[" not in str(self.programs.value[True].jaxpr(doubles)):
                 return
         except TRACING:
             return
-        pairs = zip(self.value(doubles), self.programs.reference_in[True](doubles), strict=True)
+        if self.is_reference_given:
+            other = self.programs.reference_in[True](doubles)
+        else:
+            rng = self.rng("tiny step")
+            steps = [TINY * a * rng.normal(size=a.shape) if is_moving(a) else 0 for a in doubles]
+            sides = (self.value([a + side * s for a, s in zip(doubles, steps, strict=True)]) for side in (1, -1))
+            other = [(a + b) / 2 for a, b in zip(*sides, strict=True)]
+        pairs = zip(self.value(doubles), other, strict=True)
         errors = [float(np.abs(a - b).max(initial=0)) / (float(np.abs(b).max(initial=0)) or 1) for a, b in pairs]
         if tolerance.NINE_DIGITS < max(errors) < SINGLE_DIGITS:
             self.takes_doubles, self.is_single = False, True
-            said = "in f64 it computes in single precision, where the reference has double"
+            said = "in f64 it computes in single precision"
+            said += ", where the reference has double" if self.is_reference_given else ""
             self.notes.append(f"{said}: checked in the example's dtype alone")
 
     def reference_stops_gradients(self) -> bool:
@@ -222,15 +236,11 @@ class Session:
 
     # Finite differences.
 
-    def _primal(self) -> Callable[[Leaves], list[np.ndarray]]:
-        """The function in double precision; the reference's where the rule's does not take it."""
-        if self.takes_doubles or not self.has_reference:
-            return lambda leaves: [as_wide(a) for a in self.value(leaves)]
-        return lambda leaves: [as_wide(a) for a in self.programs.reference_in[True](list(leaves))]
-
     def difference(self, leaves: Leaves, output_bars: Leaves, directions: dict[int, np.ndarray]) -> Difference:
         """The derivative of <output_bars, f> along directions of some of the leaves that have a gradient."""
-        in_doubles, primal = self.takes_doubles or self.has_reference, self._primal()
+        # In double precision; by the reference's value where the rule's does not take it.
+        in_doubles = self.takes_doubles or (self.has_reference and (self.is_reference_given or not self.is_single))
+        primal = self.programs.reference_in[True] if in_doubles and not self.takes_doubles else self.value
         leaves = widened(leaves) if in_doubles else list(leaves)
 
         def values(t: float) -> list[np.ndarray]:
@@ -239,7 +249,7 @@ class Session:
                 place = self.subject.places[number]
                 moved[place] = (leaves[place] + t * direction).astype(leaves[place].dtype)
             try:
-                return primal(moved)
+                return [as_wide(a) for a in primal(moved)]
             except RaisedError:  # the step leaves the domain of a function that refuses aloud
                 return [np.full(np.shape(b), np.nan) for b in output_bars]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fnnet.checking.arrangements import said
 from fnnet.checking.programs import as_wide, widened
 from fnnet.checking.session import Session
 from fnnet.checking.subject import is_moving
@@ -95,10 +96,10 @@ def _of_arguments(session: Session, leaves: Leaves, bars: Leaves) -> Iterator[tu
         path, axes = paths[place], [i for i, n in enumerate(leaf.shape) if n > 1][:MOST_AXES]
         for count in range(1, len(axes) + 1):
             for flip in itertools.combinations(axes, count):
-                yield f"with {path} flipped on {_axes(flip)}", place, np.flip(leaf, flip)
+                yield f"with {path} flipped on {said(flip)}", place, np.flip(leaf, flip)
         for i, j in itertools.combinations(axes, 2):
             if leaf.shape[i] == leaf.shape[j]:
-                yield f"with {path} transposed on {_axes((i, j))}", place, leaf.swapaxes(i, j)
+                yield f"with {path} transposed on {said((i, j))}", place, leaf.swapaxes(i, j)
         if not is_moving(leaf):
             continue
         yield f"with {path} negated", place, -leaf
@@ -113,7 +114,3 @@ def _of_arguments(session: Session, leaves: Leaves, bars: Leaves) -> Iterator[tu
         for out in outs:
             if out.shape == leaf.shape and [b.shape for b in bars] == [o.shape for o in outs]:
                 yield f"with the output in place of {path}", place, out.astype(leaf.dtype)
-
-
-def _axes(axes: tuple[int, ...]) -> str:
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes ({', '.join(map(str, axes))})"
