@@ -168,3 +168,11 @@ def test_gradient_of_nothing_but_rounding_is_linear():
     """That of a bias that softmax takes out again."""
     f = lambda x, b: jax.nn.softmax(x + b.sum()) @ jnp.arange(4.0, dtype=x.dtype)  # noqa: E731
     assert check(f, X, X[0], checks="L").verdict == "right"
+
+
+def test_conjugated_cotangent():
+    """As PyTorch has it: the transposed map of the conjugated arguments."""
+    z = (X + 1j * X[::-1]).astype(np.complex64)
+    f = (lambda z: (z * z, z), lambda z, bar: (2 * jnp.conj(z) * bar,))
+    (failure,) = check(f, z, checks="R").failures
+    assert "with all arguments conjugated" in str(failure)

@@ -192,3 +192,16 @@ def test_nine_right_digits_are_no_failure():
     near = unary(jnp.sin, lambda x, g: g * jnp.cos(x) * (1 + 1e-10))
     assert check(near, X, checks="RFB").verdict == "right"
     assert check(unary(jnp.sin, lambda x, g: g * jnp.cos(x) * (1 + 1e-6)), X, checks="RFB").verdict == "wrong"
+
+
+def test_rule_that_is_better_than_autodiff_of_an_approximation():
+    """To a billionth of its size: what the primal computes is the function itself, and its derivative is not."""
+
+    def primal(x):
+        return jnp.sin(x) + 4e-13 * jnp.sin(1e4 * x)
+
+    report = check(unary(primal, lambda x, g: g * jnp.cos(x)), X, checks="D")
+    assert report.verdict == "right", report
+    assert any("cannot tell the two apart" in note for note in report.notes)
+    coarse = unary(jnp.sin, lambda x, g: g * jnp.cos(x) * (1 + 4e-9 * jnp.sign(x)))
+    assert check(coarse, X, reference=jnp.sin, checks="D").verdict == "wrong"

@@ -126,4 +126,19 @@ print("gradient", jax.grad(power_no_nan, 1)(0.0, 2.0))
 print("slope", (power_no_nan(0.0, 2.001) - power_no_nan(0.0, 1.999)) / 0.002)
 """,
     ),
+    "allpole": Fault(
+        "jaxpole",
+        "The gradient of `allpole` of complex arguments is conjugated, as PyTorch has it: JAX's is the transposed map.",
+        """
+import jax, jax.numpy as jnp
+from jaxpole.filter import allpole
+
+# y = (x0, x1 - i x0): a map that is linear in x. What it does to a tangent t, seen by g, is what x_bar says of t.
+a, zi = jnp.full((1, 2, 1), 1j), jnp.zeros((1, 1), jnp.complex64)
+f = lambda x: allpole(x, a, zi)
+x, t, g = jnp.zeros((1, 2), jnp.complex64), jnp.array([[1.0 + 0j, 0]]), jnp.array([[0j, 1.0]])
+print("by the gradient", (jax.vjp(f, x)[1](g)[0] * t).sum())
+print("by the map", (g * (f(x + t) - f(x))).sum())
+""",
+    ),
 }

@@ -36,6 +36,8 @@ def arrangements(a: np.ndarray) -> Iterator[tuple[str, Callable]]:
             )
     yield "in absolute value", np.abs
     yield "by its sign alone", np.sign
+    if np.iscomplexobj(a):
+        yield "conjugated", np.conj
     for axis in axes:
         yield f"averaged over axis {axis}", lambda a, axis=axis: np.broadcast_to(a.mean(axis, keepdims=True), a.shape)
         yield f"summed over axis {axis}", lambda a, axis=axis: np.broadcast_to(a.sum(axis, keepdims=True), a.shape)

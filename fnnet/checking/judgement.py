@@ -17,7 +17,7 @@ from fnnet.checking.programs import RaisedError, as_wide, is_wide
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Convention, Session, first_line, rms
 from fnnet.checking.spoilt import variants
-from fnnet.checking.tolerance import NINE_DIGITS, Expected, wrong_entries
+from fnnet.checking.tolerance import EIGHT_DIGITS, NINE_DIGITS, Expected, wrong_entries
 
 MOST_KINKS = 48
 Leaves = Sequence[Any]
@@ -112,7 +112,8 @@ def _of_leaf(
     if expected.jumps[k][entry] and np.isfinite(ours[entry]) and not difference.conclusive and not difference.kink:
         session.notes.append(f"{check}: {path}: somewhere the function is too rough for anything to be told")
         return None
-    if _is_imprecise(difference, ours, theirs, wrong, allowed):
+    digits = NINE_DIGITS if session.is_reference_given else EIGHT_DIGITS
+    if _is_imprecise(difference, ours, theirs, wrong, allowed, digits):
         size = float(np.abs(ours - theirs)[wrong].max())
         session.notes.append(
             f"{check}: {path}, {circumstance or 'the example'}: the rule is {number(size)} from the reference, "
@@ -221,11 +222,13 @@ def _worst(
     return first
 
 
-def _is_imprecise(difference: Difference, ours: Any, theirs: Any, wrong: np.ndarray, allowed: float) -> bool:
-    """Nine digits are right, and finite differences tell no more: an iteration that ends a little early is no error."""
+def _is_imprecise(
+    difference: Difference, ours: Any, theirs: Any, wrong: np.ndarray, allowed: float, digits: float
+) -> bool:
+    """So many digits are right, and differences tell no more: an iteration that ends a little early is no error."""
     size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
     error = np.abs(ours - theirs)[wrong].max()
-    return bool(np.isfinite(error) and error <= NINE_DIGITS * size and difference.conclusive and allowed > 0)
+    return bool(np.isfinite(error) and error <= digits * size and difference.conclusive and allowed > 0)
 
 
 def _blame(difference: Difference, ours: Any, theirs: Any, allowed: float) -> str:

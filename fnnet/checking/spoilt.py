@@ -41,6 +41,9 @@ def variants(session: Session, leaves: Leaves, output_bars: Leaves, k: int, prev
     for phrase, place, value in _of_arguments(session, leaves, bars):
         spoilt = [value if i == place else leaf for i, leaf in enumerate(leaves)]
         found[f"is the reference {phrase}"] = functools.partial(run, spoilt, bars)
+    if any(np.iscomplexobj(leaf) for leaf in leaves):
+        phrase = "is the reference with all arguments conjugated: what PyTorch calls the gradient, where JAX transposes"
+        found[phrase] = functools.partial(run, [np.conj(a) if np.iscomplexobj(a) else a for a in leaves], bars)
     if previous is not None:
         stale = widened(previous)
         phrase = "is the reference at the arguments of the previous call: a residual is stale"
@@ -103,7 +106,7 @@ def _of_arguments(session: Session, leaves: Leaves, bars: Leaves) -> Iterator[tu
         if not is_moving(leaf):
             continue
         yield f"with {path} negated", place, -leaf
-        yield f"with {path} in absolute value", place, np.abs(leaf)
+        yield f"with {path} in absolute value", place, np.abs(leaf).astype(leaf.dtype)
         yield f"with ones for {path}", place, np.ones_like(leaf)
         yield f"with {path} squared", place, leaf * leaf
         for axis in axes:

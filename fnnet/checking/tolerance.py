@@ -25,6 +25,7 @@ CHANGES_ALLOWED = 16
 ULPS_ALLOWED, ULPS_ALLOWED_IN_DOUBLES = 8, 128
 SMALL, SMALLER = 2.0**-30, 2.0**-36
 NINE_DIGITS = 1e-9  # what finite differences confirm is right with so many, whatever rounding explains
+EIGHT_DIGITS = 1e-8  # the same beside autodiff of the function itself: what it computes may be an approximation
 Leaves = Sequence[Any]
 
 
