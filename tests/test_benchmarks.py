@@ -14,7 +14,7 @@ from benchmarks.agreement import disagreements
 from benchmarks.clock import Sample, timed
 from benchmarks.contestants.hand_written import HandWritten, sequential
 from benchmarks.contestants.plain_lax import PlainLax
-from benchmarks.crew import Failed
+from benchmarks.crew import Failed, Worker
 from benchmarks.inputs import batches
 from benchmarks.nets import NETS, Conv, Dense, Flatten, Net, Relu, shapes
 from benchmarks.report import markdown
@@ -30,13 +30,13 @@ SHORT = Effort(repeats=2, block=0.0)
 class Recorded:
     """A worker in this process that computes nothing: it answers as it is told, and remembers what it was asked."""
 
-    setting = "default"
+    setting, process = "default", "this"
 
     def __init__(self, contestant, losses, times=(), fails=None):
         self.contestant, self.losses, self.fails = contestant, np.array(losses), fails
         self.times, self.asked = iter(times), []
 
-    def ask(self, request, *arguments):
+    def ask(self, request, *arguments, limit=None):
         self.asked.append(request)
         if request == self.fails:
             raise Failed("as planted")
@@ -109,17 +109,46 @@ def test_a_slow_program_is_not_run_again():
     assert len(measured["fnnet"].samples) == 1  # its first round and another were patience enough
 
 
+class Lost(Recorded):
+    """A worker whose process ends at its second program."""
+
+    def ask(self, request, *arguments, limit=None):
+        lost = self.asked == ["prepare"]
+        self.process = None if lost else "another"
+        answer = super().ask(request, *arguments)
+        if lost:
+            raise Failed("as planted")
+        return (len(self.asked), answer[1]) if request == "prepare" else answer
+
+
+def test_what_a_lost_process_had_ready_is_made_anew():
+    worker = Lost("autodiff", [1.0], times=(1, 1, 1))
+    loop, scan = measure([Entry(worker, mode, lambda: None) for mode in ("loop", "scan")], 1e-4, SHORT, print)
+    assert worker.asked == ["prepare", "prepare", "prepare", "time", "time", "time"]
+    assert (len(loop.samples), loop.problem) == (2, None)
+    assert (scan.samples, scan.problem) == ([], "as planted")
+
+
+def test_a_worker_that_takes_too_long_is_killed_and_starts_anew():
+    worker = Worker("autodiff", "default")
+    with pytest.raises(Failed, match="no answer within"):
+        worker.ask("versions", limit=0.001)
+    assert worker.process is None
+    assert worker.ask("versions", limit=100)["jax"] == jax.__version__
+    worker.stop()
+
+
 class Here:
     """A worker in this process, with a library of its own."""
 
-    setting = "default"
+    setting, process = "default", "this"
 
     def __init__(self, contestant, library):
         self.contestant, self.desk = contestant, Desk.__new__(Desk)
         self.desk.contestant, self.desk.programs = library, {}
         self.timed = 0
 
-    def ask(self, request, *arguments):
+    def ask(self, request, *arguments, limit=None):
         self.timed += request == "time"
         return getattr(self.desk, request)(*arguments)
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"benchmarks: {error}", file=sys.stderr)
             return 2
         plan = Plan([NETS[name] for name in arguments.nets], arguments.batches, arguments.quick)
-        effort = Effort(arguments.repeats, 0.01 if arguments.quick else 0.2, arguments.patience)
+        effort = Effort(arguments.repeats, 0.01 if arguments.quick else 0.2, arguments.patience, arguments.limit)
         for part in arguments.parts:
             if part in PARTS:
                 _measure(part, plan, crew, effort, results)
@@ -101,6 +101,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--memory", nargs="+", choices=memory.SETTINGS, default=list(memory.SETTINGS), help="glibc's settings")
     add("--repeats", type=int, help="rounds, with a block of each contestant in each; usually 10")
     add("--patience", type=float, default=60.0, help="seconds after which a program gets no further block")
+    add("--limit", type=float, default=300.0, help="seconds in which a program must be compiled and have run once")
     add("--mnist", type=Path, metavar="DIR", help="MNIST's four IDX files, for the part mnist")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="for the part mnist")
     add("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="records, table.md and steps.png")

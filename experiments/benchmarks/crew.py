@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import select
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -31,14 +32,21 @@ class Worker:
         self.contestant, self.setting = contestant, setting
         self.process: subprocess.Popen | None = None
 
-    def ask(self, request: str, *arguments: Any) -> Any:
-        """The answer of `worker.Desk`; raises Failed. A process that was lost is started anew for the next request."""
+    def ask(self, request: str, *arguments: Any, limit: float | None = None) -> Any:
+        """The answer of `worker.Desk`; raises Failed. A process that was lost is started anew for the next request.
+
+        Without an answer within `limit` seconds the process is killed.
+        """
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             pickle.dump((request, arguments), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
             process.stdin.flush()
+            if limit is not None and not select.select([process.stdout], [], [], limit)[0]:
+                process.kill()
+                self.stop()
+                raise Failed(f"no answer within {limit:g} s")
             answer = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             self.stop()

@@ -23,11 +23,13 @@ class Effort:
         repeats: Rounds that count; one more comes before them.
         block: Seconds that a block lasts at least.
         patience: Seconds after which a program gets no further block.
+        limit: Seconds in which a program must be compiled and have run once.
     """
 
     repeats: int = 10
     block: float = 0.2
     patience: float = 60.0
+    limit: float = 300.0
 
 
 class Entry(NamedTuple):
@@ -79,18 +81,24 @@ def measure(entries: Sequence[Entry], tolerance: float, effort: Effort, say: Cal
         say: Gets a line for each program that is left out.
     """
     measured: list[Measured] = []
+    ready: list[Entry] = []
     runners: list = []
     answers: dict = {}
     for entry in entries:
         result = Measured(entry.worker.contestant, entry.worker.setting, entry.mode)
         measured.append(result)
         try:
-            number, prepared = entry.worker.ask("prepare", entry.task())
+            number, prepared = entry.worker.ask("prepare", entry.task(), limit=effort.limit)
         except Failed as failed:
             result.problem, result.unsupported = str(failed), failed.unsupported
             if not failed.unsupported:
                 say(f"{_name(result)} failed: {result.problem}")
+            if entry.worker.process is None:  # it is gone, and what it had ready with it
+                for other, runner in zip(ready, runners, strict=True):
+                    if other.worker is entry.worker:
+                        runner.number, _ = entry.worker.ask("prepare", other.task())
             continue
+        ready.append(entry)
         result.facts = prepared.facts
         answers[len(runners)] = prepared.answers
         runners.append(_Runner(entry.worker, number, prepared.first, result))
