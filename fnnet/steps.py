@@ -57,10 +57,13 @@ def batch_loss(net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.A
 def chunked_gradient(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array, chunks: int
 ) -> tuple[jax.Array, Any]:
-    """`batch_loss` and its gradient (1), the upper sum taken over one equal chunk after the other, in f32 at least."""
+    """`batch_loss` and its gradient (1), the upper sum taken over one equal chunk after the other, in f32 at least.
+
+    A chunk takes every n-th example, so that a batch that is sharded over devices stays where it is.
+    """
     examples = len(x)
     keys = jax.random.split(key, examples)  # as without chunks
-    pieces = jax.tree.map(lambda a: a.reshape(chunks, examples // chunks, *a.shape[1:]), (x, y, keys))
+    apart = jax.tree.map(lambda a: a.reshape(examples // chunks, chunks, *a.shape[1:]), (x, y, keys))
 
     def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         outputs = _outputs(net, params, x, keys)
@@ -69,12 +72,13 @@ def chunked_gradient(
         total = losses.astype(dtype).sum()
         return total / examples, (total, weights.astype(dtype).sum())  # no larger than a mean's: f16 would overflow
 
-    def add(params_bar: Any, piece: tuple) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+        piece = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, chunk, 1, keepdims=False), apart)
         bar, sums = jax.grad(share, has_aux=True)(params, *piece)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), params_bar, bar), sums
 
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulator(p.dtype)), params)
-    params_bar, (totals, weights) = jax.lax.scan(add, zeros, pieces)
+    params_bar, (totals, weights) = jax.lax.scan(add, zeros, jnp.arange(chunks))
     scale = examples / weights.sum()
     params_bar = jax.tree.map(lambda bar, p: (bar * scale.astype(bar.dtype)).astype(p.dtype), params_bar, params)
     return totals.sum() / weights.sum(), params_bar
