@@ -66,14 +66,8 @@ class Batches:
 
     def __init__(self, batches: Iterable[Batch]):
         """Looks at the first mini-batch; raises ValueError where there is none or `batches` is used up by that."""
-        if iter(batches) is batches:
-            raise ValueError(
-                "fit: data is an iterator, which is used up after one epoch; an iterable must start anew each time"
-            )
+        first = iterated_anew("fit", batches)
         self.batches = batches
-        first = next(iter(batches), None)
-        if first is None:
-            raise ValueError("fit: data is empty")
         self.first = xs, _ = checked_pair("fit", *first)
         self.shape, self.batch_size = xs.shape[1:], len(xs)
         self.order = jnp.arange(self.batch_size)[None]
@@ -97,6 +91,18 @@ class Batches:
                 yield xs, ys, self.order, [step]
 
 
+def iterated_anew(function: str, batches: Iterable[Batch]) -> Batch:
+    """The first of them; raises ValueError where there is none, or `batches` is used up by that."""
+    if iter(batches) is batches:
+        raise ValueError(
+            f"{function}: data is an iterator, which is used up after one epoch; an iterable must start anew each time"
+        )
+    first = next(iter(batches), None)
+    if first is None:
+        raise ValueError(f"{function}: data is empty")
+    return first
+
+
 def source_of(function: str, data: Any, batch_size: int) -> Arrays | Batches:
     """The mini-batches of `data`: a pair of arrays, or an iterable. Raises ValueError, in the name of `function`."""
     if not is_pair(data):
@@ -117,8 +123,8 @@ def refuse_nonfinite(function: str, **arrays: Any) -> None:
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             continue
-        strange = ~jnp.isfinite(array).reshape(len(array), -1)
-        if count := int(strange.sum(dtype=jnp.int32)):
+        strange = ~(np if isinstance(array, np.ndarray) else jnp).isfinite(array).reshape(len(array), -1)
+        if count := int(strange.sum(dtype=np.int32)):
             first = int(strange.any(1).argmax())
             raise ValueError(
                 f"{function}: {name} has {count} numbers that are NaN or infinite, the first in example {first}; "
@@ -128,10 +134,16 @@ def refuse_nonfinite(function: str, **arrays: Any) -> None:
 
 def checked_pair(function: str, xs: Any, ys: Any) -> tuple[jax.Array, jax.Array]:
     """The pair as JAX arrays; raises ValueError where it is empty or does not match."""
+    xs, ys = matching(function, xs, ys)
+    return jnp.asarray(xs), jnp.asarray(ys)
+
+
+def matching(function: str, xs: Any, ys: Any) -> Batch:
+    """The pair; raises ValueError where it is empty or does not match."""
     if np.ndim(xs) < 1 or np.ndim(ys) < 1 or len(xs) != len(ys):
         raise ValueError(
             f"{function}: xs of shape {np.shape(xs)} and ys of shape {np.shape(ys)} must have as many examples"
         )
     if len(xs) == 0:
         raise ValueError(f"{function}: data is empty: xs has shape {np.shape(xs)}")
-    return jnp.asarray(xs), jnp.asarray(ys)
+    return xs, ys

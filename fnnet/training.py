@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.batches import Arrays, Batch, Batches, Pace, checked_pair, is_pair, refuse_nonfinite, source_of
+from fnnet.batches import Arrays, Batch, Batches, Pace, is_pair, matching, refuse_nonfinite, source_of
+from fnnet.placement import Placement, placement_on
 from fnnet.resumption import Checkpoints, Moment
-from fnnet.steps import State, Tally, epoch_order, nothing_yet, run, score, start
+from fnnet.shares import SharedArrays, SharedBatches, all_examples, shared_source
+from fnnet.steps import State, Tally, epoch_order, nothing_yet, run, score, shared_score, start
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -47,6 +49,8 @@ def fit(
     progress: bool = True,
     checkpoints: Checkpoints | None = None,
     allow_nonfinite: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
+    shard_parameters: bool = False,
 ) -> tuple[Any, list[dict]]:
     """Train `net` by mini-batches: `jax.vmap` of a network of one example, gradients by the rules, steps by optax.
 
@@ -74,6 +78,12 @@ def fit(
             must give the same batches again), the result has the bits that it would have without the interruption, on
             the same machine and versions.
         allow_nonfinite: Whether to train with NaN and infinite numbers in the data, of an iterable in its first batch.
+        mesh: The devices that share each mini-batch, such as jax.make_mesh((8,), ("data",)): all its axes do. The
+            result is that of one device, up to rounding. Arrays then stay on the host and go to the devices by parts.
+            Of several processes each reads of them what its own devices train on, and an iterable gives in each
+            process that process's part of the mini-batches.
+        shard_parameters: Whether the devices share the parameters and the optimiser's state as well (as in FSDP), each
+            array along its largest axis that they divide.
 
     Returns:
         The trained parameters and the history: for each epoch a dictionary with "epoch", "loss", "seconds", and, with
@@ -81,7 +91,7 @@ def fit(
 
     Raises:
         ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
-            divisible by `accumulate`; checkpoints of another training, or in use by one.
+            divisible by `accumulate` and the mesh's devices; checkpoints of another training, or in use by one.
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
     """
     _at_least_one("fit", "epochs", epochs)
@@ -91,19 +101,31 @@ def fit(
         _at_least_one("fit", "patience", patience)
         if validation is None:
             raise ValueError("fit: patience needs validation data")
-    source = source_of("fit", data, batch_size)
+    if shard_parameters and mesh is None:
+        raise ValueError("fit: shard_parameters needs a mesh of devices")
+    placement = None if mesh is None else placement_on("fit", mesh, shard_parameters)
+    if placement is None:
+        source: Any = source_of("fit", data, batch_size)
+    else:
+        source = shared_source(data, batch_size, placement, not allow_nonfinite)
+        placement.check("fit", source.batch_size, accumulate)
     if source.batch_size % accumulate:
         raise ValueError(
             f"fit: accumulate (={accumulate}) must divide the mini-batch, which has {source.batch_size} examples"
         )
-    state = start(net, optimizer, key, source.shape, params)
+    state = start(net, optimizer, key, source.shape, params, placement)
     _check_loss("fit", net, loss, state.params, *source.sample())
     if not allow_nonfinite:
         refuse_nonfinite("fit", **dict(zip(("xs", "ys"), source.sample(), strict=True)))
     pace = Pace()
+    put = (lambda tree: tree) if placement is None else placement.put
     with contextlib.nullcontext() if checkpoints is None else checkpoints:
         resumed = None if checkpoints is None else checkpoints.resume(state)
-        moment = Moment(state, nothing_yet(), []) if resumed is None else resumed
+        if resumed is None:
+            moment = Moment(state, put(nothing_yet()), [])
+        else:
+            best = None if resumed.best is None else (resumed.best[0], put(resumed.best[1]))
+            moment = resumed._replace(state=put(resumed.state), tally=put(resumed.tally), best=best)
         del state, resumed  # their buffers go with the first call
         history, best, since_best = moment.history, moment.best, moment.since_best
         for epoch in range(int(moment.state.epoch) + 1, epochs + 1):
@@ -111,7 +133,7 @@ def fit(
                 break  # it had ended before it was resumed
             began = time.perf_counter() - moment.seconds
             label = f"epoch {epoch}/{epochs}"
-            programs = _programs(net, loss, optimizer, accumulate)
+            programs = _programs(net, loss, optimizer, accumulate, placement)
             state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
             if not np.isfinite(tally.last_loss):
                 raise NonFiniteLossError(
@@ -121,7 +143,7 @@ def fit(
                 )
             record = {"epoch": epoch, "loss": float(tally.loss_sum) / int(tally.steps)}
             if validation is not None:
-                scores = evaluate(net, state.params, loss, validation)
+                scores = evaluate(net, state.params, loss, validation, mesh=mesh, shard_parameters=shard_parameters)
                 record |= {f"validation_{name}": value for name, value in scores.items()}
             record["seconds"] = time.perf_counter() - began
             history.append(record)
@@ -131,7 +153,7 @@ def fit(
                     best, since_best = (record["validation_loss"], jax.tree.map(jnp.copy, state.params)), 0
             stop = callback is not None and callback(record, state)
             ended = bool(stop) or epoch == epochs or (patience is not None and since_best >= patience)
-            moment = Moment(state, nothing_yet(), history, best, since_best, ended=ended)
+            moment = Moment(state, put(nothing_yet()), history, best, since_best, ended=ended)
             if checkpoints is not None:
                 checkpoints(moment)
             if ended:
@@ -140,7 +162,14 @@ def fit(
 
 
 def evaluate(
-    net: Any, params: Any, loss: Callable, data: Batch | Iterable[Batch], *, batch_size: int = 256
+    net: Any,
+    params: Any,
+    loss: Callable,
+    data: Batch | Iterable[Batch],
+    *,
+    batch_size: int = 256,
+    mesh: jax.sharding.Mesh | None = None,
+    shard_parameters: bool = False,
 ) -> dict[str, float]:
     """Mean loss, and with integer labels the accuracy, over every example of `data`.
 
@@ -150,6 +179,7 @@ def evaluate(
         loss: As in `fit`.
         data: The pair (xs, ys), or an iterable of such pairs of any sizes.
         batch_size: Examples computed at once; the result does not depend on it but for rounding.
+        mesh, shard_parameters: As in `fit`; of several processes each reads its devices' part of the arrays.
 
     Returns:
         {"loss": ..., "accuracy": ...}; the accuracy, the share of examples whose largest output is the label, is there
@@ -160,11 +190,20 @@ def evaluate(
         ValueError: No data, or data that do not match.
     """
     _at_least_one("evaluate", "batch_size", batch_size)
+    placement = None if mesh is None else placement_on("evaluate", mesh, shard_parameters)
+    score = _programs(net, loss, placement=placement).score
     totals = None
     for pair in [data] if is_pair(data) else data:
-        xs, ys = checked_pair("evaluate", *pair)
-        _check_loss("evaluate", net, loss, params, xs, ys)
-        sums = _programs(net, loss).score(params, xs, ys, batch_size=min(batch_size, len(xs)))
+        xs, ys = matching("evaluate", *pair)
+        if placement is None:
+            examples: tuple = jnp.asarray(xs), jnp.asarray(ys)
+            _check_loss("evaluate", net, loss, params, *examples)
+            at_once = batch_size
+        else:
+            _check_loss("evaluate", net, loss, params, xs[:1], np.asarray(ys))
+            examples = all_examples(xs, ys, placement)
+            at_once = -(-batch_size // placement.devices)
+        sums = score(params, *examples, batch_size=min(at_once, len(xs)))
         totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
     if totals is None:
         raise ValueError("evaluate: data is empty")
@@ -185,18 +224,25 @@ class _Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def _programs(net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1) -> _Programs:
+def _programs(
+    net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1, placement: Placement | None = None
+) -> _Programs:
     """The compiled programs of one network, loss and optimiser: made once, so that an epoch compiles nothing."""
+    ran = functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement)
+    if placement is None:
+        scored = functools.partial(score, net, loss)
+    else:
+        scored, ran = functools.partial(shared_score, net, loss, placement), placement.staying(ran)
     return _Programs(
-        jax.jit(functools.partial(run, net, loss, optimizer, accumulate=accumulate), donate_argnums=(0, 1)),
+        jax.jit(ran, donate_argnums=(0, 1)),
         jax.jit(epoch_order, static_argnums=(1, 2)),
-        jax.jit(functools.partial(score, net, loss), static_argnames="batch_size"),
+        jax.jit(scored, static_argnames="batch_size"),
     )
 
 
 def _epoch(
     programs: _Programs,
-    source: Arrays | Batches,
+    source: Arrays | Batches | SharedArrays | SharedBatches,
     moment: Moment,
     pace: Pace,
     label: str,
@@ -229,8 +275,10 @@ def _epoch(
 def _check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any) -> None:
     """Run the loss once outside jit, where it can refuse labels: integers at the least and the largest."""
     rows = jnp.stack([ys.argmin(), ys.argmax()]) if ys.ndim == 1 else jnp.arange(min(2, len(ys)))
-    outputs = jax.eval_shape(lambda params, x: jax.vmap(net.apply, (None, 0))(params, x), params, xs[rows])
-    losses = loss(jnp.zeros(outputs.shape, outputs.dtype), ys[rows])
+    x = jax.ShapeDtypeStruct((len(rows), *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
+    like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+    outputs = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
+    losses = loss(jnp.zeros(outputs.shape, outputs.dtype), jnp.asarray(ys[rows]))
     if jnp.shape(losses) != rows.shape:
         raise ValueError(
             f"{function}: loss must give one number for each of {len(rows)} examples, shape {rows.shape}; it gave "

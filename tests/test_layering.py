@@ -15,14 +15,15 @@ PACKAGE = Path(fnnet.__file__).parent
 # From the ground up; a name stands for a module or a folder. Modules of one floor may import each other.
 FLOORS = (
     ("geometry", "suggestions", "allocator", "supported"),
-    ("arguments", "bridge"),
+    ("arguments", "bridge", "explicit_axes"),
     ("registration", "multilinear"),
     ("formulations",),
     ("reduction",),
     ("rules",),
     ("protocol", "layers", "network", "summary"),
     ("presets", "interop"),
-    ("steps", "batches", "ghost", "per_example", "training", "checkpoint", "lock", "resumption", "journal"),
+    ("placement",),
+    ("steps", "batches", "shares", "ghost", "per_example", "training", "checkpoint", "lock", "resumption", "journal"),
     ("signals", "pictures", "photographs", "runs"),
     ("equations", "checking"),
     ("tracing",),

@@ -6,6 +6,7 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
 
     depthwise, one output a channel         products and sums, tap by tap       depthwise.py
     2 to 32 groups                          as without groups, for each
+    more, where devices may share the batch the same, in a loop; W_bar tap by tap
     y of few taps                           products and sums, tap by tap       sums.py
     W_bar of few taps or of one example     a product of patches                patches.py
     x_bar of few channels                   a product to patches                patches.py
@@ -22,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.formulations import canonical, depthwise, patches, plain, sums, winograd
+from fnnet.formulations import canonical, depthwise, patches, pieces, plain, sums, winograd
 from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
@@ -97,6 +98,8 @@ def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
 def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
     if images.shape[-1] == cotangents.shape[-1] == groups > 1 and not _explicit(images):
         return depthwise.kernel_gradient(images, cotangents, window=window)
+    if _in_turn(images, groups):
+        return patches.grouped_kernel_gradient(images, cotangents, window=window, groups=groups)
 
     def by_group(images, cotangents, *, groups: int):
         weights = images.shape[-1], cotangents.shape[-1]
@@ -126,11 +129,24 @@ def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:
 
 
 def _split(function, *arrays, groups: int):
-    """Each group by itself, side by side, where there are few: XLA on a CPU has no fast kernel for several."""
-    if not 1 < groups <= MOST_SPLIT:
+    """Each group by itself, side by side, where there are few: XLA on a CPU has no fast kernel for several.
+
+    Where there are many and devices may share the batch, one after the other: for a convolution of groups XLA would
+    gather the batch.
+    """
+    if 1 < groups <= MOST_SPLIT:
+        parts = zip(*(jnp.split(array, groups, -1) for array in arrays), strict=True)
+        return jnp.concatenate([function(*part, groups=1) for part in parts], -1)
+    if not _in_turn(arrays[0], groups):
         return function(*arrays, groups=groups)
-    parts = zip(*(jnp.split(array, groups, -1) for array in arrays), strict=True)
-    return jnp.concatenate([function(*part, groups=1) for part in parts], -1)
+    stacked = [jnp.moveaxis(array.reshape(*array.shape[:-1], groups, -1), -2, 0) for array in arrays]
+    parts = lax.map(lambda part: function(*part, groups=1), stacked)
+    return jnp.moveaxis(parts, 0, -2).reshape(*parts.shape[1:-1], -1)
+
+
+def _in_turn(array, groups: int) -> bool:
+    """Whether many groups are computed one after the other, each by itself."""
+    return groups > MOST_SPLIT and pieces.sharers() > 1 and not _explicit(array)
 
 
 def _merged(x, window: Window):

@@ -12,6 +12,7 @@ from jax import lax
 
 from fnnet.arguments import accumulator
 from fnnet.bridge import same_varying
+from fnnet.formulations import pieces
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
 
@@ -34,17 +35,28 @@ def x_gradient(kernel, cotangents, *, window: Window):
 def kernel_gradient(images, cotangents, *, window: Window):
     """Example by example, what each tap saw times the cotangent, added place by place; the places are summed at last.
 
-    A sum over all but the last axis is slow in XLA on a CPU, and the products of a whole batch leave the cache.
+    A sum over all but the last axis is slow in XLA on a CPU, and the products of a whole batch leave the cache. Where
+    devices may share the batch, so many examples stand side by side.
     """
     dtype = accumulator(cotangents.dtype)
 
-    def add(sums: list, example: tuple) -> tuple[list, None]:
-        image, cotangent = example
-        cotangent = cotangent.astype(dtype)
-        seen = taps(image, window, 0)
-        return [total + tap.astype(dtype) * cotangent for total, tap in zip(sums, seen, strict=True)], None
+    def add(sums: list, examples: tuple) -> tuple[list, None]:
+        images, cotangents = examples
+        cotangents = cotangents.astype(dtype)
+        seen = taps(images, window, 0)
+        return [total + tap.astype(dtype) * cotangents for total, tap in zip(sums, seen, strict=True)], None
 
+    images, cotangents = _in_turn(images), _in_turn(cotangents)
     zero, cotangents, images = same_varying([jnp.zeros(cotangents.shape[1:], dtype), cotangents, images])
     sums, _ = lax.scan(add, [zero] * math.prod(window.size), (images, cotangents))
-    kernel_bar = jnp.stack([total.sum(tuple(range(window.rank))) for total in sums])
+    kernel_bar = jnp.stack([total.sum(tuple(range(total.ndim - 1))) for total in sums])
     return kernel_bar.reshape(*window.size, 1, -1).astype(cotangents.dtype)
+
+
+def _in_turn(array):
+    """Arrays (turns, ...) of an example each, or of one a device: every so many-th, so that shards stay whole."""
+    examples = array.shape[0]
+    together = math.gcd(examples, pieces.sharers()) if isinstance(examples, int) else 1
+    if together == 1:
+        return array
+    return array.reshape(together, examples // together, *array.shape[1:]).swapaxes(0, 1)

@@ -27,6 +27,26 @@ def kernel_gradient(images, cotangents, *, window: Window):
     return product.reshape(*window.size, channels, outputs).astype(images.dtype)
 
 
+def grouped_kernel_gradient(images, cotangents, *, window: Window, groups: int):
+    """Tap by tap (channels, N * places) @ (N * places, outputs), for each group.
+
+    Devices that share the batch add up once, which they do group by group if the groups take turns.
+    """
+    over = tuple(range(cotangents.ndim - 1))  # the batch and the places
+    by_group = [a.reshape(*a.shape[:-1], groups, -1) for a in (*taps(images, window, 0), cotangents)]
+    products = [
+        lax.dot_general(
+            seen,
+            by_group[-1],
+            ((over, over), ((len(over),), (len(over),))),
+            preferred_element_type=accumulator(images.dtype),
+        )
+        for seen in by_group[:-1]
+    ]  # (groups, channels, outputs) each
+    kernel_bar = jnp.stack(products).swapaxes(1, 2)
+    return kernel_bar.reshape(*window.size, images.shape[-1] // groups, -1).astype(images.dtype)
+
+
 def x_gradient(kernel, cotangents, *, window: Window):
     """(N * places, outputs) @ (outputs, taps * channels), each tap's part added where the tap stood.
 

@@ -3,6 +3,7 @@
 A piece takes every n-th example, so that a batch that is sharded over devices stays where it is. Arrays are (N, ...).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,18 +11,31 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fnnet.bridge import same_varying
+from fnnet.bridge import devices_have_names, same_varying
 
-LEAST = 8  # examples of a piece: as many devices can share it
+LEAST = 8  # examples of a piece
 APART = 4  # pieces that keep a loop apart
 
 
+def sharers() -> int:
+    """How many devices may share a batch: where XLA shares it, a trace is not told, and all of them may.
+
+    Inside shard_map the batch is the device's own.
+    """
+    return 1 if devices_have_names() else jax.device_count()
+
+
 def number(examples: Any, most: Any) -> int:
-    """The least number of equal pieces of at most `most` examples, or of LEAST if that is more; 1 if there is none."""
+    """The least number of equal pieces of at most `most` examples, or of LEAST or one a device if that is more.
+
+    Each has as many for every device, if the batch has. 1 if there is none.
+    """
     if not isinstance(examples, int):  # exported for any batch
         return 1
-    most = max(most, LEAST)
-    return next((n for n in range(1, examples // LEAST + 1) if examples % n == 0 and examples // n <= most), 1)
+    least = max(LEAST, sharers())
+    most, together = max(most, least), math.gcd(examples, sharers())
+    numbers = range(1, examples // least + 1)
+    return next((n for n in numbers if examples % (n * together) == 0 and examples // n <= most), 1)
 
 
 def mapped(function: Callable[[Array], Array], images, pieces: int):

@@ -16,10 +16,13 @@ Derivation: docs/derivations/convolution.md
 from collections.abc import Sequence
 
 from jax import Array
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.arguments import as_floats
+from fnnet.explicit_axes import gathered, placed, spec_of
 from fnnet.formulations import convolution
 from fnnet.geometry import Padding, integer, window
 from fnnet.multilinear import Form
@@ -35,6 +38,7 @@ def conv(
     padding: Padding = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    out_sharding: P | NamedSharding | None = None,
 ) -> Float[Array, "*batch_and_places outputs"]:
     """Convolution over one to three spatial axes, as many as the kernel has.
 
@@ -47,6 +51,8 @@ def conv(
             integer, or for each axis an integer or a pair (before, after).
         dilation: Step between taps.
         groups: Number of groups of channels that do not mix; groups = inputs is a depthwise convolution.
+        out_sharding: Under explicit mesh axes, how the output is sharded, where x and kernel leave that open. A kernel
+            that is sharded over the examples' mesh axes is gathered first; its gradient is sharded as it is.
 
     Returns:
         (..., *places, outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32. On a CPU, where
@@ -54,8 +60,8 @@ def conv(
         of a tile of 2 x 2.
 
     Raises:
-        ValueError: Shapes, groups or window do not go together.
-        TypeError: An array is not floating, or another argument not an integer or a padding.
+        ValueError: Shapes, groups or window do not go together, or there are no explicit mesh axes for `out_sharding`.
+        TypeError: An array is not floating, or another argument not an integer, a padding or a sharding.
 
     Source: 001, "Conv2D Layer", (5) to (14), generalised.
     """
@@ -80,20 +86,21 @@ def conv(
         )
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"conv: bias of shape {bias.shape} must be ({outputs},), the outputs of kernel {kernel.shape}")
-    return _conv(x, kernel, bias, window=place, groups=groups)
+    return _conv(x, kernel, bias, window=place, groups=groups, spec=spec_of("conv", out_sharding, x))
 
 
-def conv_fwd(x, kernel, bias, *, window, groups):
-    y = convolution.output(x, kernel, window=window, groups=groups)
-    if bias is not None:
-        y = y + bias  # (1)
-    return y, (x, kernel)  # (2) reads W, (3) reads x
+def conv_fwd(x, kernel, bias, *, window, groups, spec):
+    def affine(x, kernel, bias):
+        y = convolution.output(x, gathered(kernel, spec), window=window, groups=groups)
+        return y if bias is None else y + gathered(bias, spec)  # (1)
+
+    return placed(affine, x, kernel, bias, spec=spec), (x, kernel)  # (2) reads W, (3) reads x
 
 
-def conv_bwd(residuals, y_bar, *, window, groups):
+def conv_bwd(residuals, y_bar, *, window, groups, spec):
     x, kernel = residuals
     static = {"window": window, "groups": groups}
-    x_bar = form.by("x", kernel=kernel, g=y_bar, static=static)  # (2)
+    x_bar = form.by("x", kernel=gathered(kernel, spec), g=y_bar, static=static)  # (2)
     kernel_bar = form.by("kernel", x=x, g=y_bar, static=static)  # (3)
     return x_bar, kernel_bar, y_bar.sum(tuple(range(y_bar.ndim - 1)))  # (4)
 

@@ -14,10 +14,13 @@ import math
 
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
+from fnnet.explicit_axes import gathered, placed, spec_of
 from fnnet.multilinear import Form
 from fnnet.registration import rule
 
@@ -26,6 +29,8 @@ def dense(
     x: Float[ArrayLike, "*batch inputs"],
     kernel: Float[ArrayLike, "inputs outputs"],
     bias: Float[ArrayLike, " outputs"] | None = None,
+    *,
+    out_sharding: P | NamedSharding | None = None,
 ) -> Float[Array, "*batch outputs"]:
     """Affine map y = x W + b.
 
@@ -33,13 +38,15 @@ def dense(
         x: One example (inputs,), or with any leading batch axes (..., inputs).
         kernel: (inputs, outputs).
         bias: (outputs,), or None.
+        out_sharding: Under explicit mesh axes, how the output is sharded, where x and kernel leave that open. A kernel
+            that is sharded over the examples' mesh axes is gathered first; its gradient is sharded as it is.
 
     Returns:
         (..., outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32.
 
     Raises:
-        ValueError: The shapes do not go together.
-        TypeError: An argument is not a floating array.
+        ValueError: The shapes do not go together, or there are no explicit mesh axes for `out_sharding`.
+        TypeError: An argument is not a floating array, `out_sharding` not a sharding.
 
     Source: 001, "Back-propagation", section 3 (layer l < L).
     """
@@ -54,19 +61,20 @@ def dense(
         raise ValueError(
             f"dense: bias of shape {bias.shape} must be {kernel.shape[1:]}, the outputs of kernel {kernel.shape}"
         )
-    return _dense(x, kernel, bias)
+    return _dense(x, kernel, bias, spec=spec_of("dense", out_sharding, x))
 
 
-def dense_fwd(x, kernel, bias):
-    y = output(x, kernel)
-    if bias is not None:
-        y = y + bias  # (1)
-    return y, (x, kernel)  # (2) reads W, (3) reads x; b is read by none
+def dense_fwd(x, kernel, bias, *, spec):
+    def affine(x, kernel, bias):
+        y = output(x, gathered(kernel, spec))
+        return y if bias is None else y + gathered(bias, spec)  # (1)
+
+    return placed(affine, x, kernel, bias, spec=spec), (x, kernel)  # (2) reads W, (3) reads x; b is read by none
 
 
-def dense_bwd(residuals, y_bar):
+def dense_bwd(residuals, y_bar, *, spec):
     x, kernel = residuals
-    x_bar = form.by("x", kernel=kernel, g=y_bar)  # (2)
+    x_bar = form.by("x", kernel=gathered(kernel, spec), g=y_bar)  # (2)
     kernel_bar = form.by("kernel", x=x, g=y_bar)  # (3)
     return x_bar, kernel_bar, y_bar.sum(tuple(range(y_bar.ndim - 1)))  # (4)
 

@@ -1,0 +1,121 @@
+"""Where the mini-batches come from when several devices share them: each process reads what its own devices train on.
+
+The counterpart of batches.py. Arrays stay on the host (or on the disk: a `numpy.memmap` will do), and go to the devices
+in blocks of some mini-batches, each example to its own device.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnnet.batches import Batch, Pace, is_pair, iterated_anew, matching, refuse_nonfinite
+from fnnet.placement import Placement
+from fnnet.steps import State
+
+BLOCK = 1 << 26  # bytes that go to the devices at once, or one mini-batch if that is more
+
+
+class SharedArrays:
+    """Arrays that every process can read: of each mini-batch it reads what is its devices'."""
+
+    def __init__(self, xs: Any, ys: Any, batch_size: int, placement: Placement, refuse: bool):
+        """`batch_size` examples a step; where `refuse`, a NaN or an infinity in an example that is read is an error."""
+        self.xs, self.ys, self.batch_size, self.placement, self.refuse = xs, ys, batch_size, placement, refuse
+        self.shape, self.steps = xs.shape[1:], len(xs) // batch_size
+        self.block = max(1, min(self.steps, BLOCK // max(1, batch_size * (xs[:1].nbytes + ys[:1].nbytes))))
+
+    def sample(self) -> Batch:
+        """One example, and the labels of all."""
+        return self.xs[:1], np.asarray(self.ys)
+
+    def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
+        """Yields (xs, ys, the step of their first mini-batch, the steps before which to stop)."""
+        rows = np.asarray(order(state, len(self.xs), self.batch_size))
+        for first in range(pace.done, self.steps, self.block):
+            end = min(first + self.block, self.steps)
+            wanted = np.resize(rows[first:end], (self.block, self.batch_size))  # as many, or it would compile again
+
+            def stops(end: int = end) -> Iterator[int]:
+                stop = pace.done
+                while stop < end:
+                    stop = min(stop + pace.steps, end)
+                    yield stop
+
+            yield self._put(self.xs, wanted), self._put(self.ys, wanted), np.int32(first), stops()
+
+    def _put(self, array: Any, rows: np.ndarray) -> jax.Array:
+        def part(index: tuple) -> np.ndarray:
+            own = on_host(array[rows[index[:2]].ravel()])
+            if self.refuse:
+                refuse_nonfinite("fit", **{"what this process reads of the data": own})
+            return own.reshape(*rows[index[:2]].shape, *array.shape[1:])
+
+        shape = (*rows.shape, *array.shape[1:])
+        return jax.make_array_from_callback(shape, self.placement.of_batch(1), part)
+
+
+class SharedBatches:
+    """An iterable of mini-batches, which gives in each process that process's part of them."""
+
+    steps = None
+
+    def __init__(self, batches: Iterable[Batch], placement: Placement):
+        """Looks at the first; raises ValueError where there is none or `batches` is used up by that."""
+        first = iterated_anew("fit", batches)
+        self.batches, self.placement = batches, placement
+        self.first = xs, _ = matching("fit", *first)
+        self.shape, self.own = xs.shape[1:], len(xs)
+        self.batch_size = self.own * jax.process_count()
+
+    def sample(self) -> Batch:
+        """The first mini-batch, or this process's part."""
+        return self.first
+
+    def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
+        """Yields each mini-batch as `SharedArrays.epoch` does many."""
+        step, done, sharding = 0, pace.done, self.placement.of_batch(1)
+        for pair in self.batches:
+            xs, ys = matching("fit", *pair)
+            if len(xs) > self.own or xs.shape[1:] != self.shape:
+                raise ValueError(f"fit: a batch of shape {xs.shape} follows a first one of {(self.own, *self.shape)}")
+            if len(xs) < self.own:
+                continue
+            step += 1
+            if step > done:
+                put = [jax.make_array_from_process_local_data(sharding, on_host(a)[None]) for a in (xs, ys)]
+                yield *put, np.int32(step - 1), [step]
+
+
+def shared_source(data: Any, batch_size: int, placement: Placement, refuse: bool) -> SharedArrays | SharedBatches:
+    """The mini-batches of `data`, as `batches.source_of` has them for one device."""
+    if not is_pair(data):
+        return SharedBatches(data, placement)
+    xs, ys = matching("fit", *data)
+    if batch_size > len(xs):
+        raise ValueError(f"fit: batch_size (={batch_size}) must be at most the number of examples, {len(xs)}")
+    return SharedArrays(xs, ys, batch_size, placement, refuse)
+
+
+def all_examples(xs: Any, ys: Any, placement: Placement) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Every example once, each on one device, and whether it is one: some are there twice to make the number round."""
+    number = len(xs)
+    rows = np.arange(-(-number // placement.devices) * placement.devices)
+
+    def put(array: Any) -> jax.Array:
+        def part(index: tuple) -> np.ndarray:
+            return on_host(array[np.minimum(rows[index[0]], number - 1)])
+
+        return jax.make_array_from_callback((len(rows), *array.shape[1:]), placement.of_batch(), part)
+
+    inside = jax.make_array_from_callback(
+        rows.shape, placement.of_batch(), lambda index: np.asarray(rows[index[0]] < number)
+    )
+    return put(xs), put(ys), inside
+
+
+def on_host(array: Any) -> np.ndarray:
+    """In the dtype that JAX would give it."""
+    array = np.asarray(array)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
