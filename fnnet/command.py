@@ -55,6 +55,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "optimizer": optimizer,
         "learning_rate": arguments.learning_rate or presets.OPTIMIZERS[optimizer].learning_rate,
         "label_smoothing": usual.label_smoothing,
+        "compute_dtype": arguments.compute_dtype,
         "seed": arguments.seed or 0,
         "allow_nonfinite": arguments.allow_nonfinite,
     }
@@ -124,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--accumulate", type=_whole(1), default=1, help="split a mini-batch into so many chunks: less memory")
     add("--optimizer", type=optimizer, help=f"{optimizers}; all but sgd with a cosine schedule")
     add("--learning-rate", type=_positive, help="at the beginning")
+    computed = "of products and activations; parameters and sums stay float32; usually float32"
+    dtypes = _one_of("compute dtype", presets.COMPUTE_DTYPES)
+    add("--compute-dtype", type=dtypes, default="float32", metavar="DTYPE", help=f"float32 or bfloat16, {computed}")
     add("--seed", type=_whole(0, 2**32 - 1), help=f"{same}; usually 0")
     add("--output", type=Path, help="the run directory, which must not exist; usually runs/<data>-<net>-<time>")
     add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped, as if it had not been")

@@ -8,7 +8,8 @@ functions and other layers, what XLA counts in the layer compiled alone: 1 for e
 choice. exp, tanh and their like XLA counts apart: they are left out. So the total agrees with XLA's cost analysis.
 
 Kept bytes: what the forward of a training step keeps for the backward (with a key: Dropout keeps its mask). For a
-rule these are its residuals, for a plain function what autodiff keeps. Parameters cost nothing, being there already.
+rule these are its residuals, for a plain function what autodiff keeps. Parameters cost nothing, being there already;
+nor do their copies in a `compute_dtype`, one for all examples.
 An array that several layers keep (a ReLU's output, which is the next layer's input) is counted once, at the first of
 them; a reshaped array is the same array. The example itself is counted where a layer keeps it.
 """
@@ -130,6 +131,8 @@ def _bytes_of_each(jaxpr: Any, free: int) -> Iterator[int]:
             source = id(equation.invars[0])
             original[id(equation.outvars[0])] = original.get(source, source)
     counted = set(map(id, jaxpr.invars[:free]))
+    copies = (equation for equation in jaxpr.eqns if equation.primitive.name == "convert_element_type")
+    counted |= {id(copy.outvars[0]) for copy in copies if id(copy.invars[0]) in counted}
     for var, is_computed in zip(jaxpr.outvars, computed_outputs(jaxpr, [True] * len(jaxpr.invars)), strict=True):
         array = original.get(id(var), id(var))
         if is_computed and array not in counted:

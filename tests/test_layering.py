@@ -20,7 +20,7 @@ FLOORS = (
     ("formulations",),
     ("reduction",),
     ("rules",),
-    ("protocol", "layers", "network", "summary"),
+    ("protocol", "precision", "layers", "network", "summary"),
     ("presets", "interop"),
     ("steps", "batches", "ghost", "per_example", "training", "checkpoint", "lock", "resumption", "journal"),
     ("signals", "pictures", "photographs", "runs"),
