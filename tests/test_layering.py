@@ -14,7 +14,7 @@ PACKAGE = Path(fnnet.__file__).parent
 
 # From the ground up; a name stands for a module or a folder. Modules of one floor may import each other.
 FLOORS = (
-    ("geometry", "suggestions", "allocator", "supported"),
+    ("geometry", "suggestions", "allocator", "supported", "accelerators"),
     ("arguments", "bridge"),
     ("registration", "multilinear"),
     ("formulations",),

@@ -84,6 +84,7 @@ def test_the_gradient_is_f32s_up_to_the_rounding_of_bf16():
         assert compare(str(path), a, b, 1e-4), "bf16 was not used"
 
 
+@pytest.mark.cpu
 def test_every_sum_of_a_step_is_f32():
     """In the program before XLA: products of bf16 arrays give f32, and no sum is one of bf16."""
     state = steps.start(MIXED, ADAM, KEY, XS.shape[1:])
