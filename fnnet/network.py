@@ -6,9 +6,9 @@ Parameters are nested dictionaries with an entry for each layer that has any, na
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from fnnet.protocol import (
 )
 from fnnet.rules.activations import leaky_relu, relu
 from fnnet.rules.probabilities import log_softmax, softmax
+from fnnet.scale import StepCost, step_cost
 from fnnet.summary import Summary, summarise
 
 he = jax.nn.initializers.he_normal()
@@ -118,9 +119,42 @@ class Sequential(Container):
         """Of its own, besides its layers': none."""
         return 0
 
-    def summary(self, shape: Sequence[int], dtype: Any = jnp.float32) -> Summary:
-        """Output shape, parameters, operations and kept bytes of each layer, for one example; `str` makes a table."""
-        return summarise(self, example_shape("Sequential", shape), dtype)
+    @overload
+    def summary(self, shape: Sequence[int], dtype: Any = ...) -> Summary: ...
+
+    @overload
+    def summary(
+        self, shape: Sequence[int], dtype: Any = ..., *, batch: int, devices: int | Mapping[str, int] = ...
+    ) -> StepCost: ...
+
+    def summary(
+        self,
+        shape: Sequence[int],
+        dtype: Any = jnp.float32,
+        *,
+        batch: int | None = None,
+        devices: int | Mapping[str, int] = 1,
+    ) -> Summary | StepCost:
+        """What each layer makes, holds and computes; or, with `batch`, what a training step costs. `str` makes a table.
+
+        Args:
+            shape: The shape of one example.
+            dtype: Of the parameters, and of the example.
+            batch: Examples of a mini-batch. None: output shape, parameters, operations of a forward and kept bytes of
+                each layer, for one example. A number: FLOPs, bytes to and from memory and bytes sent, of each layer in
+                a training step with Adam, on one device; also what it has to hold.
+            devices: How many share the mini-batch: a number, or {"data": ..., "parameters": ...}, where those along
+                "parameters" share parameters and optimiser state, too.
+
+        Raises:
+            ValueError: The batch is not a positive multiple of the number of devices, or there is no such axis.
+        """
+        shape = example_shape("Sequential", shape)
+        if batch is None and devices == 1:
+            return summarise(self, shape, dtype)
+        if batch is None:
+            raise ValueError(f"summary: devices (={devices!r}) needs batch, the examples of a mini-batch")
+        return step_cost(self, shape, dtype, batch, devices)
 
     def _named(self) -> list[tuple[str, Layer]]:
         layers = map(as_layer, self.layers)
