@@ -1,6 +1,7 @@
-"""The command line: `python -m fnnet train`, `evaluate`, `predict`, `check`, `trace`. An error: one line, status 2."""
+"""The command line: `python -m fnnet train`, `evaluate`, `predict`, `export`, `check`, `trace`; one line an error."""
 
 import argparse
+import functools
 import math
 import re
 import sys
@@ -79,12 +80,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from fnnet import runs
+    from fnnet import exports, runs, serving
 
-    run = runs.load(arguments.run)
+    exported = arguments.run.exists() and not arguments.run.is_dir()
+    if exported:
+        classify = functools.partial(exports.classify, serving.load(arguments.run))
+    else:
+        classify = functools.partial(runs.classify, runs.load(arguments.run))
     for file in arguments.images:
-        first = ", ".join(f"{name} ({100 * chance:.1f} %)" for name, chance in runs.classify(run, file)[:3])
+        first = ", ".join(f"{name} ({100 * chance:.1f} %)" for name, chance in classify(file)[:3])
         print(f"{file}: {first}", flush=True)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from fnnet import exports
+
+    file = exports.export_run(arguments.run, arguments.output, arguments.platforms)
+    print(f"exported: {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -145,9 +157,17 @@ def _parser() -> argparse.ArgumentParser:
         border) is light: dark ink on paper is read as bright strokes on black, as the digits and MNIST have them. One
         character should fill it."""
     predict = commands.add_parser("predict", help="classify images", description=how, allow_abbrev=False)
-    predict.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    predict.add_argument("run", type=Path, metavar="RUN", help="a run directory, or a file that fnnet export wrote")
     predict.add_argument("images", nargs="+", metavar="IMAGE.png", help="PNG or JPEG files")
     predict.set_defaults(command=_predict, usage=predict.format_usage())
+
+    about = """One file with program and weights, which runs without the network's code: fnnet predict FILE, or
+        fnnet.serving.load in Python. More is in docs/serving.md."""
+    export = commands.add_parser("export", help="write a run as one file", description=about, allow_abbrev=False)
+    export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    export.add_argument("--output", type=Path, metavar="FILE", help="usually network.fnnet in RUN")
+    export.add_argument("--platforms", type=_commas, metavar="NAMES", help="some of cpu,cuda,rocm,tpu; usually all")
+    export.set_defaults(command=_export, usage=export.format_usage())
 
     about = """Is a hand-written backward right? Without a RULE all of fnnet's own are checked; with names such as conv,
         those; with package.module:function a rule of yours, at the example arguments that --arg gives. Exit status: 0
