@@ -6,6 +6,7 @@ Nothing is measured here, and no accelerator is needed.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from records import table
 
 from fnnet import AvgPool, Conv, Dense, Flatten, MaxPool, Residual, Sequential, presets, relu
 from fnnet.accelerators import A100, H100, V5E
-from fnnet.forecast import Assumptions, forecast
+from fnnet.forecast import Assumptions, Forecast, forecast
+from fnnet.protocol import Layer
 
 BEGIN, END = "<!-- experiments/scale_on_paper.py -->", "<!-- end -->"
 NUMBERS = (8, 256, 4096)
@@ -21,7 +23,7 @@ NUMBERS = (8, 256, 4096)
 
 def residual() -> Sequential:
     """He et al. (2016), the 34 layers of table 1, without normalisation."""
-    layers = [Conv(64, 7, stride=2), relu, MaxPool(3, stride=2, padding=1)]
+    layers: list[Layer | Callable] = [Conv(64, 7, stride=2), relu, MaxPool(3, stride=2, padding=1)]
     for group, (features, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
         for block in range(blocks):
             step = 2 if group and not block else 1
@@ -32,7 +34,7 @@ def residual() -> Sequential:
 
 def wide() -> Sequential:
     """Four dense layers of 16,384: their state is 17 GB, too much for one TPU v5e."""
-    hidden = [layer for _ in range(3) for layer in (Dense(16384), relu)]
+    hidden: list[Layer | Callable] = [layer for _ in range(3) for layer in (Dense(16384), relu)]
     return Sequential(*hidden, Dense(16384), compute_dtype=jnp.bfloat16)
 
 
@@ -75,7 +77,7 @@ def predictions() -> str:
     return "\n\n".join(parts)
 
 
-def _shown(found) -> tuple[str, ...]:
+def _shown(found: Forecast) -> tuple[str, ...]:
     return (
         f"{1e3 * found.computing:.3g}",
         f"{1e3 * found.communicating:.3g}",
