@@ -73,7 +73,7 @@ def forecast(cost: StepCost, device: Accelerator, assumed: Assumptions | None = 
 def _gathering(cost: StepCost, device: Accelerator, assumed: Assumptions) -> float:
     p = cost.devices["parameters"]
     rate = device.link if p <= device.group else device.network
-    collectives = sum(row.gathers for row in cost.rows)
+    collectives = sum(row.collectives for row in cost.rows)
     return cost.sent["parameters"] / (assumed.bandwidth * rate) + collectives * math.log2(p) * assumed.latency
 
 

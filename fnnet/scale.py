@@ -2,14 +2,16 @@
 
 The devices form a mesh of two axes. Along "data" each has its own examples, and the gradients are summed. Along
 "parameters" each has its own examples, too, and a share of the parameters, their gradients and Adam's two moments.
-With P entries of a layer's parameters, d and p devices along the axes, c bytes of an entry where it is computed with:
+As in `fit`, a step gathers the parameters once, before the forward. With P entries of a layer's parameters, d and p
+devices along the axes:
 
-    gathered, forward, and backward where x needs a cotangent    c P (p - 1) / p      each, along "parameters"   (1)
-    gradients summed and shared out                              4 P (p - 1) / p      along "parameters"         (2)
-    gradients summed                                             8 P / p (d - 1) / d  along "data"               (3)
+    parameters gathered                4 P (p - 1) / p        along "parameters"     (1)
+    gradients summed and shared out    4 P (p - 1) / p        along "parameters"     (2)
+    gradients summed                   8 P / p (d - 1) / d    along "data"           (3)
 
 are the bytes that each device sends in a ring, which is the least that an all-gather, a reduce-scatter and an
-all-reduce can do.
+all-reduce can do. (An array that the devices cannot divide stays whole on each: its all-reduce sends as much as (1) and
+(2).)
 
 FLOPs: a Dense or Conv does a forward's products twice more in the backward, once for the kernel and, where parameters
 lie before it, once for x; of other layers, what XLA counts in forward and backward of the layer compiled alone. Adam:
@@ -38,6 +40,7 @@ AXES = ("data", "parameters")
 STATE = 4  # bytes of a parameter, a gradient, a moment
 ADAM_FLOPS, ADAM_BYTES = 16, 11 * STATE  # of each parameter
 HELD = 4 * STATE  # bytes of a parameter with its gradient and moments
+WHOLE = 2 * STATE  # of a gathered parameter and its gradient before the sum
 OPTIMIZER = "adam"  # the name of the optimiser's row
 
 
@@ -50,14 +53,14 @@ class StepRow:
         flops: Of forward and backward.
         bytes: To and from memory.
         sent: Bytes to other devices, by axis of the mesh.
-        gathers: How many collectives there are along "parameters".
+        collectives: How many there are along "parameters".
     """
 
     name: str
     flops: int
     bytes: int
     sent: dict[str, int]
-    gathers: int = 0
+    collectives: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,7 +123,7 @@ def step_cost(net: Container, shape: tuple[int, ...], dtype: Any, batch: int, de
     learnt = sum(_entries(visit) for visit in visits)
     share = -(-learnt // mesh["parameters"])
     rows.append(StepRow(OPTIMIZER, ADAM_FLOPS * share, ADAM_BYTES * share, dict.fromkeys(AXES, 0)))
-    kept = each * sum(visit.kept_bytes for visit in visits)
+    kept = each * sum(visit.kept_bytes for visit in visits) + (WHOLE * learnt if mesh["parameters"] > 1 else 0)
     widest = max(visits, key=lambda visit: _products(visit), default=None)
     name = jnp.dtype(dtype if widest is None else widest.x.dtype).name
     return StepCost(tuple(rows), batch, mesh, HELD * share + kept, name)
@@ -131,13 +134,12 @@ def _row(visit: Visit, examples: int, mesh: Mapping[str, int]) -> StepRow:
     if entries:
         narrow = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(visit.params))
     d, p = mesh["data"], mesh["parameters"]
-    gathers = 1 + visit.moving if entries and p > 1 else 0
     sent = {
         "data": 2 * STATE * entries * (d - 1) // (d * p),  # (3)
-        "parameters": (gathers * narrow + STATE) * entries * (p - 1) // p,  # (1), (2)
+        "parameters": 2 * STATE * entries * (p - 1) // p,  # (1), (2)
     }
     flops, traffic = _flops(visit, examples), _traffic(visit, examples, entries * narrow, entries * STATE)
-    return StepRow(visit.name, flops, traffic, sent, gathers + (entries > 0 and p > 1))
+    return StepRow(visit.name, flops, traffic, sent, 2 * (entries > 0 and p > 1))
 
 
 def _flops(visit: Visit, examples: int) -> int:

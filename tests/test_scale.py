@@ -101,18 +101,19 @@ def test_numbers_by_hand():
     assert first.bytes == 4 * 4 * ((4 + 6) + (4 + 2 * 6)) + 4 * 2 * 30
     assert last.bytes == 4 * 4 * ((6 + 2) + (6 + 2 + 6)) + 4 * 3 * 12
     assert first.sent == {"data": 2 * 4 * 30 // (2 * 3), "parameters": (4 + 4) * 30 * 2 // 3}
-    assert last.sent == {"data": 2 * 4 * 12 // (2 * 3), "parameters": (2 * 4 + 4) * 12 * 2 // 3}
+    assert last.sent == {"data": 2 * 4 * 12 // (2 * 3), "parameters": (4 + 4) * 12 * 2 // 3}
     assert relu.sent == adam.sent == {"data": 0, "parameters": 0}
-    assert (first.gathers, last.gathers) == (2, 3)
+    assert (first.collectives, relu.collectives) == (2, 0)
     assert (adam.flops, adam.bytes) == (16 * 14, 44 * 14)  # of 42 parameters a third
-    assert cost.held_bytes == 16 * 14 + 4 * net.summary((4,)).kept_bytes
+    assert cost.held_bytes == 16 * 14 + 8 * 42 + 4 * net.summary((4,)).kept_bytes
     assert (cost.batch, cost.devices, cost.dtype) == (24, {"data": 2, "parameters": 3}, "float32")
 
 
-def test_bf16_halves_what_is_gathered():
-    narrow, wide = (fnnet.Sequential(fnnet.Dense(6), compute_dtype=dtype) for dtype in (jnp.bfloat16, None))
-    sent = [net.summary((4,), batch=4, devices={"parameters": 2}).sent for net in (narrow, wide)]
-    assert [one["parameters"] for one in sent] == [(2 + 4) * 15, (4 + 4) * 15]
+def test_sharing_the_parameters_sends_as_much_as_having_them_all():
+    shared, whole = (NETS["mlp"].summary(SHAPE, batch=8, devices=mesh) for mesh in ({"parameters": 8}, 8))
+    assert shared.sent["parameters"] == whole.sent["data"]
+    assert shared.sent["data"] == whole.sent["parameters"] == 0
+    assert shared.rows[-1].bytes < whole.rows[-1].bytes / 7
 
 
 def test_the_table():
