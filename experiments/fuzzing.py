@@ -1,4 +1,4 @@
-"""The readers of IDX files, checkpoints and images, on files that hypothesis makes up: only the errors they promise.
+"""Files that hypothesis makes up: the readers of IDX files, checkpoints, images and networks raise what they promise.
 
 `python experiments/fuzzing.py --minutes 10` prints how many inputs each reader was given, how many it took, and the
 most memory that one needed. Good files are drawn and damaged (bytes changed, cut out, put in; gzip and
@@ -7,6 +7,7 @@ PNG packed anew, such that damage lies behind the checksums), and some are made 
 
 import argparse
 import gzip
+import hashlib
 import io
 import json
 import math
@@ -20,11 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from fnnet import checkpoint, resumption
+from fnnet import Dense, Flatten, Sequential, checkpoint, resumption, serving
 from fnnet.data import load, read_idx
 from fnnet.data.idx import TYPES
 from fnnet.photographs import read_image
@@ -92,6 +94,21 @@ def manifests(draw: Any, good: dict[str, Any]) -> bytes:
         pass  # it has an infinity
     text = json.dumps(manifest).encode()
     return draw(damaged(text)) if draw(st.booleans()) else text
+
+
+@st.composite
+def exported_networks(draw: Any, good: bytes) -> bytes:
+    """Exported networks: an entry of the manifest replaced, the program damaged, mostly with a right checksum."""
+    first, line, program = good.split(b"\n", 2)
+    manifest = json.loads(line)
+    for name in draw(st.lists(st.sampled_from(sorted(manifest)), max_size=1)):
+        manifest[name] = draw(JSON)
+    if draw(st.booleans()):
+        program = draw(damaged(program))
+    if draw(st.integers(0, 3)):
+        manifest |= {"bytes": len(program), "sha256": hashlib.sha256(program).hexdigest()}
+    content = b"\n".join((first, json.dumps(manifest).encode(), program))
+    return draw(damaged(content)) if draw(st.integers(0, 3)) == 0 else content
 
 
 @st.composite
@@ -194,6 +211,16 @@ def readers(directory: Path) -> list[Reader]:
         (good / checkpoint.WEIGHTS).write_bytes(data[1])
         resumption._read(good)
 
+    network = Sequential(Flatten(), Dense(3))
+    params = network.init(jax.random.key(0), (2, 2, 1))
+    program = serving.export(network, params, (2, 2, 1), directory / "network", platforms=["cpu"]).read_bytes()
+
+    def exported(data: bytes) -> None:
+        (directory / "network").write_bytes(data)
+        found = serving.load(directory / "network")
+        if math.prod(found.shape) < 1000:
+            found(np.zeros((2, *found.shape), np.float32))
+
     def image(data: bytes) -> None:
         (directory / "image").write_bytes(data)
         read_image(directory / "image", (8, 8, 1))
@@ -203,6 +230,7 @@ def readers(directory: Path) -> list[Reader]:
         Reader("directories of IDX files", st.tuples(idx_files(3), idx_files(1)), pair),
         Reader("checkpoints", st.tuples(manifests(manifest), st.one_of(st.just(weights), damaged(weights))), saved),
         Reader("images", pictures(), image),
+        Reader("exported networks", exported_networks(program), exported),
     ]
 
 

@@ -1,6 +1,7 @@
 """What the networks reach on MNIST: a small convolutional one, and a dense one with two losses.
 
     python experiments/mnist_accuracy.py DIRECTORY [--systems cnn mlp-cross-entropy mlp-squared-error] [--seeds 0 1 2]
+        [--compute-dtypes float32 bfloat16]
 
 DIRECTORY holds MNIST's four IDX files: fnnet.data.fetch("mnist", DIRECTORY) brings them. The dense network is
 784-512-10 with leaky ReLU and softmax, plain SGD at rate 0.03, batch 64, 11 epochs: the setting of source 001's author.
@@ -8,6 +9,7 @@ DIRECTORY holds MNIST's four IDX files: fnnet.data.fetch("mnist", DIRECTORY) bri
 
 import argparse
 import functools
+import itertools
 import statistics
 
 import jax
@@ -46,12 +48,15 @@ def main():
     parser.add_argument("directory")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--compute-dtypes", nargs="+", choices=presets.COMPUTE_DTYPES, default=["float32"])
+    parser.add_argument("--epochs", type=int, help="instead of the system's own number")
     arguments = parser.parse_args()
     data = fnnet.data.load(arguments.directory)
     examples, shape = len(data.train[0]), data.train[0].shape[1:]
-    for name in arguments.systems:
+    for name, dtype in itertools.product(arguments.systems, arguments.compute_dtypes):
         make, loss, epochs, batch_size, optimizer = SYSTEMS[name]
-        net = make(len(data.classes), shape)
+        epochs = arguments.epochs or epochs
+        net = fnnet.Sequential(*make(len(data.classes), shape).layers, compute_dtype=dtype)
         curves = []
         for seed in arguments.seeds:
             _, history = fnnet.fit(
@@ -66,12 +71,10 @@ def main():
             )
             curves.append([100 * record["validation_accuracy"] for record in history])
             seconds = statistics.median(record["seconds"] for record in history)
-            print(
-                f"{name}, seed {seed}: {' '.join(f'{a:.2f}' for a in curves[-1])} % right; {seconds:.1f} s an epoch",
-                flush=True,
-            )
+            right = " ".join(f"{a:.2f}" for a in curves[-1])
+            print(f"{name}, {dtype}, seed {seed}: {right} % right; {seconds:.1f} s an epoch", flush=True)
         medians = jnp.median(jnp.array(curves), axis=0)
-        print(f"{name}, median by epoch: {' '.join(f'{a:.2f}' for a in medians)} %", flush=True)
+        print(f"{name}, {dtype}, median by epoch: {' '.join(f'{a:.2f}' for a in medians)} %", flush=True)
 
 
 if __name__ == "__main__":

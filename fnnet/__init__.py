@@ -3,6 +3,7 @@
 from fnnet import checking as checking
 from fnnet import data as data
 from fnnet import interop as interop
+from fnnet import serving as serving
 from fnnet.allocator import keep_memory as keep_memory
 from fnnet.checking.checker import check as check
 from fnnet.layers import AvgPool as AvgPool

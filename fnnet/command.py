@@ -1,6 +1,7 @@
-"""The command line: `python -m fnnet train`, `evaluate`, `predict`, `check`, `trace`. An error: one line, status 2."""
+"""The command line: `python -m fnnet train`, `evaluate`, `predict`, `export`, `check`, `trace`; one line an error."""
 
 import argparse
+import functools
 import math
 import re
 import sys
@@ -55,6 +56,7 @@ def _train(arguments: argparse.Namespace) -> None:
         "optimizer": optimizer,
         "learning_rate": arguments.learning_rate or presets.OPTIMIZERS[optimizer].learning_rate,
         "label_smoothing": usual.label_smoothing,
+        "compute_dtype": arguments.compute_dtype,
         "seed": arguments.seed or 0,
         "allow_nonfinite": arguments.allow_nonfinite,
     }
@@ -78,12 +80,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from fnnet import runs
+    from fnnet import exports, runs, serving
 
-    run = runs.load(arguments.run)
+    exported = arguments.run.exists() and not arguments.run.is_dir()
+    if exported:
+        classify = functools.partial(exports.classify, serving.load(arguments.run))
+    else:
+        classify = functools.partial(runs.classify, runs.load(arguments.run))
     for file in arguments.images:
-        first = ", ".join(f"{name} ({100 * chance:.1f} %)" for name, chance in runs.classify(run, file)[:3])
+        first = ", ".join(f"{name} ({100 * chance:.1f} %)" for name, chance in classify(file)[:3])
         print(f"{file}: {first}", flush=True)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from fnnet import exports
+
+    file = exports.export_run(arguments.run, arguments.output, arguments.platforms)
+    print(f"exported: {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -124,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--accumulate", type=_whole(1), default=1, help="split a mini-batch into so many chunks: less memory")
     add("--optimizer", type=optimizer, help=f"{optimizers}; all but sgd with a cosine schedule")
     add("--learning-rate", type=_positive, help="at the beginning")
+    computed = "of products and activations; parameters and sums stay float32; usually float32"
+    dtypes = _one_of("compute dtype", presets.COMPUTE_DTYPES)
+    add("--compute-dtype", type=dtypes, default="float32", metavar="DTYPE", help=f"float32 or bfloat16, {computed}")
     add("--seed", type=_whole(0, 2**32 - 1), help=f"{same}; usually 0")
     add("--output", type=Path, help="the run directory, which must not exist; usually runs/<data>-<net>-<time>")
     add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped, as if it had not been")
@@ -141,9 +157,17 @@ def _parser() -> argparse.ArgumentParser:
         border) is light: dark ink on paper is read as bright strokes on black, as the digits and MNIST have them. One
         character should fill it."""
     predict = commands.add_parser("predict", help="classify images", description=how, allow_abbrev=False)
-    predict.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    predict.add_argument("run", type=Path, metavar="RUN", help="a run directory, or a file that fnnet export wrote")
     predict.add_argument("images", nargs="+", metavar="IMAGE.png", help="PNG or JPEG files")
     predict.set_defaults(command=_predict, usage=predict.format_usage())
+
+    about = """One file with program and weights, which runs without the network's code: fnnet predict FILE, or
+        fnnet.serving.load in Python. More is in docs/serving.md."""
+    export = commands.add_parser("export", help="write a run as one file", description=about, allow_abbrev=False)
+    export.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    export.add_argument("--output", type=Path, metavar="FILE", help="usually network.fnnet in RUN")
+    export.add_argument("--platforms", type=_commas, metavar="NAMES", help="some of cpu,cuda,rocm,tpu; usually all")
+    export.set_defaults(command=_export, usage=export.format_usage())
 
     about = """Is a hand-written backward right? Without a RULE all of fnnet's own are checked; with names such as conv,
         those; with package.module:function a rule of yours, at the example arguments that --arg gives. Exit status: 0

@@ -6,21 +6,34 @@ Parameters are nested dictionaries with an entry for each layer that has any, na
 
 import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 
 from fnnet.layers import AvgPool, Conv, Dense, Dropout, Flatten, MaxPool
-from fnnet.protocol import Container, Layer, Params, as_layer, check_entries, check_layer, example_shape
+from fnnet.precision import as_compute_dtype, rounded, wide
+from fnnet.protocol import (
+    Container,
+    Function,
+    Layer,
+    Params,
+    as_layer,
+    check_entries,
+    check_layer,
+    example_shape,
+    innermost,
+)
 from fnnet.rules.activations import leaky_relu, relu
+from fnnet.rules.probabilities import log_softmax, softmax
+from fnnet.scale import StepCost, step_cost
 from fnnet.summary import Summary, summarise
 
 he = jax.nn.initializers.he_normal()
 RECTIFIERS = (relu, leaky_relu, jax.nn.relu, jax.nn.leaky_relu)
+SOFTMAXES = (softmax, log_softmax, jax.nn.softmax, jax.nn.log_softmax)  # of which no policy may take the digits
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -29,6 +42,10 @@ class Sequential(Container):
 
     Args:
         *layers: Layers, or plain functions of the example.
+        compute_dtype: Mixed precision: jnp.bfloat16 computes in bf16 what `init` keeps in f32. Each layer gets its
+            parameters and its input in this dtype, a softmax its input in f32; products are summed in f32, and the
+            output is f32. So are the parameters' gradients, the optimiser and checkpoints. A `Sequential` among the
+            layers with a compute_dtype of its own keeps it. None: the dtypes of parameters and example.
 
     Kernels are drawn by what the next function is, past pooling, Flatten and Dropout: before relu and leaky_relu (of
     fnnet or jax.nn, or a functools.partial of them) as He et al. (2015) say, truncated normal with variance 2 / fan in;
@@ -46,12 +63,14 @@ class Sequential(Container):
     """
 
     layers: tuple[Layer | Callable, ...]
+    compute_dtype: Any = None
 
-    def __init__(self, *layers: Layer | Callable):
-        """Raises TypeError for what is no layer."""
+    def __init__(self, *layers: Layer | Callable, compute_dtype: Any = None):
+        """Raises TypeError for what is no layer, or no floating dtype."""
         for position, layer in enumerate(layers):
             check_layer("Sequential", f"layer {position}", layer)
         object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "compute_dtype", as_compute_dtype("Sequential", compute_dtype))
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -82,16 +101,60 @@ class Sequential(Container):
         check_entries(self, params)
         for position, (name, layer) in enumerate(self._named()):
             with _named_in_errors(f"layer {position}", layer):
-                x = run(name, layer, params.get(name, {}), x, _folded(key, position))
-        return x
+                own, x = self._in_compute_dtype(layer, params.get(name, {}), x)
+                x = run(name, layer, own, x, _folded(key, position))
+        return x if self.compute_dtype is None else wide(x)
+
+    def _in_compute_dtype(self, layer: Layer, own: Params, x: Any) -> tuple[Params, Any]:
+        """A layer's parameters and input as the policy wants them."""
+        if self.compute_dtype is None:
+            return own, x
+        if isinstance(layer, Function) and _is_one_of(layer.function, SOFTMAXES):
+            return own, wide(x)
+        if isinstance(layer, Sequential) and layer.compute_dtype is not None:
+            return own, x
+        return rounded(own, self.compute_dtype), rounded(x, self.compute_dtype)
 
     def flops(self, params: Params, x: Any) -> int:
         """Of its own, besides its layers': none."""
         return 0
 
-    def summary(self, shape: Sequence[int], dtype: Any = jnp.float32) -> Summary:
-        """Output shape, parameters, operations and kept bytes of each layer, for one example; `str` makes a table."""
-        return summarise(self, example_shape("Sequential", shape), dtype)
+    @overload
+    def summary(self, shape: Sequence[int], dtype: Any = ...) -> Summary: ...
+
+    @overload
+    def summary(
+        self, shape: Sequence[int], dtype: Any = ..., *, batch: int, devices: int | Mapping[str, int] = ...
+    ) -> StepCost: ...
+
+    def summary(
+        self,
+        shape: Sequence[int],
+        dtype: Any = jnp.float32,
+        *,
+        batch: int | None = None,
+        devices: int | Mapping[str, int] = 1,
+    ) -> Summary | StepCost:
+        """What each layer makes, holds and computes; or, with `batch`, what a training step costs. `str` makes a table.
+
+        Args:
+            shape: The shape of one example.
+            dtype: Of the parameters, and of the example.
+            batch: Examples of a mini-batch. None: output shape, parameters, operations of a forward and kept bytes of
+                each layer, for one example. A number: FLOPs, bytes to and from memory and bytes sent, of each layer in
+                a training step with Adam, on one device; also what it has to hold.
+            devices: How many share the mini-batch: a number, or {"data": ..., "parameters": ...}, where those along
+                "parameters" share parameters and optimiser state, too.
+
+        Raises:
+            ValueError: The batch is not a positive multiple of the number of devices, or there is no such axis.
+        """
+        shape = example_shape("Sequential", shape)
+        if batch is None and devices == 1:
+            return summarise(self, shape, dtype)
+        if batch is None:
+            raise ValueError(f"summary: devices (={devices!r}) needs batch, the examples of a mini-batch")
+        return step_cost(self, shape, dtype, batch, devices)
 
     def _named(self) -> list[tuple[str, Layer]]:
         layers = map(as_layer, self.layers)
@@ -99,7 +162,10 @@ class Sequential(Container):
 
     def __repr__(self) -> str:
         """The network as its user wrote it."""
-        return f"Sequential({', '.join(repr(as_layer(layer)) for layer in self.layers)})"
+        shown = [repr(as_layer(layer)) for layer in self.layers]
+        if self.compute_dtype is not None:
+            shown.append(f"compute_dtype={self.compute_dtype.name}")
+        return f"Sequential({', '.join(shown)})"
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -174,6 +240,15 @@ class Residual(Container):
         return f"Residual({', '.join(shown)})"
 
 
+def without_policy(net: Any) -> Any:
+    """The network without a compute_dtype, at any depth: as its parameters are, in one dtype."""
+    if type(net) is Sequential:
+        return Sequential(*map(without_policy, net.layers))
+    if type(net) is Residual:
+        return Residual(*map(without_policy, net.layers), shortcut=without_policy(net.shortcut))
+    return net
+
+
 def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
     params = {}
     x = jax.ShapeDtypeStruct(shape, dtype)
@@ -196,9 +271,12 @@ def _with_kernel_init(layer: Layer, following: Sequence[Layer | Callable]) -> La
     if not isinstance(layer, Dense | Conv) or layer.kernel_init is not None:
         return layer
     after = next((f for f in following if not isinstance(f, MaxPool | AvgPool | Flatten | Dropout)), None)
-    while isinstance(after, functools.partial):
-        after = after.func
-    return dataclasses.replace(layer, kernel_init=he) if any(after is f for f in RECTIFIERS) else layer
+    return dataclasses.replace(layer, kernel_init=he) if _is_one_of(after, RECTIFIERS) else layer
+
+
+def _is_one_of(function: Any, known: Sequence[Callable]) -> bool:
+    """Whether it is one of them, perhaps with some arguments fixed."""
+    return any(innermost(function) is one for one in known)
 
 
 @contextlib.contextmanager

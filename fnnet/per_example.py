@@ -112,7 +112,8 @@ def clipped_gradients(
         for name in outer:
             inside = inside.setdefault(name, {})
         inside[last] = _weighted_gradient(one, factors)
-    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(bars))
+    bars_in_order = jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(bars))
+    return jax.tree.map(lambda bar, p: bar.astype(jnp.result_type(p)), bars_in_order, params)  # of a compute_dtype
 
 
 class _Passed(NamedTuple):

@@ -31,6 +31,9 @@ def mlp(classes: int, shape: Shape) -> Sequential:
 NETS: dict[str, Callable[[int, Shape], Sequential]] = {"lenet": lenet, "cnn": cnn, "mlp": mlp}
 
 
+COMPUTE_DTYPES = ("float32", "bfloat16")
+
+
 class Optimizer(NamedTuple):
     """An optimiser: its name in optax, its usual learning rate, and what else it is given."""
 

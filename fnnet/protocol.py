@@ -142,10 +142,16 @@ def example_shape(function: str, shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def function_name(function: Any) -> str:
-    """The name under which a function was defined, without its arguments."""
+def innermost(function: Any) -> Any:
+    """The function under `functools.partial`."""
     while isinstance(function, functools.partial):
         function = function.func
+    return function
+
+
+def function_name(function: Any) -> str:
+    """The name under which a function was defined, without its arguments."""
+    function = innermost(function)
     return getattr(function, "__name__", type(function).__name__)
 
 

@@ -36,6 +36,7 @@ FORM: dict[str, Callable[[Any], bool]] = {  # of what `train` writes into config
     **dict.fromkeys(("learning_rate", "label_smoothing"), lambda value: isinstance(value, float)),
     "seed": lambda value: type(value) is int and 0 <= value < 2**32,
     "allow_nonfinite": lambda value: isinstance(value, bool),
+    "compute_dtype": lambda value: value is None or value in presets.COMPUTE_DTYPES,  # None: of an older run
     "net": lambda value: isinstance(value, str) and value in presets.NETS,
     "optimizer": lambda value: isinstance(value, str) and value in presets.OPTIMIZERS,
     "classes": lambda value: isinstance(value, list),
@@ -58,7 +59,7 @@ def train(config: dict[str, Any], directory: Path | None, *, seconds: float = 30
 
     Args:
         config: "data", "net", "epochs", "batch_size", "accumulate", "optimizer", "learning_rate", "label_smoothing",
-            "seed", "allow_nonfinite".
+            "compute_dtype", "seed", "allow_nonfinite".
         directory: Must not exist. None: runs/<data>-<net>-<time>.
         seconds: How long to wait from one checkpoint to the next.
 
@@ -238,7 +239,8 @@ def probabilities(net: Sequential, params: Any, xs: Any) -> jax.Array:
 
 def _rebuilt(config: dict[str, Any]) -> tuple[Sequential, Callable]:
     """Network and loss of a configuration."""
-    net = presets.NETS[config["net"]](len(config["classes"]), tuple(config["shape"]))
+    layers = presets.NETS[config["net"]](len(config["classes"]), tuple(config["shape"])).layers
+    net = Sequential(*layers, compute_dtype=config.get("compute_dtype"))
     return net, functools.partial(softmax_cross_entropy, label_smoothing=config["label_smoothing"])
 
 

@@ -8,7 +8,8 @@ functions and other layers, what XLA counts in the layer compiled alone: 1 for e
 choice. exp, tanh and their like XLA counts apart: they are left out. So the total agrees with XLA's cost analysis.
 
 Kept bytes: what the forward of a training step keeps for the backward (with a key: Dropout keeps its mask). For a
-rule these are its residuals, for a plain function what autodiff keeps. Parameters cost nothing, being there already.
+rule these are its residuals, for a plain function what autodiff keeps. Parameters cost nothing, being there already;
+nor do their copies in a `compute_dtype`, one for all examples.
 An array that several layers keep (a ReLU's output, which is the next layer's input) is counted once, at the first of
 them; a reshaped array is the same array. The example itself is counted where a layer keeps it.
 """
@@ -64,15 +65,12 @@ class Summary:
         for row in self.rows:
             cells.append((row.name, _sizes(row.shape), f"{row.parameters:,}", f"{row.flops:,}", f"{row.kept_bytes:,}"))
         cells.append(("total", "", f"{self.parameters:,}", f"{self.flops:,}", f"{self.kept_bytes:,}"))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(_aligned(line, widths)).rstrip() for line in cells]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        return aligned_table(cells, left=2)
 
 
 @dataclass
-class _Visit:
-    """One layer, as the network called it."""
+class Visit:
+    """One layer, as the network called it; arrays by shape and dtype."""
 
     name: str
     layer: Layer
@@ -80,16 +78,35 @@ class _Visit:
     x: Any
     y: Any
     kept: int  # how many arrays it keeps
+    kept_bytes: int = 0
+    moving: bool = False  # whether x depends on parameters: then its cotangent is needed
 
 
 def summarise(net: Container, shape: tuple[int, ...], dtype: Any) -> Summary:
     """The network's layers, from one abstract run: nothing is computed."""
+    return Summary(
+        tuple(
+            Row(
+                visit.name,
+                visit.y.shape,
+                0 if isinstance(visit.layer, Container) else sum(leaf.size for leaf in jax.tree.leaves(visit.params)),
+                visit.layer.flops(visit.params, visit.x),
+                visit.kept_bytes,
+            )
+            for visit in visits_of(net, shape, dtype)
+        )
+    )
+
+
+def visits_of(net: Container, shape: tuple[int, ...], dtype: Any) -> list[Visit]:
+    """Each layer in the order in which they end, a nested one after its own layers."""
     key = jax.random.key(0)
     params = jax.eval_shape(lambda key: net.init(key, shape, dtype), key)
-    visits: list[_Visit] = []
+    visits: list[Visit] = []
 
-    def forward(params: Any, x: Any, key: Any) -> list:
+    def forward(params: Any, x: Any, key: Any) -> tuple[list, list]:
         kept: list[Any] = []
+        inputs: list[Any] = []
 
         def visiting(path: str) -> Callable:
             def run(name: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
@@ -99,27 +116,23 @@ def summarise(net: Container, shape: tuple[int, ...], dtype: Any) -> Summary:
                     y, backward = jax.vjp(lambda params, x: layer.apply(params, x, key=key), params, x)
                     residuals = jax.tree.leaves(backward)  # what JAX carries to the backward
                 kept.extend(residuals)
-                visits.append(_Visit(path + name, layer, _shapes(params), _shapes(x), _shapes(y), len(residuals)))
+                inputs.append(x)
+                visits.append(Visit(path + name, layer, _shapes(params), _shapes(x), _shapes(y), len(residuals)))
                 return y
 
             return run
 
         net.thread(visiting(""), params, x, key)
-        return kept
+        return kept, inputs
 
     jaxpr = jax.make_jaxpr(forward)(params, jax.ShapeDtypeStruct(shape, dtype), key).jaxpr
-    sizes = _bytes_of_each(jaxpr, free=len(jax.tree.leaves(params)))
-    rows = [
-        Row(
-            visit.name,
-            visit.y.shape,
-            0 if isinstance(visit.layer, Container) else sum(leaf.size for leaf in jax.tree.leaves(visit.params)),
-            visit.layer.flops(visit.params, visit.x),
-            sum(next(sizes) for _ in range(visit.kept)),
-        )
-        for visit in visits
-    ]
-    return Summary(tuple(rows))
+    learnt = len(jax.tree.leaves(params))
+    sizes = _bytes_of_each(jaxpr, free=learnt)
+    moving = computed_outputs(jaxpr, [place < learnt for place in range(len(jaxpr.invars))])
+    for visit, depends in zip(visits, moving[len(moving) - len(visits) :], strict=True):
+        visit.kept_bytes = sum(next(sizes) for _ in range(visit.kept))
+        visit.moving = depends
+    return visits
 
 
 def _bytes_of_each(jaxpr: Any, free: int) -> Iterator[int]:
@@ -130,6 +143,8 @@ def _bytes_of_each(jaxpr: Any, free: int) -> Iterator[int]:
             source = id(equation.invars[0])
             original[id(equation.outvars[0])] = original.get(source, source)
     counted = set(map(id, jaxpr.invars[:free]))
+    copies = (equation for equation in jaxpr.eqns if equation.primitive.name == "convert_element_type")
+    counted |= {id(copy.outvars[0]) for copy in copies if id(copy.invars[0]) in counted}
     for var, is_computed in zip(jaxpr.outvars, computed_outputs(jaxpr, [True] * len(jaxpr.invars)), strict=True):
         array = original.get(id(var), id(var))
         if is_computed and array not in counted:
@@ -158,9 +173,13 @@ def _sizes(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape)) or "1"
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Names and shapes to the left, numbers to the right."""
-    return [
-        f"{cell:<{width}}" if column < 2 else f"{cell:>{width}}"
-        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
+def aligned_table(rows: Sequence[Sequence[str]], left: int) -> str:
+    """A heading, rows and a total; the first columns, as many as `left`, to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        pairs = enumerate(zip(cells, widths, strict=True))
+        return "  ".join(f"{cell:<{width}}" if n < left else f"{cell:>{width}}" for n, (cell, width) in pairs).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([line(rows[0]), rule, *map(line, rows[1:-1]), rule, line(rows[-1])])

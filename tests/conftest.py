@@ -1,4 +1,4 @@
-"""Settings of every test: compilation flags, checked shapes, strict dtype promotion, double precision on request."""
+"""Settings of every test: device, compilation flags, checked shapes, strict dtype promotion, double precision."""
 
 import os
 
@@ -15,6 +15,33 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+ON_A_CPU = pytest.mark.skip(reason="of CPUs: --device cpu, the default, runs it")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=("cpu", "present"),
+        default="cpu",
+        help="where the tests compute: a CPU, or the device that JAX finds first, such as a GPU",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--device") == "present":
+        os.environ["XLA_FLAGS"] = CALLERS_FLAGS
+        jax.config.update("jax_default_matmul_precision", "highest")  # f32 in f32, not in TF32 or bf16
+    else:
+        jax.config.update("jax_platforms", "cpu")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--device") == "present":
+        for item in items:
+            if item.get_closest_marker("cpu"):
+                item.add_marker(ON_A_CPU)
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ def test_off_the_program_has_no_loop():
     assert ("scan[" in off, "scan[" in on) == (False, True)
 
 
+@pytest.mark.cpu
 def test_temporary_memory_falls():
     net = fnnet.Sequential(fnnet.Conv(8, 3), fnnet.relu, fnnet.MaxPool(2), fnnet.Flatten(), fnnet.Dense(3))
     xs, ys = jnp.zeros((64, 16, 16, 1)), jnp.zeros(64, jnp.int32)

@@ -7,6 +7,8 @@ import pytest
 
 from fnnet import allocator
 
+pytestmark = pytest.mark.cpu
+
 PROGRAM = """
 import resource, fnnet, jax, jax.numpy as jnp
 if {late}:

@@ -274,6 +274,17 @@ def test_the_page(results, tmp_path):
     assert markdown(again, {"processor": "of some kind", "jax": "0.1"}) == page
 
 
+def test_the_share_of_the_devices_peak(results):
+    rate = work.step_flops(NETS["cnn"], 512) / 0.1
+    shown = f"| cnn 512 | fnnet | {rate / 1e9:.0f} |"
+    page = markdown(results, {"device": "NVIDIA H100 80GB HBM3"})
+    assert "its peak in f32: 66.9 TFLOP/s, nvidia.com" in page
+    assert f"{shown} {100 * rate / 66.9e12:.1f} % |" in page
+    assert "| cnn 32 | torch" not in page.split("its peak in f32")[1]
+    assert f"{shown} unknown |" in markdown(results, {"device": "TPU v5 lite"})
+    assert "## FLOPs a second on cpu; its peak in f32: unknown" in markdown(results, {"device": "cpu"})
+
+
 def test_runs_of_two_machines_are_not_mixed(tmp_path):
     machine.keep(tmp_path / "run", {"jax": "1", "torch": "2"})
     assert machine.keep(tmp_path / "run", {"jax": "1", "flax": "3"}) == {"jax": "1", "torch": "2", "flax": "3"}

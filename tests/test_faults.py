@@ -34,7 +34,7 @@ def test_nothing_is_lost(users_environment):
     assert sum(int(row[1]) for row in rows) > 3000
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_readers_raise_what_they_promise(tmp_path, number, monkeypatch):
     monkeypatch.setattr(fuzzing, "ROUND", 15)
     reader = fuzzing.readers(tmp_path)[number]

@@ -14,17 +14,17 @@ PACKAGE = Path(fnnet.__file__).parent
 
 # From the ground up; a name stands for a module or a folder. Modules of one floor may import each other.
 FLOORS = (
-    ("geometry", "suggestions", "allocator", "supported"),
+    ("geometry", "suggestions", "allocator", "supported", "accelerators"),
     ("arguments", "bridge", "explicit_axes"),
     ("registration", "multilinear"),
     ("formulations",),
     ("reduction",),
     ("rules",),
-    ("protocol", "layers", "network", "summary"),
-    ("presets", "interop"),
+    ("protocol", "precision", "layers", "network", "summary", "scale"),
+    ("presets", "interop", "forecast", "serving"),
     ("placement",),
     ("steps", "batches", "shares", "ghost", "per_example", "training", "checkpoint", "lock", "resumption", "journal"),
-    ("signals", "pictures", "photographs", "runs"),
+    ("signals", "pictures", "photographs", "runs", "exports"),
     ("equations", "checking"),
     ("tracing",),
     ("command", "__main__"),

@@ -186,6 +186,7 @@ def test_bf16_norms_are_summed_in_f32():
     assert norms.tolist() == [64, 0]  # |x| |y_bar|
 
 
+@pytest.mark.cpu
 def test_no_array_of_examples_times_parameters():
     """A dense layer with one and with some places, and a convolution of few places and many channels."""
     net = fnnet.Sequential(

@@ -49,6 +49,7 @@ def products(text: str) -> list[str]:
     return [line for line in text.splitlines() if re.search(r"stablehlo\.dot_general|= \S+ dot\(|matmul|__dot", line)]
 
 
+@pytest.mark.cpu
 def test_the_gradient_of_a_batch_is_matrix_products_alone():
     lowered = {f: gradient(f).lower((W, B), XS) for f in (fnnet.dense, product)}
     for text in (lowered[fnnet.dense].as_text(), lowered[fnnet.dense].compile().as_text()):
@@ -61,6 +62,7 @@ def test_the_gradient_of_a_batch_is_matrix_products_alone():
     assert len(ours) == len(expected) > 0
 
 
+@pytest.mark.cpu
 def test_the_structure_test_sees_a_batch_of_outer_products():
     lowered = gradient(per_example_product()).lower((W, B), XS)
     assert outer_products(lowered.as_text())

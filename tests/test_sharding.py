@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec as P
 
 import fnnet
 
+pytestmark = pytest.mark.cpu  # eight of them
+
 NET = fnnet.Sequential(
     fnnet.Conv(4, 3, stride=2, dilation=1),
     fnnet.relu,

@@ -53,6 +53,7 @@ def test_numbers_by_hand():
     assert summary.flops == sum(row.flops for row in rows.values())
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
@@ -74,6 +75,7 @@ def test_flops_are_xlas(layer, shape):
     assert Sequential(layer).summary(shape).flops == xla_flops(Sequential(layer), shape)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     "net",
     [

@@ -22,6 +22,7 @@ def environment(setting: str) -> dict[str, str]:
     """The environment of a worker: the caller's without memory settings of its own, and with this one."""
     own = {name: value for name, value in os.environ.items() if name not in KEPT}
     own.pop("JAX_COMPILATION_CACHE_DIR", None)  # compile times are measured
+    own.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # on a GPU the first process would take most of its memory
     return {**own, **SETTINGS[setting]}
 
 

@@ -7,9 +7,11 @@ from drop_in import EXAMPLES
 from records import table
 
 from benchmarks import asked, work
+from benchmarks.cells import TORCH
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.nets import NETS
 from benchmarks.results import Results, Summary, summary_of
+from fnnet import accelerators
 
 NOISY = 0.1  # cores that others kept busy, from which on a median is marked
 MEMORY = {"default": "glibc as it is", "kept": "glibc told to keep its memory"}
@@ -33,7 +35,8 @@ def markdown(results: Results, machine: Mapping[str, str]) -> str:
             rows, names = _grid(results, part, setting, "call")
             if rows:
                 parts += [f"## {title}, {MEMORY[setting]}", table(("", *names), rows)]
-    parts += _dropped_in(results) + _first_steps(results) + _trainings(results) + _limits(results) + _left_out(results)
+    parts += _dropped_in(results) + _first_steps(results) + _trainings(results) + _limits(results)
+    parts += _achieved(results, machine.get("device", "")) + _left_out(results)
     return "\n\n".join(parts) + "\n"
 
 
@@ -182,6 +185,29 @@ def _limits(results: Results) -> list[str]:
     head = ("net and batch", "direct products, ms", "traffic with memory, ms", "fnnet's fastest over the products")
     title = f"## Limits: {products / 1e9:.0f} GFLOP/s in square products, {stream / 1e9:.1f} GB/s"
     return [title, table(head, rows)] if rows else [title]
+
+
+def _achieved(results: Results, device_kind: str) -> list[str]:
+    """FLOPs a second of the direct products, of each contestant on JAX, and their share of the device's peak in f32."""
+    device = accelerators.known(device_kind)
+    peak = None if device is None else device.f32
+    rows = []
+    for cell in results.cells("steps"):
+        name, batch = cell.split()
+        flops = work.step_flops(NETS[name], int(batch))
+        for contestant in CONTESTANTS:
+            times = [
+                asked.fastest(results, "steps", cell, (contestant,), setting, asked.WAYS)
+                for setting in results.settings()
+            ]
+            best = min((seconds for seconds in times if seconds is not None), default=None)
+            if best is not None and contestant not in TORCH:  # which computes on the CPU
+                share = "unknown" if peak is None else f"{100 * flops / best / peak:.1f} %"
+                rows.append((cell, contestant, _number(flops / best / 1e9), share))
+    shown = "unknown" if device is None or peak is None else f"{peak / 1e12:.1f} TFLOP/s, {device.source}"
+    head = ("net and batch", "contestant", "GFLOP/s, fastest way", "of the peak")
+    title = f"## FLOPs a second on {device_kind or 'a device of unknown kind'}; its peak in f32: {shown}"
+    return [title, table(head, rows)] if rows else []
 
 
 def _left_out(results: Results) -> list[str]:

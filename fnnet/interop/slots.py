@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.layers import Conv, Dense
+from fnnet.network import without_policy
 from fnnet.protocol import Container, Layer, example_shape
 
 
@@ -70,7 +71,7 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
         return run
 
     def forward(key: jax.Array) -> None:
-        net.thread(visiting(""), net.init(key, example), jnp.zeros(example, jnp.float32), None)
+        without_policy(net).thread(visiting(""), net.init(key, example), jnp.zeros(example, jnp.float32), None)
 
     jax.eval_shape(forward, jax.random.key(0))
     return Slots(found, doubts)

@@ -21,7 +21,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Integer, Num
 
-from fnnet.arguments import as_array, as_floats
+from fnnet.arguments import accumulator, as_array, as_floats
 
 Labels = Integer[ArrayLike, "*batch"] | Float[ArrayLike, "*batch classes"]
 Targets = Num[ArrayLike, "... entries"] | Bool[ArrayLike, "... entries"]
@@ -57,7 +57,14 @@ def as_rows(function: str, **pair: Any) -> list[Array]:
         examples = jnp.broadcast_shapes(prediction.shape[:-1], target.shape[:-1])
     except ValueError:
         raise ValueError(f"{function}: {shapes} must have leading axes that broadcast") from None
-    return [jnp.broadcast_to(array, (*examples, array.shape[-1])) for array in (prediction, target)]
+    return [_shared(array, (*examples, array.shape[-1])) for array in (prediction, target)]
+
+
+def _shared(array: Array, shape: tuple[int, ...]) -> Array:
+    """The array, broadcast; its cotangent is a sum, which bf16 and f16 carry in f32."""
+    if array.shape == shape:
+        return array
+    return jnp.broadcast_to(array.astype(accumulator(array.dtype)), shape).astype(array.dtype)
 
 
 def as_weights_of(function: str, argument: str, weights: Any, rows: Array) -> Array:
@@ -66,7 +73,7 @@ def as_weights_of(function: str, argument: str, weights: Any, rows: Array) -> Ar
     if jnp.issubdtype(given.dtype, jnp.complexfloating):
         raise TypeError(f"{function}: {argument} of dtype {given.dtype} must be real")
     try:
-        return jnp.broadcast_to(given.astype(rows.dtype), rows.shape)
+        return _shared(given.astype(rows.dtype), rows.shape)
     except ValueError:
         raise ValueError(
             f"{function}: {argument} of shape {given.shape} must broadcast to {rows.shape}, the entries of the loss"

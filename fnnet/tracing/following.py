@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.subject import is_moving
+from fnnet.network import without_policy
 from fnnet.protocol import Container, Layer, function_name, text
 from fnnet.summary import computed_outputs
 from fnnet.tracing import probes
@@ -36,6 +37,7 @@ def follow(
     """`trace`, its arguments being looked at."""
     if not isinstance(net, Container):
         raise TypeError(f"trace: net (={net!r}) must be a Sequential or a Residual")
+    net = without_policy(net)
     x, y = jnp.asarray(x), jnp.asarray(y)
     params = jax.tree.map(jnp.asarray, params)
     problem = _problem(net, loss, params, x, y, replace)

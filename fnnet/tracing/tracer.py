@@ -21,7 +21,8 @@ def trace(
 ) -> "Trace":
     """One forward and one backward of a network's loss, layer by layer.
 
-    The gradient is that of `jax.grad` of the mean loss, taken without jit: each cotangent has its bits.
+    The gradient is that of `jax.grad` of the mean loss, taken without jit: each cotangent has its bits. A network with
+    a compute_dtype is traced without it, in its parameters' dtype.
 
     Args:
         net: A `Sequential` or `Residual`.

@@ -23,6 +23,12 @@ class ThroughJax:
 
     distributions: tuple[str, ...] = ("jax", "jaxlib", "optax", "numpy")
 
+    def __new__(cls, *arguments: Any, **options: Any) -> "ThroughJax":
+        """Away from CPUs f32 is computed as such: a GPU would take TF32, a TPU bf16, and no two would agree."""
+        if jax.default_backend() != "cpu":
+            jax.config.update("jax_default_matmul_precision", "highest")
+        return super().__new__(cls)
+
     # What a subclass gives.
 
     def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
@@ -40,8 +46,8 @@ class ThroughJax:
     # What they share.
 
     def versions(self) -> dict[str, str]:
-        """Of the libraries."""
-        return {name: version(name) for name in self.distributions}
+        """Of the libraries, and the device on which they compute."""
+        return {name: version(name) for name in self.distributions} | {"device": jax.devices()[0].device_kind}
 
     def program(self, task: Task) -> Program:
         """A task, compiled."""
