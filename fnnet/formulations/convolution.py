@@ -8,6 +8,7 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     2 to 32 groups                          as without groups, for each
     more, where devices may share the batch the same, in a loop; W_bar tap by tap
     y of few taps                           products and sums, tap by tap       sums.py
+    W_bar of one tap                        one product                         patches.py
     W_bar of few taps or of one example     a product of patches                patches.py
     x_bar of few channels                   a product to patches                patches.py
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
@@ -32,6 +33,7 @@ FEW_CHANNELS = 8  # but more than one: to which a convolution is slow
 MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
 LEAST_TILES = 512  # and rows, in a piece of the batch
+MOST_EXAMPLES, OF_A_PIECE = 128, 32  # of W_bar as a convolution, in which the batch is a sum: more leave the cache
 
 
 def output(x, kernel, *, window: Window, groups: int):
@@ -104,12 +106,15 @@ def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
     def by_group(images, cotangents, *, groups: int):
         weights = images.shape[-1], cotangents.shape[-1]
         if groups == 1 and not _explicit(images):
+            if math.prod(window.size) == 1:
+                return patches.kernel_gradient_of_one_tap(images, cotangents, window=window)
             few = math.prod(window.size) * weights[0] <= FEW_TAPS and weights[1] >= MANY_OUTPUTS
             if few or images.shape[0] == 1:
                 return patches.kernel_gradient(images, cotangents, window=window)
             if _by_winograd(images, weights, window):
                 return winograd.kernel_gradient(images, cotangents, window=window)
-        return canonical.kernel_gradient(images, cotangents, window=window, groups=groups)
+        whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
+        return pieces.summed(whole, images, cotangents, _pieces(images))
 
     return _split(by_group, images, cotangents, groups=groups)
 
@@ -117,6 +122,12 @@ def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
 def _explicit(array) -> bool:
     """Whether it is laid out over explicit mesh axes, where every reshape has to be told of them."""
     return any(jax.typeof(array).sharding.spec)
+
+
+def _pieces(images) -> int:
+    """In how many pieces a kernel's gradient takes the batch; bf16 and f16 are summed at once, in f32."""
+    many = isinstance(images.shape[0], int) and images.shape[0] > MOST_EXAMPLES and images.dtype.itemsize >= 4
+    return pieces.number(images.shape[0], OF_A_PIECE) if many and not _explicit(images) else 1
 
 
 def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:

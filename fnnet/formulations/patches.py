@@ -27,6 +27,16 @@ def kernel_gradient(images, cotangents, *, window: Window):
     return product.reshape(*window.size, channels, outputs).astype(images.dtype)
 
 
+def kernel_gradient_of_one_tap(images, cotangents, *, window: Window):
+    """(channels, N * places) @ (N * places, outputs)."""
+    over = tuple(range(cotangents.ndim - 1))
+    (seen,) = taps(images, window, 0)
+    product = lax.dot_general(
+        seen, cotangents, ((over, over), ((), ())), preferred_element_type=accumulator(images.dtype)
+    )
+    return product.reshape(*window.size, *product.shape).astype(images.dtype)
+
+
 def grouped_kernel_gradient(images, cotangents, *, window: Window, groups: int):
     """Tap by tap (channels, N * places) @ (N * places, outputs), for each group.
 
