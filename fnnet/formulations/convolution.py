@@ -7,7 +7,7 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     depthwise, one output a channel         products and sums, tap by tap       depthwise.py
     2 to 32 groups                          as without groups, for each
     more, where devices may share the batch the same, in a loop; W_bar tap by tap
-    y of few taps                           products and sums, tap by tap       sums.py
+    y of few taps, but more than one        products and sums, tap by tap       sums.py
     W_bar of one tap                        one product                         patches.py
     W_bar of few taps or of one example     a product of patches                patches.py
     x_bar of few channels                   a product to patches                patches.py
@@ -28,12 +28,14 @@ from fnnet.formulations import canonical, depthwise, patches, pieces, plain, sum
 from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
+FEW_SUMMED = 16  # terms of a sum that may be done over in each loop that reads its outcome
 FEW_TAPS = 32  # rows of the matrix of patches, taps times channels
 FEW_CHANNELS = 8  # but more than one: to which a convolution is slow
 MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
 LEAST_TILES = 512  # and rows, in a piece of the batch
 MOST_EXAMPLES, OF_A_PIECE = 128, 32  # of W_bar as a convolution, in which the batch is a sum: more leave the cache
+PLACES = 2048  # of a piece of the batch whose W_bar is a product: it is transposed, which has to stay in the cache
 
 
 def output(x, kernel, *, window: Window, groups: int):
@@ -73,7 +75,8 @@ def _output_on_cpu(images, kernel, *, window: Window, groups: int):
 
     def by_group(images, kernel, *, groups: int):
         if groups == 1 and not _explicit(images):
-            if math.prod(kernel.shape[:-1]) <= FEW_TAPS:
+            most = FEW_SUMMED if kernel.shape[-1] >= MANY_OUTPUTS else FEW_TAPS
+            if math.prod(window.size) > 1 and math.prod(kernel.shape[:-1]) <= most:
                 return sums.output(images, kernel, window=window)
             if _by_winograd(images, kernel.shape[-2:], window):
                 return winograd.output(images, kernel, window=window)
@@ -107,14 +110,16 @@ def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
         weights = images.shape[-1], cotangents.shape[-1]
         if groups == 1 and not _explicit(images):
             if math.prod(window.size) == 1:
-                return patches.kernel_gradient_of_one_tap(images, cotangents, window=window)
+                product = functools.partial(patches.kernel_gradient_of_one_tap, window=window)
+                most = max(PLACES // math.prod(window.out), 1)
+                return pieces.summed(product, images, cotangents, _pieces(images, most))
             few = math.prod(window.size) * weights[0] <= FEW_TAPS and weights[1] >= MANY_OUTPUTS
             if few or images.shape[0] == 1:
                 return patches.kernel_gradient(images, cotangents, window=window)
             if _by_winograd(images, weights, window):
                 return winograd.kernel_gradient(images, cotangents, window=window)
         whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
-        return pieces.summed(whole, images, cotangents, _pieces(images))
+        return pieces.summed(whole, images, cotangents, _pieces(images, OF_A_PIECE, MOST_EXAMPLES))
 
     return _split(by_group, images, cotangents, groups=groups)
 
@@ -124,10 +129,11 @@ def _explicit(array) -> bool:
     return any(jax.typeof(array).sharding.spec)
 
 
-def _pieces(images) -> int:
-    """In how many pieces a kernel's gradient takes the batch; bf16 and f16 are summed at once, in f32."""
-    many = isinstance(images.shape[0], int) and images.shape[0] > MOST_EXAMPLES and images.dtype.itemsize >= 4
-    return pieces.number(images.shape[0], OF_A_PIECE) if many and not _explicit(images) else 1
+def _pieces(images, most: int, undivided: int = 0) -> int:
+    """In how many pieces a kernel's gradient takes more than `undivided` examples; bf16 and f16 are summed at once."""
+    examples, wide = images.shape[0], images.dtype.itemsize >= 4
+    known = isinstance(examples, int) and not _explicit(images)
+    return pieces.number(examples, most) if wide and known and examples > undivided else 1
 
 
 def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:
