@@ -34,6 +34,7 @@ def pytest_configure(config):
         os.environ["XLA_FLAGS"] = CALLERS_FLAGS
         jax.config.update("jax_default_matmul_precision", "highest")  # f32 in f32, not in TF32 or bf16
     else:
+        os.environ["JAX_PLATFORMS"] = "cpu"  # for the processes that tests start
         jax.config.update("jax_platforms", "cpu")
 
 
