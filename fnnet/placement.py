@@ -5,8 +5,9 @@
     optimiser's state       as the parameters, leaf by leaf
     all else                on every device
 
-A step then communicates, with n devices and B bytes of parameters, 2 (n - 1) / n B a device in a ring: the sum of the
-gradients (all-reduce); with shared parameters besides their gathering, (n - 1) / n B.
+A step then sends, with n devices in a ring and B bytes of parameters, 2 (n - 1) / n B from each device: for the sum of
+the gradients (all-reduce), or, where parameters are shared, half for gathering them (all-gather) and half for the sum,
+of which each device keeps its part (reduce-scatter). They are gathered once a step and are whole while it lasts.
 
 Source: Rajbhandari et al. (2020), ZeRO, arXiv:1910.02054, section 5 (the sharding), 7 (what it communicates).
 """
@@ -60,18 +61,21 @@ class Placement:
         return jax.tree.map(lambda leaf: NamedSharding(self.mesh, self.spec(leaf)), tree)
 
     def put(self, tree: Any) -> Any:
-        """A tree of arrays, the same in every process, where they belong; they are copied."""
+        """A tree of arrays, the same in every process, where they belong."""
         return jax.tree.map(self._put, tree)
 
     def _put(self, leaf: Any) -> jax.Array:
+        belongs = NamedSharding(self.mesh, self.spec(leaf))
+        if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(belongs, leaf.ndim):
+            return leaf
         if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            words = self._everywhere(jax.random.key_data(leaf), P())
+            words = self._sent(jax.random.key_data(leaf), self.whole())
             return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
-        return self._everywhere(leaf, self.spec(leaf))
+        return self._sent(leaf, belongs)
 
-    def _everywhere(self, leaf: Any, spec: P) -> jax.Array:
+    def _sent(self, leaf: Any, where: NamedSharding) -> jax.Array:
         host = np.asarray(leaf)
-        return jax.make_array_from_callback(host.shape, NamedSharding(self.mesh, spec), lambda index: host[index])
+        return jax.make_array_from_callback(host.shape, where, lambda index: host[index], dtype=host.dtype)
 
     def staying(self, run: Callable) -> Callable:
         """`run`, whose state and tally come out where they went in: what is donated is then used again."""
@@ -103,12 +107,13 @@ class Placement:
     def summed(self, params_bar: Any, specs: Any) -> Any:
         """Gradients of the whole parameters added up over the devices, of which each keeps its part."""
         flat, tree = jax.tree.flatten(params_bar)
-        flat_specs = tree.flatten_up_to(specs)
+        flat_specs = jax.tree.leaves(specs, is_leaf=lambda leaf: isinstance(leaf, P))
         whole = iter(lax.psum([bar for bar, spec in zip(flat, flat_specs, strict=True) if not spec], self.axes))
-        return tree.unflatten(
+        summed = [
             lax.psum_scatter(bar, self.axes, scatter_dimension=len(spec) - 1, tiled=True) if spec else next(whole)
             for bar, spec in zip(flat, flat_specs, strict=True)
-        )
+        ]
+        return jax.tree.unflatten(tree, summed)
 
 
 def placement_on(function: str, mesh: Any, shard_parameters: bool) -> Placement:

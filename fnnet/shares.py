@@ -12,9 +12,19 @@ import numpy as np
 
 from fnnet.batches import Batch, Pace, is_pair, iterated_anew, matching, refuse_nonfinite
 from fnnet.placement import Placement
+from fnnet.processes import agreed
 from fnnet.steps import State
 
 BLOCK = 1 << 26  # bytes that go to the devices at once, or one mini-batch if that is more
+
+
+class SharedPace(Pace):
+    """The same in every process: what a call takes, all take."""
+
+    def reached(self, done: int) -> None:
+        """Note that `done` steps are over; the first process chooses the next number."""
+        super().reached(done)
+        self.steps = agreed(self.steps)
 
 
 class SharedArrays:
@@ -22,6 +32,7 @@ class SharedArrays:
 
     def __init__(self, xs: Any, ys: Any, batch_size: int, placement: Placement, refuse: bool):
         """`batch_size` examples a step; where `refuse`, a NaN or an infinity in an example that is read is an error."""
+        xs, ys = (np.asarray(a) if isinstance(a, jax.Array) else a for a in (xs, ys))
         self.xs, self.ys, self.batch_size, self.placement, self.refuse = xs, ys, batch_size, placement, refuse
         self.shape, self.steps = xs.shape[1:], len(xs) // batch_size
         self.block = max(1, min(self.steps, BLOCK // max(1, batch_size * (xs[:1].nbytes + ys[:1].nbytes))))
@@ -45,15 +56,23 @@ class SharedArrays:
 
             yield self._put(self.xs, wanted), self._put(self.ys, wanted), np.int32(first), stops()
 
+    def shapes(self) -> list[jax.ShapeDtypeStruct]:
+        """Of a block of xs and of ys."""
+        lead = (self.block, self.batch_size)
+        return [
+            jax.ShapeDtypeStruct((*lead, *a.shape[1:]), on_host(a[:1]).dtype, sharding=self.placement.of_batch(1))
+            for a in (self.xs, self.ys)
+        ]
+
     def _put(self, array: Any, rows: np.ndarray) -> jax.Array:
-        def part(index: tuple) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:
             own = on_host(array[rows[index[:2]].ravel()])
             if self.refuse:
                 refuse_nonfinite("fit", **{"what this process reads of the data": own})
             return own.reshape(*rows[index[:2]].shape, *array.shape[1:])
 
         shape = (*rows.shape, *array.shape[1:])
-        return jax.make_array_from_callback(shape, self.placement.of_batch(1), part)
+        return jax.make_array_from_callback(shape, self.placement.of_batch(1), part, dtype=on_host(array[:1]).dtype)
 
 
 class SharedBatches:
@@ -104,14 +123,16 @@ def all_examples(xs: Any, ys: Any, placement: Placement) -> tuple[jax.Array, jax
     rows = np.arange(-(-number // placement.devices) * placement.devices)
 
     def put(array: Any) -> jax.Array:
-        def part(index: tuple) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:
             return on_host(array[np.minimum(rows[index[0]], number - 1)])
 
-        return jax.make_array_from_callback((len(rows), *array.shape[1:]), placement.of_batch(), part)
+        shape, dtype = (len(rows), *array.shape[1:]), on_host(array[:1]).dtype
+        return jax.make_array_from_callback(shape, placement.of_batch(), part, dtype=dtype)
 
-    inside = jax.make_array_from_callback(
-        rows.shape, placement.of_batch(), lambda index: np.asarray(rows[index[0]] < number)
-    )
+    def is_one(index: Any) -> np.ndarray:
+        return rows[index[0]] < number
+
+    inside = jax.make_array_from_callback(rows.shape, placement.of_batch(), is_one, dtype=bool)
     return put(xs), put(ys), inside
 
 
