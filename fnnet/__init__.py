@@ -14,8 +14,10 @@ from fnnet.layers import Flatten as Flatten
 from fnnet.layers import MaxPool as MaxPool
 from fnnet.network import Residual as Residual
 from fnnet.network import Sequential as Sequential
+from fnnet.orbax_checkpoints import OrbaxCheckpoints as OrbaxCheckpoints
 from fnnet.per_example import clipped_gradients as clipped_gradients
 from fnnet.per_example import gradient_norms as gradient_norms
+from fnnet.processes import ProcessLostError as ProcessLostError
 from fnnet.reduction import mean_loss as mean_loss
 from fnnet.registration import rule as rule
 from fnnet.resumption import Checkpoints as Checkpoints

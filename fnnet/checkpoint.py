@@ -55,7 +55,7 @@ def save(directory: str | os.PathLike[str], trees: Mapping[str, Any], *, config:
     import safetensors.numpy
 
     directory = Path(directory)
-    leaves = _paths(trees)
+    leaves = paths(trees)
     arrays = {path: _plain(path, leaf) for path, leaf in leaves.items()}
     manifest = {
         "format": FORMAT,
@@ -110,7 +110,7 @@ def load(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, A
     if faults := _differences(manifest["arrays"], found):
         raise ValueError(f"load: {file} is not what its manifest says: {'; '.join(faults)}")
     arrays = {path: _checked(file, path, entry, found[path]) for path, entry in manifest["arrays"].items()}
-    return _nested(file, arrays), manifest["config"]
+    return nested(file, arrays), manifest["config"]
 
 
 def restore(tree: Any, like: Any, *, name: str = "params") -> Any:
@@ -124,7 +124,7 @@ def restore(tree: Any, like: Any, *, name: str = "params") -> Any:
     Raises:
         ValueError: It lists the paths that are missing, unexpected, or of another shape or dtype.
     """
-    found, wanted = _paths({name: tree} if name else tree), _paths({name: like} if name else like)
+    found, wanted = paths({name: tree} if name else tree), paths({name: like} if name else like)
     faults = _differences(wanted, found)
     for path in wanted.keys() & found.keys():
         if (has := _text(found[path])) != (wants := _text(wanted[path])):
@@ -229,7 +229,7 @@ def _implementation(leaf: Any) -> dict[str, str]:
     return {"key": str(jax.random.key_impl(leaf))} if _is_key(leaf) else {}
 
 
-def _paths(trees: Mapping[str, Any]) -> dict[str, Any]:
+def paths(trees: Mapping[str, Any]) -> dict[str, Any]:
     """Every leaf under its path: the keys, indices and fields on the way to it, joined by "/"."""
     leaves = {}
     for path, leaf in jax.tree.leaves_with_path(dict(trees)):
@@ -241,7 +241,8 @@ def _paths(trees: Mapping[str, Any]) -> dict[str, Any]:
     return leaves
 
 
-def _nested(file: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
+def nested(file: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays as dictionaries by the steps of their paths."""
     trees: dict[str, Any] = {}
     for path, array in arrays.items():
         *parents, last = path.split("/", DEEPEST + 1)

@@ -18,6 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It is 0, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; of check, 1 if it failed.
     """
+    given = list(sys.argv[1:] if argv is None else argv)
+    status = _run(given)
+    if status and "--cluster" in given:
+        from fnnet import processes
+
+        processes.leave(status)
+    return status
+
+
+def _run(argv: list[str]) -> int:
     try:
         parser = _parser()
         arguments, unknown = parser.parse_known_args(argv)
@@ -25,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = re.findall(r"--[a-z-]+", arguments.usage)
             hint = did_you_mean(unknown[0], options) if unknown[0].startswith("-") else ""
             raise ValueError(f"unknown argument {unknown[0]}{hint}")
+        arguments.given = argv
         return arguments.command(arguments) or 0
     except signals.Stopped as stopped:
         return _complain(str(stopped), stopped.status)
@@ -35,15 +46,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"{error.filename}: {error.strerror}" if known else str(error), 2)
     except (ValueError, ImportError, FloatingPointError, MemoryError) as error:
         return _complain(str(error), 2)
+    except RuntimeError as error:
+        from fnnet.processes import ProcessLostError
+
+        if not isinstance(error, ProcessLostError):
+            raise
+        return _complain(str(error), 2)
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    from fnnet import runs
+def _train(arguments: argparse.Namespace) -> int | None:
+    from fnnet import processes, runs
 
+    if arguments.processes is not None:
+        own = [*_without(arguments.given, "--processes"), "--cluster"]
+        return processes.launch(arguments.processes, [sys.executable, "-m", "fnnet", *own])
+    if arguments.cluster:
+        if arguments.devices is not None:
+            raise ValueError("train: all devices of all processes share the work; leave out --devices")
+        processes.connect()
+    shared = {"devices": arguments.devices, "shard_parameters": arguments.shard_parameters}
     if arguments.resume is not None:
         _refuse_beside_resume(arguments)
-        runs.resume(arguments.resume, seconds=arguments.save_every)
-        return
+        runs.resume(arguments.resume, seconds=arguments.save_every, **shared)
+        return None
     data = "digits" if arguments.data is None else arguments.data
     usual = presets.recipe(data)
     optimizer = arguments.optimizer or usual.optimizer
@@ -60,13 +85,26 @@ def _train(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed or 0,
         "allow_nonfinite": arguments.allow_nonfinite,
     }
-    runs.train(config, arguments.output, seconds=arguments.save_every)
+    runs.train(config, arguments.output, seconds=arguments.save_every, **shared)
+    return None
+
+
+def _without(arguments: Sequence[str], option: str) -> list[str]:
+    """The arguments but for an option with a value."""
+    kept = []
+    skip = False
+    for argument in arguments:
+        if not skip and argument != option and not argument.startswith(f"{option}="):
+            kept.append(argument)
+        skip = not skip and argument == option
+    return kept
 
 
 def _refuse_beside_resume(arguments: argparse.Namespace) -> None:
     """A resumed training has the settings that it began with."""
     usual = vars(_parser().parse_args(["train"]))
     settings = usual.keys() - {"command", "usage", "resume", "save_every"}
+    settings -= {"devices", "shard_parameters", "processes", "cluster"}  # where it is computed may change
     if given := sorted(name for name in settings if getattr(arguments, name) != usual[name]):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"train: --resume goes on with the run's own settings; leave out {options}")
@@ -146,6 +184,12 @@ def _parser() -> argparse.ArgumentParser:
     every = "seconds from one checkpoint to the next; usually 30"
     add("--save-every", type=_seconds, default=30.0, metavar="SECONDS", help=every)
     add("--allow-nonfinite", action="store_true", help="train though images have NaN or infinite numbers")
+    add("--devices", type=_whole(1), metavar="N", help="share each mini-batch over so many devices")
+    apart = "share the parameters over the devices, too (as in FSDP)"
+    add("--shard-parameters", action="store_true", help=apart)
+    add("--processes", type=_whole(1), metavar="N", help="train in so many processes on this machine")
+    joined = "be one of the processes that a cluster started; the environment says which"
+    add("--cluster", action="store_true", help=joined)
     train.set_defaults(command=_train, usage=train.format_usage())
 
     evaluate = commands.add_parser("evaluate", help="loss and accuracy of a run", allow_abbrev=False)

@@ -60,18 +60,21 @@ class Placement:
         return jax.tree.map(lambda leaf: NamedSharding(self.mesh, self.spec(leaf)), tree)
 
     def put(self, tree: Any) -> Any:
-        """A tree of arrays, the same in every process, where they belong; they are copied."""
+        """A tree of arrays, the same in every process, where they belong."""
         return jax.tree.map(self._put, tree)
 
     def _put(self, leaf: Any) -> jax.Array:
+        belongs = NamedSharding(self.mesh, self.spec(leaf))
+        if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(belongs, leaf.ndim):
+            return leaf
         if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            words = self._everywhere(jax.random.key_data(leaf), P())
+            words = self._sent(jax.random.key_data(leaf), self.whole())
             return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
-        return self._everywhere(leaf, self.spec(leaf))
+        return self._sent(leaf, belongs)
 
-    def _everywhere(self, leaf: Any, spec: P) -> jax.Array:
+    def _sent(self, leaf: Any, where: NamedSharding) -> jax.Array:
         host = np.asarray(leaf)
-        return jax.make_array_from_callback(host.shape, NamedSharding(self.mesh, spec), lambda index: host[index])
+        return jax.make_array_from_callback(host.shape, where, lambda index: host[index], dtype=host.dtype)
 
     def staying(self, run: Callable) -> Callable:
         """`run`, whose state and tally come out where they went in: what is donated is then used again."""

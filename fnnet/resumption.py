@@ -101,13 +101,16 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         """Lock the directory, and remove what a killed process left half-written in it."""
         if not self._entered:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._held.enter_context(lock.held(self.directory))
+            self._lock()
             for path in self.directory.iterdir():
                 if LEFT_OVER.fullmatch(path.name):
                     shutil.rmtree(path, ignore_errors=True)
         self._entered += 1
         return self
+
+    def _lock(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._held.enter_context(lock.held(self.directory))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -121,18 +124,25 @@ class Checkpoints:
         """Write a checkpoint if one is due. `fit` calls this between two calls of its compiled loop."""
         if moment.ended:
             self.save(moment)
-        elif time.monotonic() - self._saved_at >= self.seconds:
+        elif self.due():
             try:
                 self.save(moment)
             except OSError as error:
                 self.report(f"no checkpoint was written: {error}; the training goes on")
 
+    def due(self) -> bool:
+        """Whether the last one was long enough ago."""
+        return time.monotonic() - self._saved_at >= self.seconds
+
+    def _restart_clock(self) -> None:
+        self._saved_at = time.monotonic()
+
     def save(self, moment: Moment) -> Path:
         """Write a checkpoint, and remove the oldest ones; OSError where it cannot be written."""
-        self._saved_at = time.monotonic()
+        self._restart_clock()
         directory = self.directory / f"epoch-{int(moment.state.epoch)}-step-{int(moment.state.step)}"
         if not directory.exists():  # else it holds the same bits
-            checkpoint.save(directory, _trees(moment), config=self.config | {TRAINING: _record(moment)})
+            checkpoint.save(directory, trees_of(moment), config=self.config | {TRAINING: record_of(moment)})
         for old in found_in(self.directory)[self.keep :]:
             hidden = old.with_name(f".{old.name}.{uuid.uuid4().hex}")  # half removed, it must not look like damaged
             old.rename(hidden)
@@ -156,10 +166,14 @@ class Checkpoints:
         saved = newest(self.directory, set_aside)
         if saved is None:
             return None
+        self.refuse_another(saved)
+        return moment_of(saved, state)
+
+    def refuse_another(self, saved: Saved) -> None:
+        """Raises ValueError where the configuration is another."""
         if saved.config != self.config:
             names = sorted(name for name in saved.config.keys() | self.config.keys() if self._differs(saved, name))
             raise ValueError(f"resume: {saved.directory} was trained with another {', '.join(names)}")
-        return _restored(saved, state)
 
     def _differs(self, saved: Saved, name: str) -> bool:
         missing = object()
@@ -187,26 +201,32 @@ def newest(directory: Path, damaged: Callable[[Path, ValueError], Any]) -> Saved
 
 def _read(path: Path) -> Saved:
     trees, config = checkpoint.load(path)
-    training = config.pop(TRAINING, None)
+    training = checked_training(path, config.pop(TRAINING, None))
+    if training["best_loss"] is not None and "best" not in trees:
+        raise ValueError(f"load: {path} has a best loss without the parameters")
+    return Saved(path, trees, config, training)
+
+
+def checked_training(path: Path, training: Any) -> dict[str, Any]:
+    """What `record_of` made of a moment; raises ValueError where that is not what the checkpoint has."""
     try:
         history = [{name: _number(value) for name, value in record.items()} for record in training["history"]]
         numbers = {"since_best": int(training["since_best"]), "seconds": float(training["seconds"])}
         best_loss = training["best_loss"] if training["best_loss"] is None else float(training["best_loss"])
     except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(f"load: {path} is no checkpoint of a training run: {error!r}") from None
-    if best_loss is not None and "best" not in trees:
-        raise ValueError(f"load: {path} has a best loss without the parameters")
-    return Saved(path, trees, config, {"history": history, "best_loss": best_loss, **numbers})
+    return {"history": history, "best_loss": best_loss, **numbers}
 
 
-def _trees(moment: Moment) -> dict[str, Any]:
+def trees_of(moment: Moment) -> dict[str, Any]:
+    """A moment's trees of arrays."""
     state = moment.state
     trees = {"params": state.params, "optimizer": state.opt_state, "key": state.key}
     trees |= {"epoch": state.epoch, "step": state.step, "tally": moment.tally._asdict()}
     return trees if moment.best is None else trees | {"best": moment.best[1]}
 
 
-def _record(moment: Moment) -> dict[str, Any]:
+def record_of(moment: Moment) -> dict[str, Any]:
     """What a moment has besides arrays, in JSON's terms, which have no infinity."""
     history = [{name: _text(value) for name, value in record.items()} for record in moment.history]
     best_loss = None if moment.best is None else _text(moment.best[0])
@@ -228,10 +248,10 @@ def _number(value: Any) -> Any:
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
-def _restored(saved: Saved, state: State) -> Moment:
+def moment_of(saved: Saved, state: State) -> Moment:
     """The moment in a checkpoint, if all of it fits."""
     tally = nothing_yet()
-    like = _trees(Moment(state, tally, [], best=(0.0, state.params) if "best" in saved.trees else None))
+    like = trees_of(Moment(state, tally, [], best=(0.0, state.params) if "best" in saved.trees else None))
     there = {name: {} for name in like if not jax.tree.leaves(like[name])} | saved.trees  # sgd has no arrays
     trees = checkpoint.restore(there, like, name="")
     if not np.array_equal(jax.random.key_data(trees["key"]), jax.random.key_data(state.key)):

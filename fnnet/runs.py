@@ -6,6 +6,7 @@ checkpoints/    the last training states, to go on from and to evaluate (fnnet/r
 *.png           learning curves, confusion matrix, the surest wrong answers, the first layer's kernels
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -19,10 +20,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnnet import checkpoint, data, lock, pictures, presets, resumption, signals
+from fnnet import checkpoint, data, lock, pictures, presets, processes, resumption, signals
 from fnnet.journal import Journal, write_whole
 from fnnet.network import Sequential
+from fnnet.orbax_checkpoints import OrbaxCheckpoints, holds_some, newest_saved
 from fnnet.photographs import read_image
+from fnnet.placement import placement_on
 from fnnet.resumption import Checkpoints, Moment
 from fnnet.rules.categorical import softmax_cross_entropy
 from fnnet.rules.probabilities import softmax
@@ -54,7 +57,14 @@ class Run(NamedTuple):
     config: dict[str, Any]
 
 
-def train(config: dict[str, Any], directory: Path | None, *, seconds: float = 30.0) -> Path:
+def train(
+    config: dict[str, Any],
+    directory: Path | None,
+    *,
+    seconds: float = 30.0,
+    devices: int | None = None,
+    shard_parameters: bool = False,
+) -> Path:
     """Train as `config` says and fill a new run directory with the results; returns it.
 
     Args:
@@ -62,9 +72,12 @@ def train(config: dict[str, Any], directory: Path | None, *, seconds: float = 30
             "compute_dtype", "seed", "allow_nonfinite".
         directory: Must not exist. None: runs/<data>-<net>-<time>.
         seconds: How long to wait from one checkpoint to the next.
+        devices: How many share each mini-batch; None: one, or those of all processes if there are several.
+        shard_parameters: Whether they share the parameters, too.
 
     Raises:
-        ValueError: The data are not as they should be, or fewer than a mini-batch.
+        ValueError: The data are not as they should be, or fewer than a mini-batch; there are fewer devices, or a
+            mini-batch cannot be shared evenly.
         OSError: The data cannot be read, or the directory cannot be made.
         ImportError: What writes the results is not installed.
         NonFiniteLossError: From `fit`; the history so far is kept.
@@ -82,20 +95,23 @@ def train(config: dict[str, Any], directory: Path | None, *, seconds: float = 30
     if config["batch_size"] % config["accumulate"]:
         raise ValueError(f"train: accumulate {config['accumulate']} must divide batch size {config['batch_size']}")
     _rebuilt(config)
-    run = _new_directory(directory, f"{dataset.name}-{config['net']}")
-    with lock.held(run):
-        write_whole(run / CONFIG, json.dumps(config, indent=1) + "\n")
-        return _trained(run, config, dataset, seconds, began)
+    shared = _shared(config, devices, shard_parameters)
+    with processes.lost_ones_named("train"):
+        run = Path(processes.agreed_text(str(_new_directory(directory, dataset.name, config["net"]))))
+        with _held(run):
+            if processes.is_first():
+                write_whole(run / CONFIG, json.dumps(config, indent=1) + "\n")
+            return _trained(run, config, dataset, seconds, began, shared)
 
 
-def resume(run: Path, *, seconds: float = 30.0) -> Path:
+def resume(run: Path, *, seconds: float = 30.0, devices: int | None = None, shard_parameters: bool = False) -> Path:
     """Go on with the training of a run directory from its newest whole checkpoint, or from its beginning.
 
     The result has the bits of a training that was never interrupted, on the same machine and versions.
 
     Args:
         run: The directory.
-        seconds: As in `train`.
+        seconds, devices, shard_parameters: As in `train`; other devices than before give other roundings.
 
     Raises:
         ValueError: It is no run directory, its data have changed, or another process trains in it.
@@ -105,14 +121,14 @@ def resume(run: Path, *, seconds: float = 30.0) -> Path:
     _needs_libraries()
     if not run.is_dir():
         raise ValueError(f"run {run} is not a directory")
-    with lock.held(run):
+    with processes.lost_ones_named("train"), _held(run):
         config = _config_of(run)
         if strange := [name for name, is_right in FORM.items() if not is_right(config.get(name))]:
             raise ValueError(f"resume: {run / CONFIG} has no {', '.join(strange)}, or in another form")
         dataset = data.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
         if _digest(dataset) != config["data_sha256"]:
             raise ValueError(f"resume: the data in {config['data']} are not those that {run} was trained on")
-        return _trained(run, config, dataset, seconds, began)
+        return _trained(run, config, dataset, seconds, began, _shared(config, devices, shard_parameters))
 
 
 class _Watched(Checkpoints):
@@ -124,15 +140,16 @@ class _Watched(Checkpoints):
 
     def resume(self, state: State) -> Moment | None:
         moment = super().resume(state)
-        self.journal.note([] if moment is None else moment.history)
-        if moment is not None:
+        if processes.is_first():
+            self.journal.note([] if moment is None else moment.history)
+        if moment is not None and processes.is_first():
             done = int(moment.tally.steps)
             more = f" and {done} steps" if done else ""
             print(f"going on after epoch {int(moment.state.epoch)}{more}", flush=True)
         return moment
 
     def __call__(self, moment: Moment) -> None:
-        if not int(moment.tally.steps):  # the end of an epoch
+        if not int(moment.tally.steps) and processes.is_first():  # the end of an epoch
             self.journal.show(moment.history[-1])
             try:
                 self.journal.note(moment.history)
@@ -140,10 +157,11 @@ class _Watched(Checkpoints):
                 if moment.ended:
                     raise
                 _warn(f"{self.journal.file} cannot be written: {error}; the training goes on")
-        if self.wish.number is None:
+        number = processes.largest(self.wish.number or 0)
+        if not number:
             super().__call__(moment)
         else:
-            raise signals.Stopped(self.wish.number, self._last_words(moment))
+            raise signals.Stopped(number, self._last_words(moment))
 
     def _last_words(self, moment: Moment) -> str:
         """Save, and say what became of it."""
@@ -158,15 +176,52 @@ class _Watched(Checkpoints):
         return f"{where}; {saved} has it; {again} from there"
 
 
-def _trained(run: Path, config: dict[str, Any], dataset: data.Dataset, seconds: float, began: float) -> Path:
+class _WatchedByAll(_Watched, OrbaxCheckpoints):
+    """Of a training in several processes."""
+
+
+def _held(run: Path) -> contextlib.AbstractContextManager:
+    """The run directory, which the first process holds for all."""
+    return lock.held(run) if processes.is_first() else contextlib.nullcontext()
+
+
+def _shared(config: dict[str, Any], devices: int | None, shard_parameters: bool) -> dict[str, Any]:
+    """What `fit` is told of the devices; ValueError where they are too few or cannot share a mini-batch."""
+    if devices is None and jax.process_count() == 1:
+        if shard_parameters:
+            raise ValueError("train: --shard-parameters needs --devices or --processes")
+        return {}
+    found = jax.devices()
+    if devices is not None and devices > len(found):
+        kind = found[0].platform
+        more = f"; XLA_FLAGS=--xla_force_host_platform_device_count={devices} makes so many" if kind == "cpu" else ""
+        raise ValueError(
+            f"train: --devices {devices} must be at most the number of devices here, {len(found)} ({kind}){more}"
+        )
+    mesh = jax.sharding.Mesh(np.array(found[:devices]), ("data",))
+    placement_on("train", mesh, shard_parameters).check("train", config["batch_size"], config["accumulate"])
+    return {"mesh": mesh, "shard_parameters": shard_parameters}
+
+
+def _checkpoints(run: Path) -> type[_Watched]:
+    """Those of several processes, if they are several or were; ValueError where several find those of one."""
+    by_all = holds_some(run / CHECKPOINTS)
+    if jax.process_count() > 1 and not by_all and resumption.found_in(run / CHECKPOINTS):
+        raise ValueError(f"resume: {run} was begun in one process, and must go on in one")
+    return _WatchedByAll if by_all or jax.process_count() > 1 else _Watched
+
+
+def _trained(
+    run: Path, config: dict[str, Any], dataset: data.Dataset, seconds: float, began: float, shared: dict[str, Any]
+) -> Path:
     """Train in a locked directory, from its newest whole checkpoint if it has one, and draw the results."""
     net, loss = _rebuilt(config)
     size = sum(leaf.size for leaf in jax.tree.leaves(_parameters_of(net, config)))
     (xs, _), held_out, epochs = dataset.train, len(dataset.test[0]), config["epochs"]
-    print(
-        f"{dataset.name}: {len(xs)} images to train on, {held_out} held out; {config['net']}: {size} parameters",
-        flush=True,
-    )
+    say = functools.partial(print, flush=True) if processes.is_first() else lambda *_: None
+    say(f"{dataset.name}: {len(xs)} images to train on, {held_out} held out; {config['net']}: {size} parameters")
+    if shared:
+        say(f"on {shared['mesh'].size} devices of {jax.process_count()} processes")
     with signals.Wish() as wish:
         params, history = fit(
             net,
@@ -178,14 +233,18 @@ def _trained(run: Path, config: dict[str, Any], dataset: data.Dataset, seconds: 
             batch_size=config["batch_size"],
             accumulate=config["accumulate"],
             validation=dataset.test,  # for the history: nothing is chosen by it
-            checkpoints=_Watched(run, config, seconds, Journal(run / HISTORY, epochs), wish),
+            checkpoints=_checkpoints(run)(run, config, seconds, Journal(run / HISTORY, epochs), wish),
             allow_nonfinite=config["allow_nonfinite"],
+            progress=processes.is_first(),
+            **shared,
         )
-    _draw(run, net, params, history, dataset, config)
+    params = processes.on_host(params)
+    if processes.is_first():
+        _draw(run, net, params, history, dataset, config)
     accuracy = history[-1]["validation_accuracy"]
     of = f"{round(accuracy * held_out)} of {held_out}"
-    print(f"held out: {100 * accuracy:.2f} % right, {of}; {time.perf_counter() - began:.1f} s in all")
-    print(f"run: {run}")
+    say(f"held out: {100 * accuracy:.2f} % right, {of}; {time.perf_counter() - began:.1f} s in all")
+    say(f"run: {run}")
     return run
 
 
@@ -195,7 +254,10 @@ def load(directory: Path) -> Run:
         raise ValueError(f"run {directory} is not a directory")
     older = directory / "checkpoint"  # of fnnet's first version: the parameters at the end
     faults: list[str] = []
-    saved = resumption.newest(directory / CHECKPOINTS, lambda path, error: faults.append(str(error)))
+    if holds_some(directory / CHECKPOINTS):
+        saved = newest_saved(directory / CHECKPOINTS)
+    else:
+        saved = resumption.newest(directory / CHECKPOINTS, lambda path, error: faults.append(str(error)))
     for fault in faults:
         _warn(f"{fault}; it is left out")
     if saved is not None:
@@ -285,8 +347,11 @@ def _warn(message: str) -> None:
     print(f"fnnet: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
-def _new_directory(directory: Path | None, name: str) -> Path:
-    """A directory that was not there before."""
+def _new_directory(directory: Path | None, *names: str) -> Path:
+    """A directory that was not there before; the first process makes it."""
+    if not processes.is_first():
+        return Path()
+    name = "-".join(names)
     if directory is not None:
         directory.mkdir(parents=True)
         return directory

@@ -12,9 +12,19 @@ import numpy as np
 
 from fnnet.batches import Batch, Pace, is_pair, iterated_anew, matching, refuse_nonfinite
 from fnnet.placement import Placement
+from fnnet.processes import agreed
 from fnnet.steps import State
 
 BLOCK = 1 << 26  # bytes that go to the devices at once, or one mini-batch if that is more
+
+
+class SharedPace(Pace):
+    """The same in every process: what a call takes, all take."""
+
+    def reached(self, done: int) -> None:
+        """Note that `done` steps are over; the first process chooses the next number."""
+        super().reached(done)
+        self.steps = agreed(self.steps)
 
 
 class SharedArrays:
@@ -45,6 +55,14 @@ class SharedArrays:
 
             yield self._put(self.xs, wanted), self._put(self.ys, wanted), np.int32(first), stops()
 
+    def shapes(self) -> list[jax.ShapeDtypeStruct]:
+        """Of a block of xs and of ys."""
+        lead = (self.block, self.batch_size)
+        return [
+            jax.ShapeDtypeStruct((*lead, *a.shape[1:]), on_host(a[:1]).dtype, sharding=self.placement.of_batch(1))
+            for a in (self.xs, self.ys)
+        ]
+
     def _put(self, array: Any, rows: np.ndarray) -> jax.Array:
         def part(index: tuple) -> np.ndarray:
             own = on_host(array[rows[index[:2]].ravel()])
@@ -53,7 +71,7 @@ class SharedArrays:
             return own.reshape(*rows[index[:2]].shape, *array.shape[1:])
 
         shape = (*rows.shape, *array.shape[1:])
-        return jax.make_array_from_callback(shape, self.placement.of_batch(1), part)
+        return jax.make_array_from_callback(shape, self.placement.of_batch(1), part, dtype=on_host(array[:1]).dtype)
 
 
 class SharedBatches:
@@ -107,10 +125,11 @@ def all_examples(xs: Any, ys: Any, placement: Placement) -> tuple[jax.Array, jax
         def part(index: tuple) -> np.ndarray:
             return on_host(array[np.minimum(rows[index[0]], number - 1)])
 
-        return jax.make_array_from_callback((len(rows), *array.shape[1:]), placement.of_batch(), part)
+        shape, dtype = (len(rows), *array.shape[1:]), on_host(array[:1]).dtype
+        return jax.make_array_from_callback(shape, placement.of_batch(), part, dtype=dtype)
 
     inside = jax.make_array_from_callback(
-        rows.shape, placement.of_batch(), lambda index: np.asarray(rows[index[0]] < number)
+        rows.shape, placement.of_batch(), lambda index: rows[index[0]] < number, dtype=bool
     )
     return put(xs), put(ys), inside
 

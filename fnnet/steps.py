@@ -65,7 +65,7 @@ def _start_shared(
 
     def make(words: Any, params: Any) -> State:
         init_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=implementation))
-        params = net.init(init_key, shape) if params is None else params
+        params = net.init(init_key, shape) if params is None else jax.tree.map(jnp.copy, params)
         zero = jnp.zeros((), jnp.int32)
         return State(params, optimizer.init(params), run_key, zero, zero)
 

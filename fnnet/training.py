@@ -18,8 +18,9 @@ import numpy as np
 
 from fnnet.batches import Arrays, Batch, Batches, Pace, is_pair, matching, refuse_nonfinite, source_of
 from fnnet.placement import Placement, placement_on
+from fnnet.processes import lost_ones_named
 from fnnet.resumption import Checkpoints, Moment
-from fnnet.shares import SharedArrays, SharedBatches, all_examples, shared_source
+from fnnet.shares import SharedArrays, SharedBatches, SharedPace, all_examples, shared_source
 from fnnet.steps import State, Tally, epoch_order, nothing_yet, run, score, shared_score, start
 
 
@@ -93,6 +94,7 @@ def fit(
         ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
             divisible by `accumulate` and the mesh's devices; checkpoints of another training, or in use by one.
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
+        ProcessLostError: Another process of the training has ended.
     """
     _at_least_one("fit", "epochs", epochs)
     _at_least_one("fit", "batch_size", batch_size)
@@ -117,9 +119,9 @@ def fit(
     _check_loss("fit", net, loss, state.params, *source.sample())
     if not allow_nonfinite:
         refuse_nonfinite("fit", **dict(zip(("xs", "ys"), source.sample(), strict=True)))
-    pace = Pace()
+    pace = Pace() if placement is None else SharedPace()
     put = (lambda tree: tree) if placement is None else placement.put
-    with contextlib.nullcontext() if checkpoints is None else checkpoints:
+    with lost_ones_named("fit"), contextlib.nullcontext() if checkpoints is None else checkpoints:
         resumed = None if checkpoints is None else checkpoints.resume(state)
         if resumed is None:
             moment = Moment(state, put(nothing_yet()), [])

@@ -22,8 +22,20 @@ FLOORS = (
     ("rules",),
     ("protocol", "precision", "layers", "network", "summary", "scale"),
     ("presets", "interop", "forecast", "serving"),
-    ("placement",),
-    ("steps", "batches", "shares", "ghost", "per_example", "training", "checkpoint", "lock", "resumption", "journal"),
+    ("placement", "processes"),
+    (
+        "steps",
+        "batches",
+        "shares",
+        "ghost",
+        "per_example",
+        "training",
+        "checkpoint",
+        "lock",
+        "resumption",
+        "orbax_checkpoints",
+        "journal",
+    ),
     ("signals", "pictures", "photographs", "runs", "exports"),
     ("equations", "checking"),
     ("tracing",),
@@ -31,7 +43,7 @@ FLOORS = (
 )
 # Reads files: knows nothing of networks, and the floors below training nothing of it.
 ASIDE = "data"
-SLOW = ("optax", "sklearn", "matplotlib", "tqdm", "safetensors", "PIL", "pytest", "torch", "flax")
+SLOW = ("optax", "sklearn", "matplotlib", "tqdm", "safetensors", "PIL", "pytest", "torch", "flax", "orbax")
 
 
 def modules() -> dict[str, Path]:
