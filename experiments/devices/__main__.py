@@ -106,7 +106,7 @@ def killed_and_resumed(directory: Path) -> float:
     last = max(numbers(checkpoints))
     on_devices(directory, "resumed", 1, False, "--checkpoints", str(checkpoints))
     off = difference(directory, "resumed")
-    print(f"resumed with one process from step {last // 2} of {{3 * steps}: difference {off:.1e} from one never broken")
+    print(f"resumed with one process from step {last // 2} of {3 * steps}: difference {off:.1e} from one never broken")
     return off
 
 
