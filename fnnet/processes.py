@@ -49,11 +49,15 @@ def connect() -> None:
 
 
 def started(number: int, command: Sequence[str], **options: Any) -> list[subprocess.Popen]:
-    """`number` processes of this machine that run a command, in which `connect` joins them; `options` of Popen."""
+    """`number` processes of this machine that run a command, which `connect` joins; `options` of Popen."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    settings = os.environ | {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address}
+    settings = (
+        os.environ
+        | options.pop("env", {})
+        | {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address}
+    )
     return [
         subprocess.Popen(command, env=settings | {PLACE: f"{place} of {number}"}, start_new_session=True, **options)
         for place in range(number)

@@ -40,6 +40,7 @@ NET = fnnet.Sequential(
     fnnet.relu,
     fnnet.Dense(10),
 )
+OTHER = fnnet.Sequential(*(fnnet.Dense(12) if layer == fnnet.Dense(16) else layer for layer in NET.layers))
 LOSS = functools.partial(fnnet.softmax_cross_entropy, ignore_index=3, class_weights=jnp.linspace(0.5, 1.5, 10))
 ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
 RNG = np.random.default_rng(0)
@@ -122,6 +123,37 @@ def test_goes_on_with_other_devices(tmp_path, devices):
     assert [path.name for path in sorted(tmp_path.iterdir())][-1] == "epoch-1-step-6"
     options = {} if devices is None else {"mesh": mesh_of(devices), "shard_parameters": devices == 8}
     ours = train(checkpoints=fnnet.Checkpoints(tmp_path), **options)
+    assert_same(ours, on_one_device())
+
+
+class MortalByOrbax(fnnet.OrbaxCheckpoints):
+    """One checkpoint, in the second epoch, which ends the training."""
+
+    pauses = 7
+
+    def __call__(self, moment):
+        self.pauses -= 1
+        if not self.pauses:
+            self.save(moment)
+            raise Killed
+
+
+@pytest.mark.filterwarnings("ignore:.*[Ss]harding:UserWarning")
+def test_goes_on_through_orbax_with_fewer_devices(tmp_path):
+    mesh = mesh_of(8)
+    with pytest.raises(Killed):
+        train(mesh=mesh, shard_parameters=True, checkpoints=MortalByOrbax(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["12"]
+    for net, key, config, message in (
+        (OTHER, 0, {}, r"dense_5/bias is float32\[16\], but float32\[12\] is wanted"),
+        (NET, 1, {}, r"resume: .* was trained with another key"),
+        (NET, 0, {"rate": 1}, r"resume: .* was trained with another rate"),
+    ):
+        state = start(net, ADAM, jax.random.key(key), (8, 8, 1), placement=placement_on("fit", mesh, True))
+        saves = fnnet.OrbaxCheckpoints(tmp_path, config=config)
+        with saves, pytest.raises(ValueError, match=message):
+            saves.resume(state)
+    ours = train(mesh=mesh_of(2), shard_parameters=True, checkpoints=fnnet.OrbaxCheckpoints(tmp_path))
     assert_same(ours, on_one_device())
 
 

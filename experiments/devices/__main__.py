@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,10 @@ def difference(directory: Path, name: str) -> float:
 def shown(directory: Path, name: str, number: int, sharded: bool, report: dict) -> float:
     """A line of the table; returns the difference."""
     off = difference(directory, name)
-    model = (3 if sharded else 2) * (number - 1) / number * report["parameters"]
+    model = 2 * (number - 1) / number * report["parameters"]
     counted = f"{report['loopback']:10.0f}" if "loopback" in report else " " * 10
     label = f"{name}, sharded" if sharded else name
-    kinds = "; ".join(report["collectives"]) or "none"
+    kinds = ", ".join(f"{times} {kind}" for kind, times in Counter(report["collectives"]).items()) or "none"
     print(f"{label:24}{off:12.1e}{report['moved']:15.0f}{model:10.0f}{counted}   {kinds}", flush=True)
     return off
 

@@ -18,10 +18,6 @@ class Collective(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     bytes: int
 
-    def __str__(self) -> str:
-        """Kind, number of arrays and bytes."""
-        return f"{self.kind} of {len(self.shapes)} arrays, {self.bytes} bytes"
-
 
 def collectives_in(hlo: str) -> list[Collective]:
     """Every collective operation in the text of a compiled program, one in a loop once."""
