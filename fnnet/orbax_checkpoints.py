@@ -25,7 +25,8 @@ class OrbaxCheckpoints(Checkpoints):
     All processes make it with the same arguments, and all of them must reach the directory.
 
     Args:
-        directory, config, keep, seconds, report: As for `Checkpoints`; the first process's clock counts.
+        directory, config, keep, seconds, report: As for `Checkpoints`; the first process's clock counts. One that cannot
+            be written is an error, also in the middle of the training.
 
     Raises:
         ImportError: Orbax is not installed (the extra "orbax").
@@ -43,6 +44,11 @@ class OrbaxCheckpoints(Checkpoints):
             self._held.callback(self._manager.close)
         self._entered += 1
         return self
+
+    def __call__(self, moment: Moment) -> None:
+        """Write a checkpoint if one is due. One that cannot be written is an error: no process goes on by itself."""
+        if moment.ended or self.due():
+            self.save(moment)
 
     def due(self) -> bool:
         """Whether a checkpoint is to be written now; all processes get the same answer."""

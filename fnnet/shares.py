@@ -32,6 +32,7 @@ class SharedArrays:
 
     def __init__(self, xs: Any, ys: Any, batch_size: int, placement: Placement, refuse: bool):
         """`batch_size` examples a step; where `refuse`, a NaN or an infinity in an example that is read is an error."""
+        xs, ys = (np.asarray(a) if isinstance(a, jax.Array) else a for a in (xs, ys))
         self.xs, self.ys, self.batch_size, self.placement, self.refuse = xs, ys, batch_size, placement, refuse
         self.shape, self.steps = xs.shape[1:], len(xs) // batch_size
         self.block = max(1, min(self.steps, BLOCK // max(1, batch_size * (xs[:1].nbytes + ys[:1].nbytes))))
