@@ -25,8 +25,8 @@ class OrbaxCheckpoints(Checkpoints):
     All processes make it with the same arguments, and all of them must reach the directory.
 
     Args:
-        directory, config, keep, seconds, report: As for `Checkpoints`; the first process's clock counts. One that cannot
-            be written is an error, also in the middle of the training.
+        directory, config, keep, seconds, report: As for `Checkpoints`; the first process's clock counts. One that
+            cannot be written is an error, also in the middle of the training.
 
     Raises:
         ImportError: Orbax is not installed (the extra "orbax").

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 import fnnet
 from fnnet import batches, shares, training
 from fnnet.placement import placement_on
+from fnnet.resumption import Moment
 from fnnet.steps import nothing_yet, start
 
 
@@ -138,23 +139,37 @@ class MortalByOrbax(fnnet.OrbaxCheckpoints):
             raise Killed
 
 
-@pytest.mark.filterwarnings("ignore:.*[Ss]harding:UserWarning")
+@pytest.mark.slow
 def test_goes_on_through_orbax_with_fewer_devices(tmp_path):
-    mesh = mesh_of(8)
     with pytest.raises(Killed):
-        train(mesh=mesh, shard_parameters=True, checkpoints=MortalByOrbax(tmp_path))
+        train(mesh=mesh_of(8), shard_parameters=True, checkpoints=MortalByOrbax(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["12"]
+    ours = train(mesh=mesh_of(2), shard_parameters=True, checkpoints=fnnet.OrbaxCheckpoints(tmp_path))
+    assert_same(ours, on_one_device())
+
+
+def test_what_orbax_wrote_comes_back_where_it_belongs(tmp_path):
+    few, many = (placement_on("fit", mesh_of(n), True) for n in (2, 8))
+    written = start(NET, ADAM, jax.random.key(0), (8, 8, 1), placement=many)
+    with fnnet.OrbaxCheckpoints(tmp_path) as saves:
+        saves.save(Moment(written, many.put(nothing_yet()), [{"epoch": 1, "loss": np.inf}], seconds=2.5))
     for net, key, config, message in (
         (OTHER, 0, {}, r"dense_5/bias is float32\[16\], but float32\[12\] is wanted"),
         (NET, 1, {}, r"resume: .* was trained with another key"),
         (NET, 0, {"rate": 1}, r"resume: .* was trained with another rate"),
     ):
-        state = start(net, ADAM, jax.random.key(key), (8, 8, 1), placement=placement_on("fit", mesh, True))
+        state = start(net, ADAM, jax.random.key(key), (8, 8, 1), placement=few)
         saves = fnnet.OrbaxCheckpoints(tmp_path, config=config)
         with saves, pytest.raises(ValueError, match=message):
             saves.resume(state)
-    ours = train(mesh=mesh_of(2), shard_parameters=True, checkpoints=fnnet.OrbaxCheckpoints(tmp_path))
-    assert_same(ours, on_one_device())
+    with fnnet.OrbaxCheckpoints(tmp_path) as saves:
+        found = saves.resume(start(NET, ADAM, jax.random.key(0), (8, 8, 1), placement=few))
+    assert (found.history, found.seconds) == ([{"epoch": 1, "loss": np.inf}], 2.5)
+    for a, b in zip(jax.tree.leaves(found.state[:2]), jax.tree.leaves(written[:2]), strict=True):
+        assert np.array_equal(a, b)
+    kernel = found.state.params["dense_5"]["kernel"]
+    assert len(kernel.sharding.device_set) == 2
+    assert kernel.sharding.spec == few.spec(kernel)
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
