@@ -136,7 +136,7 @@ def _read(manager: Any, directory: Path, state: State | None) -> Saved | None:
     numbered = {str(place): leaf for place, leaf in enumerate(wanted.values())}
     found = manager.restore(number, args=ocp.args.Composite(arrays=ocp.args.StandardRestore(numbered)))["arrays"]
     leaves = {path: found[str(place)] for place, path in enumerate(wanted)}
-    leaves["key"] = jax.random.wrap_key_data(np.asarray(leaves["key"]), impl=key)
+    leaves["key"] = jax.random.wrap_key_data(jax.numpy.asarray(np.asarray(leaves["key"])), impl=key)
     return Saved(path, checkpoint.nested(path, leaves), config, checked)
 
 

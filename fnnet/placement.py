@@ -107,12 +107,13 @@ class Placement:
     def summed(self, params_bar: Any, specs: Any) -> Any:
         """Gradients of the whole parameters added up over the devices, of which each keeps its part."""
         flat, tree = jax.tree.flatten(params_bar)
-        flat_specs = tree.flatten_up_to(specs)
+        flat_specs = jax.tree.leaves(specs, is_leaf=lambda leaf: isinstance(leaf, P))
         whole = iter(lax.psum([bar for bar, spec in zip(flat, flat_specs, strict=True) if not spec], self.axes))
-        return tree.unflatten(
+        summed = [
             lax.psum_scatter(bar, self.axes, scatter_dimension=len(spec) - 1, tiled=True) if spec else next(whole)
             for bar, spec in zip(flat, flat_specs, strict=True)
-        )
+        ]
+        return jax.tree.unflatten(tree, summed)
 
 
 def placement_on(function: str, mesh: Any, shard_parameters: bool) -> Placement:

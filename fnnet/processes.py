@@ -39,7 +39,7 @@ def connect() -> None:
         RuntimeError: They could not be reached.
     """
     place = re.fullmatch(r"(\d+) of (\d+)", os.environ.get(PLACE, ""))
-    known = {} if place is None else {"process_id": int(place[1]), "num_processes": int(place[2])}
+    known: dict[str, Any] = {} if place is None else {"process_id": int(place[1]), "num_processes": int(place[2])}
     try:
         jax.distributed.initialize(**known, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT)
     except ValueError as error:

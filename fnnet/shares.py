@@ -65,7 +65,7 @@ class SharedArrays:
         ]
 
     def _put(self, array: Any, rows: np.ndarray) -> jax.Array:
-        def part(index: tuple) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:
             own = on_host(array[rows[index[:2]].ravel()])
             if self.refuse:
                 refuse_nonfinite("fit", **{"what this process reads of the data": own})
@@ -123,15 +123,16 @@ def all_examples(xs: Any, ys: Any, placement: Placement) -> tuple[jax.Array, jax
     rows = np.arange(-(-number // placement.devices) * placement.devices)
 
     def put(array: Any) -> jax.Array:
-        def part(index: tuple) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:
             return on_host(array[np.minimum(rows[index[0]], number - 1)])
 
         shape, dtype = (len(rows), *array.shape[1:]), on_host(array[:1]).dtype
         return jax.make_array_from_callback(shape, placement.of_batch(), part, dtype=dtype)
 
-    inside = jax.make_array_from_callback(
-        rows.shape, placement.of_batch(), lambda index: rows[index[0]] < number, dtype=bool
-    )
+    def is_one(index: Any) -> np.ndarray:
+        return rows[index[0]] < number
+
+    inside = jax.make_array_from_callback(rows.shape, placement.of_batch(), is_one, dtype=bool)
     return put(xs), put(ys), inside
 
 

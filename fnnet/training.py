@@ -230,7 +230,7 @@ def _programs(
     net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1, placement: Placement | None = None
 ) -> _Programs:
     """The compiled programs of one network, loss and optimiser: made once, so that an epoch compiles nothing."""
-    ran = functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement)
+    ran: Callable = functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement)
     if placement is None:
         scored = functools.partial(score, net, loss)
     else:

@@ -3,7 +3,6 @@
 import argparse
 import functools
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -94,10 +93,10 @@ def communicated(mesh: jax.sharding.Mesh, shard_parameters: bool, xs: Any, ys: A
     """The collective operations of the compiled training program, and what a step of it moves a device."""
     placement = placement_on("devices", mesh, shard_parameters)
     state = start(NET, OPTIMIZER, jax.random.key(0), xs.shape[1:], placement=placement)
-    source = shares.shared_source((xs, ys), BATCH, placement, False)
+    source = shares.SharedArrays(xs, ys, BATCH, placement, False)
     program = jax.jit(placement.staying(functools.partial(run, NET, LOSS, OPTIMIZER, placement=placement)))
     hlo = program.lower(state, placement.put(nothing_yet()), *source.shapes(), np.int32(0), 1).compile().as_text()
-    found, n = collectives_in(hlo), placement.devices
+    found, n = collectives_in(hlo or ""), placement.devices
     moved = sum(one.bytes * PER_BYTE[one.kind](n) for one in found if one.bytes > FEW)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
     return {"collectives": [one.kind for one in found if one.bytes > FEW], "moved": moved, "parameters": size}
@@ -124,4 +123,4 @@ def loopback_bytes() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
