@@ -24,6 +24,7 @@ from jax.sharding import PartitionSpec as P
 
 HEARTBEAT = 30  # seconds without a sign of life
 PLACE = "FNNET_PROCESS"  # "1 of 4", for the processes of `launch`
+SAID = re.compile(r"[A-Z]{3}[A-Z_]*: ")  # the status with which an error of JAX's runtime begins
 LOST = re.compile(r"gloo|nccl|rccl|connection|unavailable|heartbeat|coordination|socket|aborted", re.IGNORECASE)
 
 
@@ -144,8 +145,8 @@ def lost_ones_named(where: str) -> Iterator[None]:
     """Raises ProcessLostError where JAX says in its own words that another process is gone."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not LOST.search(str(error)):
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # a ValueError where NumPy reads what was not computed
+        if jax.process_count() == 1 or not (SAID.match(str(error)) and LOST.search(str(error))):
             raise
         said = " ".join(str(error).split())[:200]
         raise ProcessLostError(

@@ -79,7 +79,8 @@ def test_one_of_two_is_killed_and_one_goes_on(tmp_path, on_one_device):
     while not any((run / "checkpoints").glob("[0-9]*")) and time.time() < end:
         time.sleep(0.01)
     children[1].kill()
-    _, said = children[0].communicate(timeout=processes.HEARTBEAT)
+    _, said = children[0].communicate(timeout=processes.HEARTBEAT + 30)  # the load of the machine besides
+    children[1].communicate()
     assert children[0].returncode == 2
     assert "another of the 2 processes was lost" in said
     subprocess.run(command("train", "--resume", run), check=True, cwd=HERE, env=environment(), timeout=300)
@@ -109,13 +110,17 @@ def test_one_process_agrees_with_itself():
 
 def test_what_jax_says_of_a_lost_process(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with (
-        pytest.raises(fnnet.ProcessLostError, match=r"fit: another of the 2 processes was lost; .*Connection reset"),
-        processes.lost_ones_named("fit"),
-    ):
-        raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
-    with pytest.raises(jax.errors.JaxRuntimeError), processes.lost_ones_named("fit"):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+    for kind in (jax.errors.JaxRuntimeError, ValueError):
+        with (
+            pytest.raises(
+                fnnet.ProcessLostError, match=r"fit: another of the 2 processes was lost; .*Connection reset"
+            ),
+            processes.lost_ones_named("fit"),
+        ):
+            raise kind("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
+    for error in (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), ValueError("fit: no connection")):
+        with pytest.raises(type(error)), processes.lost_ones_named("fit"):
+            raise error
 
 
 def test_nothing_to_connect_to():
