@@ -49,7 +49,7 @@ def is_false(node):
 
 def test_no_pickle_no_eval_no_shell():
     found = {path.name: bad for path in PACKAGE.rglob("*.py") if (bad := faults(path.read_text()))}
-    assert found == {}
+    assert found == {"processes.py": {"subprocess"}}  # which starts this Python again, for train --processes
 
 
 def test_they_would_be_seen():
