@@ -140,7 +140,9 @@ def _export(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from fnnet.checking import console
 
-    given = {name: value for name, value in vars(arguments).items() if name not in ("command", "usage", "given", "rules")}
+    given = {
+        name: value for name, value in vars(arguments).items() if name not in ("command", "usage", "given", "rules")
+    }
     return console.check(arguments.rules, **given)
 
 

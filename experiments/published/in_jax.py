@@ -102,7 +102,9 @@ SPECIAL = [
     special("polygamma", POSITIVE, f=lambda x: jax.scipy.special.polygamma(np.arange(1, 7), x)),
     special("gammainc", POSITIVE, POSITIVE[::-1].copy()),
     special("gammaincc", POSITIVE, POSITIVE[::-1].copy()),
-    special("betainc", P, f=lambda x: jax.scipy.special.betainc(*jnp.asarray([[2.0], [3.5]], x.dtype), x)),
+    special(
+        "betainc", P, f=lambda x: jax.scipy.special.betainc(jnp.asarray([2.0], x.dtype), jnp.asarray([3.5], x.dtype), x)
+    ),
     special("hyp1f1", POSITIVE, POSITIVE + 0.5, P),
     special("hyp2f1", POSITIVE, P, POSITIVE + 1.5, P / 2),
     special("expn", X, f=lambda x: jax.scipy.special.expn(np.array(2), jnp.exp(x))),
