@@ -238,15 +238,7 @@ def on_a_terminal(folder, environment, *arguments):
     """The command with its standard error on a terminal: the process, and a function that reads the terminal."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "fnnet", "check", *arguments]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True)
     os.close(theirs)
     return process, ours
 
