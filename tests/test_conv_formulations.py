@@ -176,3 +176,12 @@ def test_special_forms_under_vmap(mapped, monkeypatch, x64):
     ours, theirs = pulled(fnnet.conv), pulled(functools.partial(plain.output, window=place, groups=1))
     for name, a, b in zip(("y", "x_bar", "kernel_bar"), ours, theirs, strict=True):
         assert not compare(name, a, b, 1e-12)
+
+
+def test_what_several_loops_take_in_pieces_is_computed_once():
+    def loss(kernel, x):
+        return (fnnet.conv(jnp.sin(x), kernel) ** 2).sum()  # the sine is read by the output and the kernel's gradient
+
+    program = jax.jit(jax.grad(loss)).lower(jnp.ones((3, 3, 32, 64)), jnp.ones((128, 14, 14, 32))).compile().as_text()
+    assert program.count(" while(") >= 2
+    assert program.count(" sine(") == 1
