@@ -24,6 +24,8 @@ Initializer = Callable[..., jax.Array]
 glorot = jax.nn.initializers.glorot_uniform()
 zeros = jax.nn.initializers.zeros
 
+MINI_BATCH = "jax.vmap(net.apply, (None, 0)) takes a mini-batch"  # told where x may be one
+
 
 @dataclass(frozen=True, repr=False)
 class Dense(Layer):
@@ -65,7 +67,14 @@ class Dense(Layer):
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
         """(..., inputs) -> (..., features)."""
         check_entries(self, params)
-        return dense(x, _kernel(self, params, ("inputs", self.features)), _bias(self, params))
+        kernel, bias = _kernel(self, params, ("inputs", self.features)), _bias(self, params)
+        inputs = kernel.shape[0]
+        if x.ndim == 1 and x.size > inputs > 0 == x.size % inputs:
+            raise ValueError(
+                f'Dense: x of shape {x.shape} must have shape ({inputs},), as params["kernel"] of shape {kernel.shape} '
+                f"says; if these are {x.size // inputs} examples made flat, {MINI_BATCH}"
+            )
+        return dense(x, kernel, bias)
 
     def flops(self, params: Params, x: Any) -> int:
         """A multiplication and an addition for each input of each output, an addition for its bias."""
@@ -128,6 +137,7 @@ class Conv(Layer):
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
         """(*image, inputs) -> (*places, features)."""
         check_entries(self, params)
+        _check_one_example(self, params, x.shape)
         kernel = _kernel(self, params, (*_window_on(self, x.shape), "inputs / groups", self.features))
         return conv(
             x,
@@ -296,9 +306,23 @@ def _window_on(layer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     if rank != len(layer.window):
         raise ValueError(
             f"{name}: x of shape {shape} must have rank {len(layer.window) + 1}: the spatial axes of window "
-            f"{layer.window}, then channels"
+            f"{layer.window}, then channels" + f"; {MINI_BATCH}" * (rank > len(layer.window))
         )
     return layer.window
+
+
+def _check_one_example(layer: Conv, params: Params, shape: tuple[int, ...]) -> None:
+    """Whether x has as many axes as the kernel is for: with one integer as the window, x alone would decide."""
+    kernel = as_array("Conv", 'params["kernel"]', params["kernel"])
+    rank = kernel.ndim - 2 if isinstance(layer.window, int) else len(layer.window)
+    if not 1 <= rank <= 3 or len(shape) == rank + 1:
+        return
+    channels = kernel.shape[-2] * layer.groups if kernel.ndim == rank + 2 else "channels"
+    wanted = ", ".join([*("depth", "height", "width")[-rank:], str(channels)])
+    raise ValueError(
+        f'Conv: x of shape {shape} must have shape ({wanted}), as params["kernel"] of shape {kernel.shape} says'
+        + f"; {MINI_BATCH}" * (len(shape) > rank + 1)
+    )
 
 
 def _image_for(layer: Any, *names: str) -> tuple[int, ...]:

@@ -92,7 +92,8 @@ class Sequential(Container):
             Exception: What a layer says to its input's shape, with the layer's position in front.
         """
         shape, dtype = example_shape("Sequential", shape), jnp.dtype(dtype)
-        if isinstance(key, jax.core.Tracer):  # inside another jit already: its own, or its caller's
+        # A jit inside another takes no compiler options; there even a new array is traced, if not the caller's key.
+        if any(isinstance(array, jax.core.Tracer) for array in (key, jnp.zeros(()))):
             return _drawn(self, key, shape, dtype)
         return _drawn_in_one_jit(self, key, shape, dtype)
 

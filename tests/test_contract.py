@@ -14,8 +14,8 @@ DRAWN = 250
 SHOWN = 5  # wrong cases told in one message
 # For each check how many cases of a heavy row and of another row are run: in every run, and in all with the slow ones.
 COUNTS = {
-    "reference": ((40, DRAWN), (DRAWN, DRAWN)),
-    "structure": ((10, DRAWN), (5, DRAWN)),
+    "reference": ((40, DRAWN), (100, DRAWN)),
+    "structure": ((5, DRAWN), (3, DRAWN)),
     "low_precision": ((4, 60), (5, DRAWN)),
     "mapped": ((4, 40), (4, 40)),
     "second_order": ((8, 80), (6, 80)),

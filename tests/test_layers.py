@@ -261,7 +261,7 @@ def test_shapes_that_do_not_fit_are_refused_by_init(layer, shape, error, message
             {"kernel": (3, 3, 3), "bias": (3,)},
             (6, 6, 1),
             ValueError,
-            "must have shape (3, 3, inputs / groups, 3)",
+            'Conv: x of shape (6, 6, 1) must have shape (width, 3), as params["kernel"] of shape (3, 3, 3) says',
         ),
         (
             Conv(3, 3),
@@ -273,6 +273,13 @@ def test_shapes_that_do_not_fit_are_refused_by_init(layer, shape, error, message
         (Flatten(), {"kernel": (1,)}, (2, 2), ValueError, 'Flatten: params has "kernel"; it takes no parameters'),
         (MaxPool(2), {}, (5,), ValueError, "MaxPool: x of shape (5,) must have 1 to 3 spatial axes, then channels"),
         (MaxPool((2, 2)), {}, (1, 5, 5, 2), ValueError, "MaxPool: x of shape (1, 5, 5, 2) must have rank 3"),
+        (
+            Conv(3, (3, 3)),
+            {"kernel": (3, 1, 3), "bias": (3,)},
+            (6, 6, 1),
+            ValueError,
+            'Conv: params["kernel"] of shape (3, 1, 3) must have shape (3, 3, inputs / groups, 3)',
+        ),
         (AvgPool(9), {}, (5, 5, 2), ValueError, "avg_pool: window (9, 9) does not fit"),
     ],
 )

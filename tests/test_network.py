@@ -38,6 +38,13 @@ def test_parameters_are_named_by_kind_and_position(params):
     assert CNN.entries == ("conv_0", "dense_5")
 
 
+def test_init_inside_another_jit_has_the_same_parameters(params):
+    """Also from a key that is no argument of it: a jit with compiler options cannot stand in another one."""
+    for inside in (jax.jit(lambda: CNN.init(KEY, (6, 4, 2)))(), jax.jit(lambda key: CNN.init(key, (6, 4, 2)))(KEY)):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), inside, params)
+    assert shapes(jax.eval_shape(lambda: CNN.init(KEY, (6, 4, 2)))) == shapes(params)
+
+
 def test_apply_composes_the_layers(params):
     x = draw(6, 4, 2)
     y = jax.lax.conv_general_dilated(
@@ -263,6 +270,55 @@ def test_apply_names_the_layer_that_does_not_fit(params, unchecked_shapes):
         CNN.apply(params, jnp.ones((8, 4, 2)))
     with pytest.raises(ValueError, match=r"^layer 5, Dense\(3\): dense: x of shape \(32,\) must end in 24"):
         jax.jit(jax.vmap(CNN.apply, (None, 0)))(params, jnp.ones((7, 8, 4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "given", "message"),
+    [
+        (
+            Sequential(Conv(4, 3), Flatten(), Dense(3)),
+            (6, 4, 2),
+            (5, 6, 4, 2),
+            "layer 0, Conv(4, 3): Conv: x of shape (5, 6, 4, 2) must have shape (height, width, 2), as "
+            'params["kernel"] of shape (3, 3, 2, 4) says; jax.vmap(net.apply, (None, 0)) takes a mini-batch',
+        ),
+        (
+            Sequential(Conv(4, (3,), groups=2)),
+            (6, 2),
+            (5, 6, 2),
+            "layer 0, Conv(4, (3,), groups=2): Conv: x of shape (5, 6, 2) must have shape (width, 2), as "
+            'params["kernel"] of shape (3, 1, 4) says; jax.vmap(net.apply, (None, 0)) takes a mini-batch',
+        ),
+        (
+            Sequential(Conv(4, 3)),
+            (6, 4, 1),
+            (6, 4),
+            "layer 0, Conv(4, 3): Conv: x of shape (6, 4) must have shape (height, width, 1), as "
+            'params["kernel"] of shape (3, 3, 1, 4) says',
+        ),
+        (
+            Sequential(MaxPool((2, 2))),
+            (6, 4, 2),
+            (5, 6, 4, 2),
+            "layer 0, MaxPool((2, 2)): MaxPool: x of shape (5, 6, 4, 2) must have rank 3: the spatial axes of window "
+            "(2, 2), then channels; jax.vmap(net.apply, (None, 0)) takes a mini-batch",
+        ),
+        (
+            Sequential(Flatten(), Dense(3)),
+            (6, 4),
+            (5, 6, 4),
+            'layer 1, Dense(3): Dense: x of shape (120,) must have shape (24,), as params["kernel"] of shape (24, 3) '
+            "says; if these are 5 examples made flat, jax.vmap(net.apply, (None, 0)) takes a mini-batch",
+        ),
+    ],
+)
+def test_apply_tells_a_mini_batch_from_an_example(net, shape, given, message, unchecked_shapes):
+    params = net.init(KEY, shape)
+    with pytest.raises(ValueError, match="must have") as caught:
+        net.apply(params, jnp.ones(given))
+    assert str(caught.value) == message
+    if len(given) > len(shape):  # as the error says
+        assert jax.vmap(net.apply, (None, 0))(params, jnp.ones(given)).shape[0] == given[0]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
 parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
 parser.add_argument("--short", action="store_true", help="a few of each")
 short = parser.parse_args().short
-times = 3 if short else 20
+times = 2 if short else 20
 tests = (
     lambda run: kills.at_every_operation(run, times if short else 0),
     lambda run: kills.by_the_clock(run, times),
