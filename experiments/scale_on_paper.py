@@ -65,10 +65,11 @@ def predictions() -> str:
             cost = net.summary(shape, batch=number * each, devices=mesh)
             for device in (H100, A100, V5E):
                 rows.append((f"{number:,}", device.name, *_shown(forecast(cost, device))))
-        sent = cost.sent
+        sent, copied = cost.sent, sum(row.copied for row in cost.rows)
         text = (
-            f"On one device a step is {cost.flops / 1e9:,.1f} GFLOPs and {cost.bytes / 1e9:,.2f} GB of traffic with "
-            f"memory; it holds {cost.held_bytes / 1e9:,.2f} GB. Of {number:,} devices each sends "
+            f"On one device a step is {cost.flops / 1e9:,.1f} GFLOPs and, without copies, "
+            f"{(cost.bytes - copied) / 1e9:,.2f} GB of traffic with memory; it holds {cost.held_bytes / 1e9:,.2f} GB. "
+            f"Of {number:,} devices each sends "
             f"{sent['data'] / 1e6:,.1f} MB along data and {sent['parameters'] / 1e6:,.1f} MB along parameters."
         )
         head = ("devices", "kind", "computing, ms", "communicating, ms", "examples/s, in turn", "overlapped",

@@ -1,6 +1,6 @@
 """How long a training step will take on devices that are not there, from what it costs (scale.py) and what they can do.
 
-    computing   sum over layers of max(FLOPs / (a F), bytes / (b B))                                (1)
+    computing   sum over layers of max(FLOPs / (a F), (bytes - copied) / (b B))                     (1)
     gathering   sent along "parameters" / (b L) + (number of collectives) log2(p) t                 (2)
     summing     2 S (g - 1) / g / (b L) + 2 (S / g) (m - 1) / m / (b N) + 2 log2(d) t               (3)
 
@@ -65,7 +65,7 @@ def forecast(cost: StepCost, device: Accelerator, assumed: Assumptions | None = 
     if peak is None or cost.dtype not in ("bfloat16", "float32"):
         raise ValueError(f"forecast: the peak of {device.name} in {cost.dtype} is not known")
     rate, memory = assumed.peak * peak, assumed.bandwidth * device.memory
-    computing = sum(max(row.flops / rate, row.bytes / memory) for row in cost.rows)
+    computing = sum(max(row.flops / rate, (row.bytes - row.copied) / memory) for row in cost.rows)
     communicating = _gathering(cost, device, assumed) + _summing(cost, device, assumed)
     return Forecast(computing, communicating, cost.batch, cost.held_bytes <= device.memory_bytes)
 

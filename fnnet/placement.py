@@ -7,7 +7,8 @@
 
 A step then sends, with n devices in a ring and B bytes of parameters, 2 (n - 1) / n B from each device: for the sum of
 the gradients (all-reduce), or, where parameters are shared, half for gathering them (all-gather) and half for the sum,
-of which each device keeps its part (reduce-scatter). They are gathered once a step and are whole while it lasts.
+of which each device keeps its part (reduce-scatter). Each array is gathered once a step, and is whole until its layer's
+backward is done.
 
 Source: Rajbhandari et al. (2020), ZeRO, arXiv:1910.02054, section 5 (the sharding), 7 (what it communicates).
 """

@@ -4,7 +4,7 @@
 looks for them: Slurm, Open MPI, Cloud TPU, Kubernetes.
 
 A process that ends unexpectedly closes its connections: the others' collective operations fail at once. One that hangs,
-or whose machine is gone, is missed after HEARTBEAT seconds, and then JAX ends the others.
+or whose machine is gone, is missed after HEARTBEAT seconds, and then JAX ends the others; `launch` ends what hangs on.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -68,15 +69,44 @@ def started(number: int, command: Sequence[str], **options: Any) -> list[subproc
 def launch(number: int, command: Sequence[str]) -> int:
     """Run `started(number, command)` to the end, and hand on signals; returns the worst status.
 
-    Where a process ends unexpectedly the others end with an error, within HEARTBEAT seconds.
+    Where a process fails, or hangs, the others end with an error within HEARTBEAT seconds or little more. What has not
+    ended as long after that hangs, and is killed.
     """
     children = started(number, command)
     with _handed_on(children):
-        statuses = [child.wait() for child in children]
-    killed = [f"{place} ({signal.Signals(-status).name})" for place, status in enumerate(statuses) if status < 0]
+        hanging = _ended(children)
+    statuses = [child.wait() for child in children]
+    killed = [
+        f"{place} ({signal.Signals(-status).name})"
+        for place, status in enumerate(statuses)
+        if status < 0 and place not in hanging
+    ]
+    if hanging:
+        places = ", ".join(map(str, hanging))
+        print(
+            f"fnnet: of {number} processes these hung, and were killed: {places}; the training can go on from its last "
+            "checkpoint",
+            file=sys.stderr,
+        )
     if killed:
         print(f"fnnet: of {number} processes these were killed: {', '.join(killed)}", file=sys.stderr)
     return max(status if status >= 0 else 128 - status for status in statuses)
+
+
+def _ended(children: Sequence[subprocess.Popen]) -> list[int]:
+    """Wait for all; kill those that run on HEARTBEAT seconds after another failed, and return their places."""
+    failed = None
+    while None in (statuses := [child.poll() for child in children]):
+        now = time.monotonic()
+        if failed is None and any(statuses):
+            failed = now
+        if failed is not None and now - failed > HEARTBEAT:
+            hanging = [place for place, status in enumerate(statuses) if status is None]
+            for place in hanging:
+                children[place].kill()
+            return hanging
+        time.sleep(0.05)
+    return []
 
 
 @contextlib.contextmanager
@@ -138,6 +168,11 @@ def largest(value: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(np.max(multihost_utils.process_allgather(np.int32(value))))
+
+
+def smallest(value: int) -> int:
+    """The smallest of what the processes say."""
+    return -largest(-value)
 
 
 @contextlib.contextmanager

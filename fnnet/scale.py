@@ -17,11 +17,8 @@ FLOPs: a Dense or Conv does a forward's products twice more in the backward, onc
 lie before it, once for x; of other layers, what XLA counts in forward and backward of the layer compiled alone. Adam:
 16 for each parameter, as XLA counts optax's. The loss is left out.
 
-Bytes: each array that a layer reads or writes, once: forward x, parameters, y; backward what was kept (of Dense and
-Conv x), y's cotangent (for the bias once more), the parameters where x needs a cotangent, x's cotangent, the
-parameters' gradients. Adam makes either moment and the parameter one after the other, 11 readings and writings of an
-entry, as XLA does on a CPU. `Flatten` costs nothing. Fusion and caches save some of it; copies in another order come on
-top.
+Bytes: traffic.py. Adam makes either moment and the parameter one after the other, 11 readings and writings of an entry,
+as XLA does on a CPU.
 """
 
 import math
@@ -32,9 +29,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.layers import Conv, Dense, Flatten
+from fnnet.layers import Conv, Dense
 from fnnet.protocol import Container
 from fnnet.summary import Visit, aligned_table, visits_of
+from fnnet.traffic import Traffic, traffic_of
 
 AXES = ("data", "parameters")
 STATE = 4  # bytes of a parameter, a gradient, a moment
@@ -54,6 +52,7 @@ class StepRow:
         bytes: To and from memory.
         sent: Bytes to other devices, by axis of the mesh.
         collectives: How many there are along "parameters".
+        copied: Of the bytes, those that only put arrays into another order, as on a CPU.
     """
 
     name: str
@@ -61,6 +60,7 @@ class StepRow:
     bytes: int
     sent: dict[str, int]
     collectives: int = 0
+    copied: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,7 +119,7 @@ def step_cost(net: Container, shape: tuple[int, ...], dtype: Any, batch: int, de
         raise ValueError(f"summary: batch (={batch!r}) must be a positive multiple of the number of devices, {number}")
     each = batch // number
     visits = visits_of(net, shape, dtype)
-    rows = [_row(visit, each, mesh) for visit in visits]
+    rows = [_row(visit, each, mesh, own) for visit, own in zip(visits, traffic_of(visits, each), strict=True)]
     learnt = sum(_entries(visit) for visit in visits)
     share = -(-learnt // mesh["parameters"])
     rows.append(StepRow(OPTIMIZER, ADAM_FLOPS * share, ADAM_BYTES * share, dict.fromkeys(AXES, 0)))
@@ -129,17 +129,14 @@ def step_cost(net: Container, shape: tuple[int, ...], dtype: Any, batch: int, de
     return StepCost(tuple(rows), batch, mesh, HELD * share + kept, name)
 
 
-def _row(visit: Visit, examples: int, mesh: Mapping[str, int]) -> StepRow:
-    entries, narrow = _entries(visit), 0
-    if entries:
-        narrow = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(visit.params))
-    d, p = mesh["data"], mesh["parameters"]
+def _row(visit: Visit, examples: int, mesh: Mapping[str, int], traffic: Traffic) -> StepRow:
+    entries, d, p = _entries(visit), mesh["data"], mesh["parameters"]
     sent = {
         "data": 2 * STATE * entries * (d - 1) // (d * p),  # (3)
         "parameters": 2 * STATE * entries * (p - 1) // p,  # (1), (2)
     }
-    flops, traffic = _flops(visit, examples), _traffic(visit, examples, entries * narrow, entries * STATE)
-    return StepRow(visit.name, flops, traffic, sent, 2 * (entries > 0 and p > 1))
+    collectives = 2 * (entries > 0 and p > 1)
+    return StepRow(visit.name, _flops(visit, examples), traffic.bytes, sent, collectives, traffic.copied)
 
 
 def _flops(visit: Visit, examples: int) -> int:
@@ -172,18 +169,6 @@ def _xla_flops(visit: Visit) -> int:
         return visit.layer.flops(visit.params, visit.x)
     cost = jax.jit(step).lower(visit.params, visit.x, visit.y, keys).cost_analysis() or {}
     return max(int(cost.get("flops", 0)), 0)
-
-
-def _traffic(visit: Visit, examples: int, parameters: int, gradients: int) -> int:
-    x, y = (array.size * array.dtype.itemsize for array in (visit.x, visit.y))
-    if isinstance(visit.layer, Flatten):
-        return 0
-    if isinstance(visit.layer, Container):  # of a sum both terms are read; so are the two cotangents of x
-        return examples * (3 * y + 3 * x * visit.moving) * bool(visit.layer.flops(visit.params, visit.x))
-    kept = x if isinstance(visit.layer, Dense | Conv) else visit.kept_bytes
-    forward, backward = x + y, kept + (1 + getattr(visit.layer, "bias", False)) * y + x * visit.moving
-    used = bool(visit.moving or parameters)
-    return examples * (forward + backward * used) + parameters * (1 + visit.moving) + gradients
 
 
 def _entries(visit: Visit) -> int:

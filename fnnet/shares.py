@@ -12,7 +12,7 @@ import numpy as np
 
 from fnnet.batches import Batch, Pace, is_pair, iterated_anew, matching, refuse_nonfinite
 from fnnet.placement import Placement
-from fnnet.processes import agreed
+from fnnet.processes import agreed, agreed_text, largest, smallest
 from fnnet.steps import State
 
 BLOCK = 1 << 26  # bytes that go to the devices at once, or one mini-batch if that is more
@@ -76,17 +76,27 @@ class SharedArrays:
 
 
 class SharedBatches:
-    """An iterable of mini-batches, which gives in each process that process's part of them."""
+    """An iterable of mini-batches, which gives in each process that process's part of them.
+
+    An epoch ends in all processes where it ends in one: whether each has another part they ask before every step. They
+    have loaded it by then, while the step before is computed.
+    """
 
     steps = None
 
     def __init__(self, batches: Iterable[Batch], placement: Placement):
-        """Looks at the first; raises ValueError where there is none or `batches` is used up by that."""
-        first = iterated_anew("fit", batches)
+        """Looks at the first; raises ValueError where there is none, `batches` is used up by that, or they differ."""
         self.batches, self.placement = batches, placement
-        self.first = xs, _ = matching("fit", *first)
+        self.first = xs, ys = _first(batches)
         self.shape, self.own = xs.shape[1:], len(xs)
         self.batch_size = self.own * jax.process_count()
+        kinds = " and ".join(f"{on_host(a[:1]).dtype}{np.shape(a)}" for a in (xs, ys))
+        wanted = agreed_text(kinds)
+        if not smallest(int(kinds == wanted)):
+            raise ValueError(
+                f"fit: the first batch of each process must have the shapes and dtypes of the first process's, "
+                f"{wanted}; here they are {kinds}"
+            )
 
     def sample(self) -> Batch:
         """The first mini-batch, or this process's part."""
@@ -95,16 +105,33 @@ class SharedBatches:
     def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
         """Yields each mini-batch as `SharedArrays.epoch` does many."""
         step, done, sharding = 0, pace.done, self.placement.of_batch(1)
+        whole = self._whole()
+        while smallest(int((pair := next(whole, None)) is not None)) and pair is not None:
+            step += 1
+            if step > done:
+                put = [jax.make_array_from_process_local_data(sharding, on_host(a)[None]) for a in pair]
+                yield *put, np.int32(step - 1), [step]
+
+    def _whole(self) -> Iterator[Batch]:
+        """Those as large as the first."""
         for pair in self.batches:
             xs, ys = matching("fit", *pair)
             if len(xs) > self.own or xs.shape[1:] != self.shape:
                 raise ValueError(f"fit: a batch of shape {xs.shape} follows a first one of {(self.own, *self.shape)}")
-            if len(xs) < self.own:
-                continue
-            step += 1
-            if step > done:
-                put = [jax.make_array_from_process_local_data(sharding, on_host(a)[None]) for a in (xs, ys)]
-                yield *put, np.int32(step - 1), [step]
+            if len(xs) == self.own:
+                yield xs, ys
+
+
+def _first(batches: Iterable[Batch]) -> Batch:
+    """The first mini-batch here; raises ValueError in every process where one has none, lest the others wait for it."""
+    first, fault = None, None
+    try:
+        first = matching("fit", *iterated_anew("fit", batches))
+    except ValueError as error:
+        fault = error
+    if smallest(int(fault is None)) and first is not None:
+        return first
+    raise fault or ValueError("fit: data is empty, or cannot be used, in another process")
 
 
 def shared_source(data: Any, batch_size: int, placement: Placement, refuse: bool) -> SharedArrays | SharedBatches:
@@ -117,7 +144,10 @@ def shared_source(data: Any, batch_size: int, placement: Placement, refuse: bool
     return SharedArrays(xs, ys, batch_size, placement, refuse)
 
 
-def all_examples(xs: Any, ys: Any, placement: Placement) -> tuple[jax.Array, jax.Array, jax.Array]:
+Examples = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def all_examples(xs: Any, ys: Any, placement: Placement) -> Examples:
     """Every example once, each on one device, and whether it is one: some are there twice to make the number round."""
     number = len(xs)
     rows = np.arange(-(-number // placement.devices) * placement.devices)
@@ -134,6 +164,30 @@ def all_examples(xs: Any, ys: Any, placement: Placement) -> tuple[jax.Array, jax
 
     inside = jax.make_array_from_callback(rows.shape, placement.of_batch(), is_one, dtype=bool)
     return put(xs), put(ys), inside
+
+
+def parts_together(function: str, batches: Iterable[Batch], placement: Placement) -> Iterator[tuple[Batch, Examples]]:
+    """Of an iterable that gives in each process that process's part: this process's, and all as `all_examples`.
+
+    The parts may have any sizes, and a process may have fewer of them: then its last one stands in, and does not count.
+    Raises ValueError, in the name of `function`, where a process has none.
+    """
+    pairs = (matching(function, *pair) for pair in batches)
+    local, sharding = placement.devices // jax.process_count(), placement.of_batch()
+    own = next(pairs, None)
+    if not smallest(int(own is not None)) or own is None:
+        raise ValueError(f"{function}: data is empty" + (" in a process" if jax.process_count() > 1 else ""))
+    counted = len(own[0])
+    while number := largest(counted):
+        rows = np.arange(-(-number // local) * local)
+        at = np.minimum(rows, len(own[0]) - 1)
+        put = [
+            jax.make_array_from_process_local_data(sharding, a)
+            for a in (*(on_host(a)[at] for a in own), rows < counted)
+        ]
+        yield own, (put[0], put[1], put[2])
+        following = next(pairs, None)
+        own, counted = (own, 0) if following is None else (following, len(following[0]))
 
 
 def on_host(array: Any) -> np.ndarray:

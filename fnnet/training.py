@@ -9,7 +9,7 @@ loop ends by itself at the first loss that is not finite, with the state as it w
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from fnnet.batches import Arrays, Batch, Batches, Pace, is_pair, matching, refus
 from fnnet.placement import Placement, placement_on
 from fnnet.processes import lost_ones_named
 from fnnet.resumption import Checkpoints, Moment
-from fnnet.shares import SharedArrays, SharedBatches, SharedPace, all_examples, shared_source
+from fnnet.shares import SharedArrays, SharedBatches, SharedPace, all_examples, parts_together, shared_source
 from fnnet.steps import State, Tally, epoch_order, nothing_yet, run, score, shared_score, start
 
 
@@ -82,7 +82,7 @@ def fit(
         mesh: The devices that share each mini-batch, such as jax.make_mesh((8,), ("data",)): all its axes do. The
             result is that of one device, up to rounding. Arrays then stay on the host and go to the devices by parts.
             Of several processes each reads of them what its own devices train on, and an iterable gives in each
-            process that process's part of the mini-batches.
+            process that process's part of the mini-batches, all of one size; an epoch ends with the shortest.
         shard_parameters: Whether the devices share the parameters and the optimiser's state as well (as in FSDP), each
             array along its largest axis that they divide.
 
@@ -181,7 +181,8 @@ def evaluate(
         loss: As in `fit`.
         data: The pair (xs, ys), or an iterable of such pairs of any sizes.
         batch_size: Examples computed at once; the result does not depend on it but for rounding.
-        mesh, shard_parameters: As in `fit`; of several processes each reads its devices' part of the arrays.
+        mesh, shard_parameters: As in `fit`; of several processes each reads its devices' part of the arrays, and gives,
+            of an iterable, its own part, in pieces of any sizes.
 
     Returns:
         {"loss": ..., "accuracy": ...}; the accuracy, the share of examples whose largest output is the label, is there
@@ -194,18 +195,19 @@ def evaluate(
     _at_least_one("evaluate", "batch_size", batch_size)
     placement = None if mesh is None else placement_on("evaluate", mesh, shard_parameters)
     score = _programs(net, loss, placement=placement).score
-    totals = None
-    for pair in [data] if is_pair(data) else data:
-        xs, ys = matching("evaluate", *pair)
-        if placement is None:
-            examples: tuple = jnp.asarray(xs), jnp.asarray(ys)
-            _check_loss("evaluate", net, loss, params, *examples)
-            at_once = batch_size
+    if placement is None:
+        at_once, pieces = batch_size, _on_one_device(data)
+    else:
+        at_once = -(-batch_size // placement.devices)
+        if is_pair(data):
+            whole = matching("evaluate", *data)
+            pieces = iter([(whole, all_examples(*whole, placement))])
         else:
-            _check_loss("evaluate", net, loss, params, xs[:1], np.asarray(ys))
-            examples = all_examples(xs, ys, placement)
-            at_once = -(-batch_size // placement.devices)
-        sums = score(params, *examples, batch_size=min(at_once, len(xs)))
+            pieces = parts_together("evaluate", data, placement)
+    totals = None
+    for (xs, ys), examples in pieces:
+        _check_loss("evaluate", net, loss, params, xs[:1], np.asarray(ys))
+        sums = score(params, *examples, batch_size=min(at_once, len(examples[0])))
         totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
     if totals is None:
         raise ValueError("evaluate: data is empty")
@@ -217,6 +219,12 @@ def evaluate(
 
 
 # Under the public functions.
+
+
+def _on_one_device(data: Batch | Iterable[Batch]) -> Iterator[tuple[Batch, tuple]]:
+    for pair in [data] if is_pair(data) else data:
+        xs, ys = map(jnp.asarray, matching("evaluate", *pair))
+        yield (xs, ys), (xs, ys)
 
 
 class _Programs(NamedTuple):

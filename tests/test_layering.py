@@ -20,7 +20,7 @@ FLOORS = (
     ("formulations",),
     ("reduction",),
     ("rules",),
-    ("protocol", "precision", "layers", "network", "summary", "scale"),
+    ("protocol", "precision", "layers", "network", "summary", "traffic", "scale"),
     ("presets", "interop", "forecast", "serving"),
     ("placement", "processes"),
     (

@@ -155,3 +155,80 @@ def test_train_on_eight_devices_and_go_on_with_two(tmp_path, capsys):
     one = runs.load(run).params
     assert main(["train", "--resume", str(run), "--devices", "2", "--shard-parameters"]) == 0  # it had ended
     close(runs.load(run).params, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hanging", [1, 0])
+def test_one_of_two_hangs(tmp_path, hanging):
+    """The other, be it the first or not, is ended by JAX when it misses the heartbeats."""
+    run = tmp_path / "run"
+    own = command(*TRAIN[:-1], "2000", "--save-every", "1000", "--output", run, "--cluster")
+    children = processes.started(2, own, cwd=HERE, env={"XLA_FLAGS": ""}, stderr=subprocess.PIPE, text=True)
+    history, end = run / "history.jsonl", time.time() + 300
+    while not (history.exists() and history.read_text()) and time.time() < end:
+        time.sleep(0.05)
+    children[hanging].send_signal(signal.SIGSTOP)
+    try:
+        _, said = children[1 - hanging].communicate(timeout=2 * processes.HEARTBEAT + 30)  # the load besides
+    finally:
+        children[hanging].kill()
+        children[hanging].communicate()
+    assert children[1 - hanging].returncode == -signal.SIGABRT
+    assert "heartbeat" in said.lower()
+
+
+def test_what_hangs_is_killed(monkeypatch, capsys):
+    """One fails, and another does not end."""
+    monkeypatch.setattr(processes, "HEARTBEAT", 0.2)
+    hang = f"import os, time; time.sleep(600) if os.environ[{processes.PLACE!r}] == '1 of 2' else exit(3)"
+    assert processes.launch(2, [sys.executable, "-c", hang]) == 128 + signal.SIGKILL
+    assert capsys.readouterr().err == (
+        "fnnet: of 2 processes these hung, and were killed: 1; the training can go on from its last checkpoint\n"
+    )
+
+
+ADDRESSES = {
+    "Slurm": lambda place, job: {
+        "SLURM_JOB_ID": job,
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": place,
+        "SLURM_LOCALID": place,
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_JOB_NUM_NODES": "1",
+    },
+    "Open MPI": lambda place, job: {
+        "OMPI_MCA_orte_hnp_uri": f"{job}.0;tcp://127.0.0.1:34911",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": place,
+        "OMPI_COMM_WORLD_LOCAL_RANK": place,
+    },
+}
+MEETING = """
+import jax
+from fnnet import processes
+processes.connect()
+print(jax.process_index(), jax.process_count(), processes.largest(7 * jax.process_index()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ADDRESSES)
+def test_addresses_of_a_launcher(launcher):
+    """`connect` joins two processes that have only what the launcher sets."""
+    strange = ("SLURM", "OMPI", "JAX_COORD", "KUBERNETES", processes.PLACE)
+    bare = {name: value for name, value in environment().items() if not name.startswith(strange)}
+    job = str(os.getpid())  # the port is made of it
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETING],
+            cwd=HERE,
+            env=bare | ADDRESSES[launcher](str(place), job),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for place in range(2)
+    ]
+    for place, child in enumerate(children):
+        said, _ = child.communicate(timeout=120)
+        assert said.splitlines()[-1] == f"{place} 2 7"
