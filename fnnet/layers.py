@@ -68,8 +68,8 @@ class Dense(Layer):
         """(..., inputs) -> (..., features)."""
         check_entries(self, params)
         kernel, bias = _kernel(self, params, ("inputs", self.features)), _bias(self, params)
-        inputs = kernel.shape[0]
-        if x.ndim == 1 and x.size > inputs > 0 == x.size % inputs:
+        x, inputs = as_array("Dense", "x", x), kernel.shape[0]
+        if x.ndim == 1 and 0 < inputs < x.size and x.size % inputs == 0:
             raise ValueError(
                 f'Dense: x of shape {x.shape} must have shape ({inputs},), as params["kernel"] of shape {kernel.shape} '
                 f"says; if these are {x.size // inputs} examples made flat, {MINI_BATCH}"
