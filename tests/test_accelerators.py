@@ -23,9 +23,26 @@ from fnnet import presets, steps
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 DTYPES = ("float32", "bfloat16")
-FOR_A_CPU = ("canonical", "depthwise", "patches", "pieces", "sums", "winograd")  # pages of fnnet/formulations
+FOR_A_CPU = (
+    "branches",
+    "canonical",
+    "depthwise",
+    "patches",
+    "pieces",
+    "sums",
+    "winograd",
+)  # pages of fnnet/formulations
 SLOW_THERE = {"scatter", "select_and_scatter", "while", "custom_call", "sort", "gather", "dynamic_slice"}
 QUICK, ALL = {False: (0,), True: (0, 4)}, range(12)  # cases of a row: a heavy one has more
+
+
+@pytest.fixture(autouse=True)
+def operations_say_where_they_come_from():
+    """As they do by default, and not in the other tests: by that the formulations for a CPU are seen."""
+    kept = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 100)
+    yield
+    jax.config.update("jax_traceback_in_locations_limit", kept)
 
 
 def lowered(function, *args, platform):

@@ -76,3 +76,17 @@ def test_indices_of_nan_of_infinity_and_of_padding():
     assert fnnet.max_pool_indices(x[:, :2], (1, 3), padding=((0, 0), (1, 0))).ravel().tolist() == [0]
     with pytest.raises(ValueError, match=r"max_pool_indices: window \(2, 2\) dilated by \(2, 2\) has no tap in x"):
         fnnet.max_pool_indices(x, 2, padding=1, dilation=2)
+
+
+@pytest.mark.cpu
+def test_the_index_is_computed_once():
+    """And kept, one byte an entry; else XLA finds the maxima again for each entry of each window."""
+
+    def both(x, y_bar):
+        y, backward = jax.vjp(lambda x: fnnet.max_pool(x, 3), x)
+        return y, backward(y_bar)
+
+    x, y_bar = jnp.ones((2, 12, 12, 8)), jnp.ones((2, 4, 4, 8))
+    program = jax.jit(both).lower(x, y_bar).compile().as_text()
+    (branch,) = [line for line in program.splitlines() if " conditional(" in line]
+    assert "s8[2,4,4,8]" in branch

@@ -28,8 +28,7 @@ from fnnet.formulations import canonical, depthwise, patches, pieces, plain, sum
 from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
-FEW_SUMMED = 16  # terms of a sum that may be done over in each loop that reads its outcome
-FEW_TAPS = 32  # rows of the matrix of patches, taps times channels
+FEW_TAPS = 32  # taps times channels: terms of a sum, rows of the matrix of patches
 FEW_CHANNELS = 8  # but more than one: to which a convolution is slow
 MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
@@ -75,8 +74,7 @@ def _output_on_cpu(images, kernel, *, window: Window, groups: int):
 
     def by_group(images, kernel, *, groups: int):
         if groups == 1 and not _explicit(images):
-            most = FEW_SUMMED if kernel.shape[-1] >= MANY_OUTPUTS else FEW_TAPS
-            if math.prod(window.size) > 1 and math.prod(kernel.shape[:-1]) <= most:
+            if math.prod(window.size) > 1 and math.prod(kernel.shape[:-1]) <= FEW_TAPS:
                 return sums.output(images, kernel, window=window)
             if _by_winograd(images, kernel.shape[-2:], window):
                 return winograd.output(images, kernel, window=window)

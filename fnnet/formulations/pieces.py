@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from fnnet.bridge import devices_have_names, same_varying
+from fnnet.formulations.branches import in_a_branch
 
 LEAST = 8  # examples of a piece
 APART = 4  # pieces that keep a loop apart
@@ -43,7 +44,7 @@ def mapped(function: Callable[[Array], Array], images, pieces: int):
     """What `function` makes of each piece, in the order of the examples."""
     if pieces == 1:
         return function(images)
-    return _in_a_branch(functools.partial(_looped, function, pieces=pieces), images)
+    return in_a_branch(functools.partial(_looped, function, pieces=pieces), images)
 
 
 def kept_apart(function: Callable[[Array], Array], images):
@@ -67,7 +68,7 @@ def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces
         of_one = jax.eval_shape(function, *(_piece(array, 0) for array in apart))
         return lax.fori_loop(0, pieces, add, same_varying([jnp.zeros(of_one.shape, of_one.dtype), *apart])[0])
 
-    return _in_a_branch(of_all, images, cotangents)
+    return in_a_branch(of_all, images, cotangents)
 
 
 def _looped(function, images, pieces: int):
@@ -80,19 +81,6 @@ def _looped(function, images, pieces: int):
     empty = jnp.zeros((of_one.shape[0], pieces, *of_one.shape[1:]), of_one.dtype)
     outputs = lax.fori_loop(0, pieces, put, same_varying([empty, apart])[0])
     return outputs.reshape(-1, *of_one.shape[1:])
-
-
-def _in_a_branch(function: Callable, *arrays):
-    """function(*arrays), so that each of the arrays is computed once, and not by each loop that reads a part of it.
-
-    The branch is always taken, of which XLA is not told.
-    """
-
-    def never(*arrays):
-        outputs = jax.eval_shape(function, *arrays)
-        return same_varying([jnp.zeros(outputs.shape, outputs.dtype), *arrays])[0]
-
-    return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
 
 
 def _apart(array, pieces: int):

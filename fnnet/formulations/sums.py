@@ -1,8 +1,7 @@
 """A convolution of few taps and channels as a sum, tap by tap and channel by channel, of products by entries.
 
-No matrix product to speak of can be made of it, and with many outputs the sum becomes one loop together with what
-follows: bias, ReLU. With few, such a loop would be slow and is kept apart, by taking the batch in pieces.
-Images are (N, *spatial, channels).
+No matrix product to speak of can be made of it. The sum is computed once, and not anew by each loop that reads it: with
+many outputs in a branch, with few, in pieces of the batch, which is faster then. Images are (N, *spatial, channels).
 """
 
 import functools
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 
 from fnnet.arguments import accumulator
 from fnnet.formulations import pieces
+from fnnet.formulations.branches import in_a_branch
 from fnnet.formulations.windows import taps
 from fnnet.geometry import Window
 
@@ -32,5 +32,5 @@ def output(images, kernel, *, window: Window):
         return functools.reduce(jnp.add, products).astype(images.dtype)
 
     if kernel.shape[-1] >= MANY_OUTPUTS:
-        return of_piece(images)
+        return in_a_branch(of_piece, images)
     return pieces.kept_apart(of_piece, images)

@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Int32, Num
 
 from fnnet.arguments import as_flag, as_reals
+from fnnet.formulations.branches import computed_once
 from fnnet.formulations.windows import single_axis, spread, taps, valid
 from fnnet.geometry import Padding, Window, pooling_window
 from fnnet.multilinear import Form
@@ -126,6 +127,7 @@ def max_pool_fwd(x, *, window):
 
 
 def max_pool_bwd(k, y_bar, *, window):
+    k = computed_once(k)  # each entry of x_bar would find the maxima of all its windows again
     return (form.by("x", g=y_bar, index=k, static={"window": window}),)  # (3)
 
 
