@@ -158,7 +158,7 @@ def _products(visit: Visit) -> int:
 
 
 def _xla_flops(visit: Visit) -> int:
-    """Of forward and backward of one example, as XLA counts the operations that were lowered."""
+    """Of forward and backward of one example, as XLA counts the operations that accelerators are given."""
     keys = jax.eval_shape(lambda: jax.random.key(0))
 
     def step(params: Any, x: Any, y_bar: Any, key: Any) -> Any:
@@ -167,7 +167,8 @@ def _xla_flops(visit: Visit) -> int:
 
     if not jnp.issubdtype(visit.y.dtype, jnp.floating) or not jnp.issubdtype(visit.x.dtype, jnp.floating):
         return visit.layer.flops(visit.params, visit.x)
-    cost = jax.jit(step).lower(visit.params, visit.x, visit.y, keys).cost_analysis() or {}
+    traced = jax.jit(step).trace(visit.params, visit.x, visit.y, keys)
+    cost = traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {}
     return max(int(cost.get("flops", 0)), 0)
 
 
