@@ -1,9 +1,9 @@
 """How many bytes each layer moves to and from memory in a training step.
 
 Counted is the step that XLA compiles for a CPU out of what accelerators are given: plain convolutions, and max-poolings
-whose index nothing compels it to keep. In it a product (a Dense, a Conv)
-is an operation of its own, and all between two products are loops, each of which reads arrays, computes, and writes one
-array. With X, Y, W, W' the bytes of input, output, parameters and their gradient:
+whose index nothing compels it to keep. In it a product (a Dense, a Conv) is an operation of its own, and all between
+two products are loops, each of which reads arrays, computes, and writes one array. With X, Y, W, W' the bytes of input,
+output, parameters and their gradient:
 
     Dense, Conv     forward    X + W + Y
                     backward   X + Y + W', Y again for a bias; Y + W + X where x needs a cotangent

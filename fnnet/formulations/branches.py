@@ -1,8 +1,10 @@
 """Arrays that XLA on a CPU computes once, and not anew in each loop that reads a part of them.
 
-What enters a branch is an array of its own. The branch is always taken, of which XLA is not told.
+What enters a branch is an array of its own, and so is what comes out of it. The branch is always taken, of which XLA is
+not told.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -18,10 +20,12 @@ def computed_once(array: Array) -> Array:
 
 
 def in_a_branch(function: Callable, *arrays: Array) -> Array:
-    """function(*arrays), each of the arrays computed before it; for CPUs."""
-
-    def never(*arrays):
-        outputs = jax.eval_shape(function, *arrays)
-        return same_varying([jnp.zeros(outputs.shape, outputs.dtype), *arrays])[0]
-
+    """function(*arrays), which is computed once, as each of the arrays is; for CPUs."""
+    never = functools.partial(zeros_for, function)
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
+
+
+def zeros_for(function: Callable, *arrays: Array) -> Array:
+    """Zeros of the shape of function(*arrays), which vary over the axes that the arrays vary over."""
+    outputs = jax.eval_shape(function, *arrays)
+    return same_varying([jnp.zeros(outputs.shape, outputs.dtype), *arrays])[0]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from fnnet.bridge import devices_have_names, same_varying
-from fnnet.formulations.branches import in_a_branch
+from fnnet.formulations.branches import in_a_branch, zeros_for
 
 LEAST = 8  # examples of a piece
 APART = 4  # pieces that keep a loop apart
@@ -65,8 +65,7 @@ def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces
         def add(i: Array, total: Array) -> Array:
             return total + function(*(_piece(array, i) for array in apart))
 
-        of_one = jax.eval_shape(function, *(_piece(array, 0) for array in apart))
-        return lax.fori_loop(0, pieces, add, same_varying([jnp.zeros(of_one.shape, of_one.dtype), *apart])[0])
+        return lax.fori_loop(0, pieces, add, zeros_for(function, *(_piece(array, 0) for array in apart)))
 
     return in_a_branch(of_all, images, cotangents)
 
