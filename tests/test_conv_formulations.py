@@ -26,6 +26,13 @@ SHAPES = {  # image, kernel, groups
 }
 
 
+@pytest.fixture(params=["one", "several"])
+def devices(request, monkeypatch):
+    """As on one device, and where several may share the batch, as in these tests."""
+    if request.param == "one":
+        monkeypatch.setattr(pieces, "sharers", lambda: 1)
+
+
 @pytest.mark.parametrize("index", range(24))
 def test_plain_and_canonical_are_the_same_function(index, x64):
     case = ROWS["conv"].case(index)
@@ -64,7 +71,7 @@ SPECIAL = {sums: ["output"], patches: ["x_gradient", "kernel_gradient"], winogra
 
 @pytest.mark.parametrize("page", SPECIAL, ids=lambda page: page.__name__.rpartition(".")[-1])
 @pytest.mark.parametrize("index", range(6))
-def test_special_forms_are_the_same_function(index, page, x64):
+def test_special_forms_are_the_same_function(index, page, devices, x64):
     draw = np.random.default_rng(index)
     height, width, channels, outputs = draw.integers([3, 3, 1, 1], [12, 12, 4, 4]).tolist()
     size, (stride, dilation) = draw.integers(1, 4, 2).tolist(), draw.integers(1, 3, 2).tolist()
@@ -96,12 +103,13 @@ def test_exported_for_any_batch(shape):
 
 
 @pytest.mark.parametrize("tiles", [1, 200, 10**6])
-def test_winograd_in_pieces(tiles, monkeypatch, x64):
+def test_winograd_in_pieces(tiles, devices, monkeypatch, x64):
     monkeypatch.setattr(winograd, "TILES", tiles)
-    x, kernel = RNG.normal(size=(48, 5, 6, 3)), RNG.normal(size=(3, 3, 3, 2))
+    x, kernel, g = (RNG.normal(size=size) for size in ((48, 5, 6, 3), (3, 3, 3, 2), (48, 5, 6, 2)))
     place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
-    ours = jax.jit(lambda x, kernel: winograd.output(x, kernel, window=place))(x, kernel)
-    assert not compare("output", ours, plain.output(x, kernel, window=place, groups=1), 1e-12)
+    for name, args in {"output": (x, kernel), "kernel_gradient": (x, g)}.items():
+        ours = jax.jit(functools.partial(getattr(winograd, name), window=place))(*args)
+        assert not compare(name, ours, getattr(plain, name)(*args, window=place, groups=1), 1e-12)
 
 
 def test_pieces_are_equal_and_neither_larger_nor_smaller_than_asked():
@@ -141,7 +149,7 @@ def test_of_one_example_the_kernel_gradient_is_a_product():
 
 
 @pytest.mark.parametrize("shape", LARGE)
-def test_large_shapes_agree_with_autodiff(shape):
+def test_large_shapes_agree_with_autodiff(shape, devices):
     image, kernel, groups = LARGE[shape]
     x, k = (RNG.normal(size=shape).astype(np.float32) for shape in (image, kernel))
     place = window("conv", x.shape, kernel[:2], stride=1, dilation=1, padding="SAME")
@@ -153,7 +161,7 @@ def test_large_shapes_agree_with_autodiff(shape):
 
 
 @pytest.mark.parametrize("mapped", ["both", "x", "kernel"])
-def test_special_forms_under_vmap(mapped, monkeypatch, x64):
+def test_special_forms_under_vmap(mapped, devices, monkeypatch, x64):
     """The kernel mapped too: no merging of the mapped axis with the batch's."""
     monkeypatch.setattr(convolution, "LEAST_CHANNELS", 1)
     monkeypatch.setattr(convolution, "LEAST_WEIGHTS", 10)

@@ -268,6 +268,23 @@ def test_every_form_of_convolution_on_explicit_axes(form):
     assert not gathered(program.as_text())
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_convolution_in_shard_map(form):
+    image, kernel, groups = FORMS[form]
+    images = 2 * image[0], *image[1:]  # each device chooses a form by its own share
+    x, k = (np.random.default_rng(3).normal(size=shape).astype(np.float32) for shape in (images, kernel))
+
+    def step(x, k):
+        return jax.grad(lambda x, k: jax.lax.pmean(jnp.square(fnnet.conv(x, k, groups=groups)).mean(), "data"), (0, 1))(
+            x, k
+        )
+
+    specs = P("data"), P()
+    mapped = jax.shard_map(step, mesh=mesh_of(AxisType.Auto), in_specs=specs, out_specs=specs)
+    plain = jax.grad(lambda x, k: jnp.square(fnnet.conv(x, k, groups=groups)).mean(), (0, 1))
+    assert_same(jax.jit(mapped)(x, k), jax.jit(plain)(x, k))
+
+
 @pytest.mark.parametrize("averaged", ["loss", "gradient"])
 def test_shard_map_with_checks(example, averaged):
     params, xs, ys, expected = example

@@ -25,6 +25,11 @@ def in_a_branch(function: Callable, *arrays: Array) -> Array:
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
 
 
+def laid_out(array: Array) -> Array:
+    """`array`, in memory in the order of its axes, where XLA would rather leave a transpose to whatever reads it."""
+    return in_a_branch(lambda array: array.reshape(-1), array).reshape(array.shape)
+
+
 def zeros_for(function: Callable, *arrays: Array) -> Array:
     """Zeros of the shape of function(*arrays), which vary over the axes that the arrays vary over."""
     outputs = jax.eval_shape(function, *arrays)

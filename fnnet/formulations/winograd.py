@@ -32,11 +32,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnnet.formulations import pieces
+from fnnet.formulations.branches import in_a_branch, laid_out
 from fnnet.formulations.canonical import exchanged
 from fnnet.geometry import Window
 
-TILES = 2048  # of a piece of the batch, the rows of a product: fewer are slower, and more leave the cache
-SUMMED_TILES = 4096  # where they are summed over
+TILES = 2048  # of a piece of the batch: fewer are slower, and more leave the cache
 
 Entries = list  # of arrays, along one axis of a tile
 Grid = list  # of lists of arrays, along both
@@ -58,16 +58,14 @@ def kernel_gradient(images, cotangents, *, window: Window):
     """(2), added up over all tiles."""
     tiles = _tiles(window.out)
     starts = [lo for lo, _ in window.padding]
+    factors = _by_example if pieces.sharers() > 1 else _by_place
 
     def of_piece(images, cotangents):
-        seen = _twice(_bt, _grid(_framed(images, starts, [2 * t + 2 for t in tiles]), tiles, 4))
-        given = _twice(_a, _grid(_framed(cotangents, (0, 0), [2 * t for t in tiles]), tiles, 2))
-        products = [
-            [_rows(v).T @ _rows(q) for v, q in zip(*rows, strict=True)] for rows in zip(seen, given, strict=True)
-        ]
+        seen, given = factors(images, cotangents, starts, tiles)
+        products = [[v @ q for v, q in zip(*rows, strict=True)] for rows in zip(seen, given, strict=True)]
         return jnp.stack([jnp.stack(row) for row in _twice(_gt, products)])
 
-    return pieces.summed(of_piece, images, cotangents, _pieces(len(images), window.out, SUMMED_TILES))
+    return pieces.summed(of_piece, images, cotangents, _pieces(len(images), window.out))
 
 
 def tiles_of_a_piece(examples: int, out: tuple[int, ...]) -> int:
@@ -92,8 +90,8 @@ def _convolution(images, kernel, starts, out):
     return pieces.mapped(of_piece, images, _pieces(len(images), out))
 
 
-def _pieces(examples: int, out: tuple[int, ...], tiles: int = TILES) -> int:
-    return pieces.number(examples, tiles // math.prod(_tiles(out)))
+def _pieces(examples: int, out: tuple[int, ...]) -> int:
+    return pieces.number(examples, TILES // math.prod(_tiles(out)))
 
 
 def _tiles(out):
@@ -114,6 +112,44 @@ def _grid(images, tiles, size: int) -> Grid:
         return lax.slice(images, (0, i, j, 0), end, (1, 2, 2, 1))
 
     return [[entry(i, j) for j in range(size)] for i in range(size)]
+
+
+def _by_example(images, cotangents, starts, tiles):
+    """The factors of (2), (channels, tiles) and (tiles, outputs). Devices may share the examples, and so the tiles."""
+    seen = _twice(_bt, _grid(_framed(images, starts, [2 * t + 2 for t in tiles]), tiles, 4))
+    given = _twice(_a, _grid(_framed(cotangents, (0, 0), [2 * t for t in tiles]), tiles, 2))
+    return [[_rows(v).T for v in row] for row in seen], [[_rows(q) for q in row] for row in given]
+
+
+def _by_place(images, cotangents, starts, tiles):
+    """The same with the tiles in the order row, column, example, and each factor in memory as a product reads it.
+
+    A row is a stretch of memory then, and all sums along the other axis are of stretches side by side.
+    """
+
+    def along_columns(images):
+        parts = _parted(_framed(images, starts, [2 * t + 2 for t in tiles])).transpose(2, 4, 5, 1, 3, 0)
+        parts = laid_out(parts)  # (2, 2, channels, rows, columns, N)
+        return jnp.stack(_bt([parts[:, j % 2, :, :, j // 2 : j // 2 + tiles[1]] for j in range(4)]))
+
+    columns = in_a_branch(along_columns, images)
+    columns = columns.reshape(*columns.shape[:3], -1)
+    row = columns.shape[-1] // (tiles[0] + 1)
+
+    def from_row(j: int, i: int):
+        return columns[j, i % 2, :, i // 2 * row : (i // 2 + tiles[0]) * row]
+
+    seen = zip(*(_bt([from_row(j, i) for i in range(4)]) for j in range(4)), strict=True)
+    framed = in_a_branch(lambda cotangents: _framed(cotangents, (0, 0), [2 * t for t in tiles]), cotangents)
+    parts = laid_out(_parted(framed).transpose(2, 4, 1, 3, 0, 5))  # (2, 2, rows, columns, N, outputs)
+    given = _twice(_a, [[_rows(q) for q in row] for row in parts])
+    return list(seen), given
+
+
+def _parted(framed):
+    """(N, rows, 2, columns, 2, channels)."""
+    n, rows, columns, channels = framed.shape
+    return framed.reshape(n, rows // 2, 2, columns // 2, 2, channels)
 
 
 def _rows(entries):
