@@ -7,8 +7,8 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     depthwise, one output a channel         products and sums, tap by tap       depthwise.py
     2 to 32 groups                          as without groups, for each
     more, where devices may share the batch the same, in a loop; W_bar tap by tap
-    y of few taps, but more than one        products and sums, tap by tap       sums.py
-    W_bar of one tap                        one product                         patches.py
+    y of few taps                           products and sums, tap by tap       sums.py
+    one tap                                 one product                         patches.py
     W_bar of few taps or of one example     a product of patches                patches.py
     x_bar of few channels                   a product to patches                patches.py
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
@@ -74,7 +74,9 @@ def _output_on_cpu(images, kernel, *, window: Window, groups: int):
 
     def by_group(images, kernel, *, groups: int):
         if groups == 1 and not _explicit(images):
-            if math.prod(window.size) > 1 and math.prod(kernel.shape[:-1]) <= FEW_TAPS:
+            if math.prod(window.size) == 1:
+                return patches.output_of_one_tap(images, kernel, window=window)
+            if math.prod(kernel.shape[:-1]) <= FEW_TAPS:
                 return sums.output(images, kernel, window=window)
             if _by_winograd(images, kernel.shape[-2:], window):
                 return winograd.output(images, kernel, window=window)
@@ -89,6 +91,8 @@ def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
 
     def by_group(kernel, cotangents, *, groups: int):
         if groups == 1 and not _explicit(cotangents):
+            if math.prod(window.size) == 1:
+                return patches.x_gradient_of_one_tap(kernel, cotangents, window=window)
             if 1 < kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
                 return patches.x_gradient(kernel, cotangents, window=window)
             if _by_winograd(cotangents, kernel.shape[-2:], window):

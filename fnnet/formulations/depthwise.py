@@ -16,6 +16,8 @@ from fnnet.formulations import pieces
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
 
+OF_A_TURN = 4  # examples whose products are added at once, so that the sums are read and written less often
+
 
 def output(images, kernel, *, window: Window):
     """Each tap's view of the image, times its weight, added up."""
@@ -33,30 +35,34 @@ def x_gradient(kernel, cotangents, *, window: Window):
 
 
 def kernel_gradient(images, cotangents, *, window: Window):
-    """Example by example, what each tap saw times the cotangent, added place by place; the places are summed at last.
+    """A few examples at a time, what each tap saw times the cotangent, added place by place; places are summed at last.
 
     A sum over all but the last axis is slow in XLA on a CPU, and the products of a whole batch leave the cache. Where
-    devices may share the batch, so many examples stand side by side.
+    devices may share the batch, one example of each stands in the place of an example.
     """
     dtype = accumulator(cotangents.dtype)
 
     def add(sums: list, examples: tuple) -> tuple[list, None]:
         images, cotangents = examples
         cotangents = cotangents.astype(dtype)
-        seen = taps(images, window, 0)
-        return [total + tap.astype(dtype) * cotangents for total, tap in zip(sums, seen, strict=True)], None
+        seen = [tap.astype(dtype) for tap in taps(images, window, 0)]
+        for i in range(len(cotangents)):
+            sums = [total + tap[i] * cotangents[i] for total, tap in zip(sums, seen, strict=True)]
+        return sums, None
 
     images, cotangents = _in_turn(images), _in_turn(cotangents)
-    zero, cotangents, images = same_varying([jnp.zeros(cotangents.shape[1:], dtype), cotangents, images])
+    zero, cotangents, images = same_varying([jnp.zeros(cotangents.shape[2:], dtype), cotangents, images])
     sums, _ = lax.scan(add, [zero] * math.prod(window.size), (images, cotangents))
     kernel_bar = jnp.stack([total.sum(tuple(range(total.ndim - 1))) for total in sums])
     return kernel_bar.reshape(*window.size, 1, -1).astype(cotangents.dtype)
 
 
 def _in_turn(array):
-    """Arrays (turns, ...) of an example each, or of one a device: every so many-th, so that shards stay whole."""
+    """Arrays (turns, examples of a turn, ...), or of one a device: every so many-th, so that shards stay whole."""
     examples = array.shape[0]
-    together = math.gcd(examples, pieces.sharers()) if isinstance(examples, int) else 1
-    if together == 1:
-        return array
-    return array.reshape(together, examples // together, *array.shape[1:]).swapaxes(0, 1)
+    if not isinstance(examples, int):  # exported for any batch
+        return array[:, None]
+    together = math.gcd(examples, pieces.sharers())
+    turn = math.gcd(examples // together, OF_A_TURN)
+    shape = -1, turn, *array.shape[1:]
+    return array.reshape(shape) if together == 1 else jnp.moveaxis(array.reshape(together, *shape), 0, 2)

@@ -1,4 +1,4 @@
-"""A convolution's gradients as one product of matrices each, of or to the patches that the taps see.
+"""A convolution as one product of matrices, of or to the patches that the taps see: its gradients; of one tap, all of it.
 
 Images and cotangents are (N, *spatial, channels).
 """
@@ -27,14 +27,24 @@ def kernel_gradient(images, cotangents, *, window: Window):
     return product.reshape(*window.size, channels, outputs).astype(images.dtype)
 
 
+def output_of_one_tap(images, kernel, *, window: Window):
+    """(N * places, channels) @ (channels, outputs)."""
+    (seen,) = taps(images, window, 0)
+    return _product(seen, kernel.reshape(kernel.shape[-2:]), (seen.ndim - 1,), (0,))
+
+
+def x_gradient_of_one_tap(kernel, cotangents, *, window: Window):
+    """(N * places, outputs) @ (outputs, channels)."""
+    product = _product(cotangents, kernel.reshape(kernel.shape[-2:]), (cotangents.ndim - 1,), (1,))
+    return spread([product], window)
+
+
 def kernel_gradient_of_one_tap(images, cotangents, *, window: Window):
     """(channels, N * places) @ (N * places, outputs)."""
     over = tuple(range(cotangents.ndim - 1))
     (seen,) = taps(images, window, 0)
-    product = lax.dot_general(
-        seen, cotangents, ((over, over), ((), ())), preferred_element_type=accumulator(images.dtype)
-    )
-    return product.reshape(*window.size, *product.shape).astype(images.dtype)
+    product = _product(seen, cotangents, over, over)
+    return product.reshape(*window.size, *product.shape)
 
 
 def grouped_kernel_gradient(images, cotangents, *, window: Window, groups: int):
@@ -75,3 +85,9 @@ def x_gradient(kernel, cotangents, *, window: Window):
         return spread(copies, window).astype(cotangents.dtype)
 
     return pieces.kept_apart(of_piece, cotangents)
+
+
+def _product(a, b, of_a, of_b):
+    """Summed over axes `of_a` and `of_b`."""
+    product = lax.dot_general(a, b, ((of_a, of_b), ((), ())), preferred_element_type=accumulator(a.dtype))
+    return product.astype(a.dtype)
