@@ -1,4 +1,4 @@
-"""A convolution as one product of matrices, of or to the patches that the taps see: its gradients; of one tap, all of it.
+"""A convolution as one product of matrices, of or to the patches that the taps see: with one tap, or its gradients.
 
 Images and cotangents are (N, *spatial, channels).
 """

@@ -16,7 +16,7 @@ from fnnet.bridge import devices_have_names, same_varying
 from fnnet.formulations.branches import in_a_branch, zeros_for
 
 LEAST = 8  # examples of a piece
-APART = 4  # pieces that keep a loop apart
+APART, OF_APART = 4, 16  # pieces that keep a loop apart, and the least examples of such a piece
 
 
 def sharers() -> int:
@@ -48,10 +48,13 @@ def mapped(function: Callable[[Array], Array], images, pieces: int):
 
 
 def kept_apart(function: Callable[[Array], Array], images):
-    """The same, of a loop that XLA would otherwise do over in each loop that reads its outcome."""
+    """The same, of a loop that XLA would otherwise do over in each loop that reads its outcome.
+
+    It writes a piece into its place on one core, and so would compute it: in a branch it takes all of them.
+    """
     examples = images.shape[0]
-    pieces = number(examples, examples // APART)
-    return function(images) if pieces == 1 else _looped(function, images, pieces)
+    pieces = number(examples, max(examples // APART, OF_APART))
+    return function(images) if pieces == 1 else _looped(functools.partial(in_a_branch, function), images, pieces)
 
 
 def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces: int):
