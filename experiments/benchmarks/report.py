@@ -144,9 +144,15 @@ def _first_steps(results: Results) -> list[str]:
         if summary is not None:
             quartiles = f"{summary.low:.2f}-{summary.high:.2f}"
             rows.append(
-                (record["cell"], record["contestant"], record["setting"], f"{summary.seconds:.2f} ({quartiles})")
+                (
+                    record["cell"],
+                    record["mode"],
+                    record["contestant"],
+                    record["setting"],
+                    f"{summary.seconds:.2f} ({quartiles})",
+                )
             )
-    head = ("net and batch", "contestant", "memory", "seconds")
+    head = ("net and batch", "JAX's compilation", "contestant", "memory", "seconds")
     return ["## From the start of Python to the end of the first step", table(head, rows)] if rows else []
 
 

@@ -1,8 +1,9 @@
 """A fresh process: train the cnn on MNIST until it is right often enough, printing the accuracy after each epoch.
 
-All contestants start from the same parameters, and take Adam and mini-batches of the same size; each draws its order
-anew every epoch, and tests on all test images after it. fnnet trains by `fnnet.fit`, the others by the loop that their
-users write, at its best: data on the device, mini-batches taken out within the jitted step, its state donated.
+All contestants start from the same parameters, and take Adam, its rate along half a cosine, and mini-batches of
+one size; each draws its order anew every epoch, and tests on all test images after it. fnnet trains by `fnnet.fit`, the
+others by the loop that their users write, at its best: data on the device, mini-batches taken out within the jitted
+step, its state donated.
 """
 
 import sys
@@ -22,8 +23,13 @@ class Recipe:
     """How all are trained."""
 
     target: float = 0.99
-    epochs: int = 15
+    epochs: int = 4
     batch: int = 128
+    rate: float = 2e-3
+
+    def steps(self, examples: int) -> int:
+        """In all epochs; after the last the learning rate is 0."""
+        return self.epochs * (examples // self.batch)
 
     def batches(self, order: np.random.Generator, examples: int) -> Iterator[np.ndarray]:
         """The rows of each mini-batch of an epoch; the leftovers are dropped."""

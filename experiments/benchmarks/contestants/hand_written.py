@@ -10,7 +10,7 @@ import fnnet
 from benchmarks.contestants.jax_programs import Model
 from benchmarks.contestants.through_jax import ThroughJax
 from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, Relu
-from benchmarks.tasks import LEARNING_RATE, Convolution, Pooling
+from benchmarks.tasks import Convolution, Pooling
 
 
 def sequential(net: Net) -> fnnet.Sequential:
@@ -86,7 +86,7 @@ class HandWritten(ThroughJax):
         fnnet.fit(
             own,
             fnnet.softmax_cross_entropy,
-            optax.adam(LEARNING_RATE),
+            optax.adam(optax.cosine_decay_schedule(recipe.rate, recipe.steps(len(data.train[0])))),
             data.train,
             key=jax.random.key(seed),
             epochs=recipe.epochs,

@@ -35,14 +35,17 @@ class State(NamedTuple):
     opt_state: Any
 
 
-def start(params: Any) -> State:
-    return State(params, jax.jit(optax.adam(LEARNING_RATE).init)(params))
+ADAM = optax.adam(LEARNING_RATE)
 
 
-def step(model: Model, state: State, xs: Any, ys: Any) -> tuple[State, jax.Array]:
-    """Loss and gradient of a mini-batch, and Adam's update."""
+def start(params: Any, optimizer: optax.GradientTransformation = ADAM) -> State:
+    return State(params, jax.jit(optimizer.init)(params))
+
+
+def step(model: Model, state: State, xs: Any, ys: Any, optimizer: Any = ADAM) -> tuple[State, jax.Array]:
+    """Loss and gradient of a mini-batch, and the optimiser's update."""
     loss, params_bar = jax.value_and_grad(model.loss)(state.params, xs, ys)
-    updates, opt_state = optax.adam(LEARNING_RATE).update(params_bar, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(params_bar, state.opt_state, state.params)
     return State(optax.apply_updates(state.params, updates), opt_state), loss
 
 

@@ -94,11 +94,13 @@ class PyTorch:
         """The usual loop, over tensors in memory."""
         self.model(net, None)  # drawn as its users have to, then replaced by what all start from
         model = self.model(net, arrays)
-        adam, order = _adam(model), np.random.default_rng(seed)
+        adam, order = _adam(model, recipe.rate), np.random.default_rng(seed)
         (xs, ys), (test_xs, test_ys) = ((self.images(xs), _labels(ys)) for xs, ys in (data.train, data.test))
+        rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, recipe.steps(len(xs)))
         for _ in range(recipe.epochs):
             for rows in map(torch.from_numpy, recipe.batches(order, len(xs))):
                 programs.step(model, adam, xs[rows].contiguous(memory_format=self.format), ys[rows])
+                rate.step()
             with torch.inference_mode():
                 parts = recipe.parts(len(test_xs))
                 right = sum(int((model(test_xs[part]).argmax(-1) == test_ys[part]).sum()) for part in parts)
@@ -110,8 +112,8 @@ class PyTorch:
         gc.collect()
 
 
-def _adam(model: nn.Module) -> torch.optim.Adam:
-    return torch.optim.Adam(model.parameters(), LEARNING_RATE)
+def _adam(model: nn.Module, rate: float = LEARNING_RATE) -> torch.optim.Adam:
+    return torch.optim.Adam(model.parameters(), rate)
 
 
 def _labels(ys: np.ndarray) -> torch.Tensor:

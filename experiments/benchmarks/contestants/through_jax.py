@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from benchmarks.contestants import Program, Unsupported
 from benchmarks.contestants import jax_programs as programs
@@ -77,16 +78,17 @@ class ThroughJax:
         model = self.model(net, arrays)
         (xs, ys), (test_xs, test_ys) = jax.tree.map(jnp.asarray, (data.train, data.test))
         order = np.random.default_rng(seed)
+        adam = optax.adam(optax.cosine_decay_schedule(recipe.rate, recipe.steps(len(xs))))
 
         @functools.partial(jax.jit, donate_argnums=0)
         def step(state: Any, xs: Any, ys: Any, rows: Any) -> Any:
-            return programs.step(model, state, xs[rows], ys[rows])[0]
+            return programs.step(model, state, xs[rows], ys[rows], adam)[0]
 
         @jax.jit
         def right(params: Any, xs: Any, ys: Any) -> Any:
             return (model.logits(params, xs).argmax(-1) == ys).sum()
 
-        state = programs.start(jax.tree.map(jnp.copy, model.params))
+        state = programs.start(jax.tree.map(jnp.copy, model.params), adam)
         for _ in range(recipe.epochs):
             for rows in recipe.batches(order, len(xs)):
                 state = step(state, xs, ys, rows)
