@@ -57,6 +57,11 @@ TABLES = {
         Case((128, 28, 28, 3), (3, 3, 3, 64), patches, ("x_gradient",)),
         Case((128, 28, 28, 1), (3, 3, 1, 32), patches, ("x_gradient",)),
     ],
+    "one tap: one product": [
+        Case((128, 32, 32, 32), (1, 1, 32, 64), convolution),
+        Case((128, 16, 16, 128), (1, 1, 128, 128), convolution),
+        Case((128, 16, 16, 64), (1, 1, 64, 128), convolution, stride=2),
+    ],
     "3 x 3 taps, many channels: Winograd's products": [
         Case((32, 14, 14, 32), (3, 3, 32, 64), winograd),
         Case((128, 14, 14, 32), (3, 3, 32, 64), winograd),
