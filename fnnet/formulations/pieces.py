@@ -53,7 +53,8 @@ def kept_apart(function: Callable[[Array], Array], images):
     It writes a piece into its place on one core, and so would compute it: in a branch it takes all of them.
     """
     examples = images.shape[0]
-    pieces = number(examples, max(examples // APART, OF_APART))
+    known = isinstance(examples, int)  # not when exported for any batch
+    pieces = number(examples, max(examples // APART, OF_APART)) if known else 1
     return function(images) if pieces == 1 else _looped(functools.partial(in_a_branch, function), images, pieces)
 
 
