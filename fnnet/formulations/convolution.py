@@ -7,8 +7,8 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     depthwise, one output a channel         products and sums, tap by tap       depthwise.py
     2 to 32 groups                          as without groups, for each
     more, where devices may share the batch the same, in a loop; W_bar tap by tap
-    y of few taps                           products and sums, tap by tap       sums.py
     one tap                                 one product                         patches.py
+    y of few taps                           products and sums, tap by tap       sums.py
     W_bar of few taps or of one example     a product of patches                patches.py
     x_bar of few channels                   a product to patches                patches.py
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py

@@ -27,14 +27,14 @@ def sharers() -> int:
     return 1 if devices_have_names() else jax.device_count()
 
 
-def number(examples: Any, most: Any) -> int:
-    """The least number of equal pieces of at most `most` examples, or of LEAST or one a device if that is more.
+def number(examples: Any, most: Any, least: int = LEAST) -> int:
+    """The least number of equal pieces of at most `most` examples, or of `least` or one a device if that is more.
 
     Each has as many for every device, if the batch has. 1 if there is none.
     """
     if not isinstance(examples, int):  # exported for any batch
         return 1
-    least = max(LEAST, sharers())
+    least = max(least, sharers())
     most, together = max(most, least), math.gcd(examples, sharers())
     numbers = range(1, examples // least + 1)
     return next((n for n in numbers if examples % (n * together) == 0 and examples // n <= most), 1)
@@ -53,8 +53,7 @@ def kept_apart(function: Callable[[Array], Array], images):
     It writes a piece into its place on one core, and so would compute it: in a branch it takes all of them.
     """
     examples = images.shape[0]
-    known = isinstance(examples, int)  # not when exported for any batch
-    pieces = number(examples, max(examples // APART, OF_APART)) if known else 1
+    pieces = number(examples, examples // APART, OF_APART)
     return function(images) if pieces == 1 else _looped(functools.partial(in_a_branch, function), images, pieces)
 
 
