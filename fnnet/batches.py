@@ -123,13 +123,18 @@ def refuse_nonfinite(function: str, **arrays: Any) -> None:
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             continue
-        strange = ~(np if isinstance(array, np.ndarray) else jnp).isfinite(array).reshape(len(array), -1)
-        if count := int(strange.sum(dtype=np.int32)):
-            first = int(strange.any(1).argmax())
+        strange = np.asarray((_strange if isinstance(array, np.ndarray) else jax.jit(_strange))(array))
+        if strange.any():
             raise ValueError(
-                f"{function}: {name} has {count} numbers that are NaN or infinite, the first in example {first}; "
-                "allow_nonfinite=True trains with them"
+                f"{function}: {name} has {strange.sum()} numbers that are NaN or infinite, the first in example "
+                f"{(strange > 0).argmax()}; allow_nonfinite=True trains with them"
             )
+
+
+def _strange(array: Any) -> Any:
+    """How many numbers of each example are NaN or infinite."""
+    finite = (np if isinstance(array, np.ndarray) else jnp).isfinite(array)
+    return (~finite).reshape(len(array), -1).sum(1)
 
 
 def checked_pair(function: str, xs: Any, ys: Any) -> tuple[jax.Array, jax.Array]:

@@ -53,9 +53,13 @@ def start(
     if placement is not None:
         return _start_shared(net, optimizer, key, shape, params, placement)
     init_key, run_key = jax.random.split(key)
-    params = net.init(init_key, shape) if params is None else jax.tree.map(jnp.array, params)
+    params = net.init(init_key, shape) if params is None else jax.jit(_copied)(params)
     zero = jnp.zeros((), jnp.int32)
     return State(params, jax.jit(optimizer.init)(params), run_key, zero, jnp.copy(zero))
+
+
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.array, tree)
 
 
 def _start_shared(
@@ -65,7 +69,7 @@ def _start_shared(
 
     def make(words: Any, params: Any) -> State:
         init_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=implementation))
-        params = net.init(init_key, shape) if params is None else jax.tree.map(jnp.copy, params)
+        params = net.init(init_key, shape) if params is None else _copied(params)
         zero = jnp.zeros((), jnp.int32)
         return State(params, optimizer.init(params), run_key, zero, zero)
 

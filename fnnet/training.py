@@ -283,16 +283,17 @@ def _epoch(
 
 
 def _check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any) -> None:
-    """Run the loss once outside jit, where it can refuse labels: integers at the least and the largest."""
-    rows = jnp.stack([ys.argmin(), ys.argmax()]) if ys.ndim == 1 else jnp.arange(min(2, len(ys)))
-    x = jax.ShapeDtypeStruct((len(rows), *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
+    """Trace the loss with labels whose values it can read, and refuse: integers at the least and the largest."""
+    labels = np.asarray(ys if ys.ndim == 1 else ys[:2])
+    labels = jnp.asarray(labels[[labels.argmin(), labels.argmax()]] if ys.ndim == 1 else labels)
+    x = jax.ShapeDtypeStruct((len(labels), *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
     like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
     outputs = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
-    losses = loss(jnp.zeros(outputs.shape, outputs.dtype), jnp.asarray(ys[rows]))
-    if jnp.shape(losses) != rows.shape:
+    losses = jax.eval_shape(lambda outputs: loss(outputs, labels), outputs)
+    if losses.shape != labels.shape[:1]:
         raise ValueError(
-            f"{function}: loss must give one number for each of {len(rows)} examples, shape {rows.shape}; it gave "
-            f"shape {jnp.shape(losses)} (jax.vmap makes a loss of one example into one of a batch)"
+            f"{function}: loss must give one number for each of {len(labels)} examples, shape {labels.shape[:1]}; it "
+            f"gave shape {losses.shape} (jax.vmap makes a loss of one example into one of a batch)"
         )
 
 
