@@ -1,14 +1,14 @@
 """How many bytes each layer moves to and from memory in a training step.
 
 Counted is the step that XLA compiles for a CPU out of what accelerators are given: plain convolutions, and max-poolings
-whose index nothing compels it to keep. In it a product (a Dense, a Conv) is an operation of its own, and all between
-two products are loops, each of which reads arrays, computes, and writes one array. With X, Y, W, W' the bytes of input,
-output, parameters and their gradient:
+and ReLUs whose index and sign nothing compels it to keep. In it a product (a Dense, a Conv) is an operation of its own,
+and all between two products are loops, each of which reads arrays, computes, and writes one array. With X, Y, W, W' the
+bytes of input, output, parameters and their gradient:
 
     Dense, Conv     forward    X + W + Y
                     backward   X + Y + W', Y again for a bias; Y + W + X where x needs a cotangent
     a function      forward    X + Y
-                    backward   what was kept + Y + X; without Y before a pooling, whose loop goes on with it
+                    backward   what was kept, or X for its sign, + Y + X; without Y before a pooling, whose loop goes on
     max-pooling     forward    X + Y; t X + Y after a max-pooling of t taps, which is done anew
                     backward   t Y + Y + X, for t taps that find the maximum again; without X after a function
     mean pooling    forward    X + Y
@@ -78,7 +78,10 @@ def _traffic(visit: Visit, examples: int, before: Visit | None, after: Visit | N
         going_on = before is not None and _elementwise(before)
         return Traffic(done_anew * x + y + (finding * y + y + x_bar * (not going_on)) * learns)
     going_on = _elementwise(visit) and after is not None and isinstance(after.layer, MaxPool | AvgPool)
-    return Traffic(x + y + (examples * visit.kept_bytes + y * (not going_on) + x_bar) * learns)
+    kept = examples * visit.kept_bytes
+    if isinstance(layer, Function):
+        kept = max(kept, x)  # of a sign alone, which is found again
+    return Traffic(x + y + (kept + y * (not going_on) + x_bar) * learns)
 
 
 def _of_products(visit: Visit, x: int, y: int) -> Traffic:

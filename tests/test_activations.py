@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from contract.comparison import compare
 
+import fnnet
 from fnnet.rules.activations import gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 
 FORMULAS = {
@@ -133,12 +134,25 @@ def test_gradient_of_nan_is_not_dropped(f, passed):
 
 
 @CASES
-def test_one_array_is_kept(ours, formula):
-    """Of z's size and dtype; beside the output nothing more."""
+def test_one_array_is_kept(request, ours, formula):
+    """Of z's size and dtype, or a comparison; beside the output nothing more."""
     z = jnp.ones((7, 3), jnp.bfloat16)
     _, pullback = jax.vjp(jax.jit(ours), z)
     kept = [leaf for leaf in jax.tree.leaves(pullback) if leaf.size > 1]
-    assert [(leaf.shape, leaf.dtype) for leaf in kept] == [(z.shape, z.dtype)]
+    of_two_slopes = "relu" in request.node.callspec.id
+    assert [(leaf.shape, leaf.dtype) for leaf in kept] == [(z.shape, jnp.bool_ if of_two_slopes else z.dtype)]
+
+
+@pytest.mark.cpu
+def test_a_comparison_is_kept_in_memory():
+    """One byte an entry; else XLA keeps the array for its sign, which before a pooling nothing else reads."""
+
+    def loss(x):
+        return (fnnet.max_pool(relu(jnp.cos(x)), 2) ** 2).sum()
+
+    program = jax.jit(jax.grad(loss)).lower(jnp.ones((2, 12, 12, 8))).compile().as_text()
+    branches = [line for line in program.splitlines() if " conditional(" in line]
+    assert sum("pred[2,12,12,8]" in branch for branch in branches) == 1
 
 
 @CASES

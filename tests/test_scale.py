@@ -21,7 +21,7 @@ from fnnet import presets, steps
 from fnnet.accelerators import H100, KNOWN, V5E, known
 from fnnet.forecast import Assumptions, forecast
 from fnnet.formulations import convolution
-from fnnet.rules import max_pooling
+from fnnet.rules import activations, max_pooling
 
 ADAM = optax.adam(1e-3)
 SHAPE, BATCH = (28, 28, 1), 16
@@ -80,7 +80,8 @@ def bytes_over_xlas(net, shape, monkeypatch):
         return elsewhere(*arrays, **static)
 
     monkeypatch.setattr(convolution, "_by_platform", plain)
-    monkeypatch.setattr(max_pooling, "computed_once", lambda index: index)
+    for rules in (max_pooling, activations):
+        monkeypatch.setattr(rules, "computed_once", lambda kept: kept)
     xla = traced(net, 64, shape).lower().compile().cost_analysis()
     return net.summary(shape, batch=64).bytes / xla["bytes accessed"]
 

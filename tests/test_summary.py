@@ -35,7 +35,7 @@ def test_numbers_by_hand():
     inside = (3 * 6 - 2) * (3 * 4 - 2)  # of 3 taps at each of n places, the first and the last lose one
     assert [(name, row.shape, row.parameters, row.kept_bytes) for name, row in rows.items()] == [
         ("conv_0", (6, 4, 4), 3 * 3 * 2 * 4 + 4, 4 * 6 * 4 * 2),  # x; the kernel is a parameter
-        ("relu_1", (6, 4, 4), 0, 4 * 6 * 4 * 4),  # y
+        ("relu_1", (6, 4, 4), 0, 6 * 4 * 4),  # a comparison, one byte an entry
         ("max_pool_2", (3, 2, 4), 0, 3 * 2 * 4),  # an index of one byte
         ("flatten_3", (24,), 0, 0),
         ("dense_4", (5,), 24 * 5 + 5, 4 * 24),  # x
@@ -49,7 +49,7 @@ def test_numbers_by_hand():
     assert rows["flatten_3"].flops == 0
     summary = net.summary((6, 4, 2))
     assert summary.parameters == 76 + 125 + 10
-    assert summary.kept_bytes == 192 + 384 + 24 + 96 + 20
+    assert summary.kept_bytes == 192 + 96 + 24 + 96 + 20
     assert summary.flops == sum(row.flops for row in rows.values())
 
 
@@ -104,7 +104,7 @@ def test_nested_layers_have_rows():
         ("sequential_1", (2,), 0, 0),
     ]
     kept = [row.kept_bytes for row in rows.values()]
-    assert kept == [12, 16, 0, 0, 16, 0]  # the shortcut's x is the body's; relu's y is not the last Dense's x
+    assert kept == [12, 4, 0, 0, 16, 0]  # the shortcut's x is the body's
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_the_table():
     assert [line.split() for line in lines if "-" not in line] == [
         ["layer", "output", "parameters", "FLOPs", "kept", "bytes"],
         ["conv_0", "28", "x", "28", "x", "32", "320", "455,424", "3,136"],
-        ["relu_1", "28", "x", "28", "x", "32", "0", "25,088", "100,352"],
+        ["relu_1", "28", "x", "28", "x", "32", "0", "25,088", "25,088"],
         ["flatten_2", "25088", "0", "0", "0"],
-        ["dense_3", "10", "250,890", "501,770", "0"],
-        ["total", "251,210", "982,282", "103,488"],
+        ["dense_3", "10", "250,890", "501,770", "100,352"],
+        ["total", "251,210", "982,282", "128,576"],
     ]
     assert len({len(line) for line in lines}) == 1
 

@@ -125,11 +125,18 @@ def test_saved_arrays_are_the_rules_residuals():
         return [(one.what, one.numbers.dtype) for one in seen()[name].saved]
 
     assert what("residual_1/conv_0") == [("x, the layer's input", "float32"), ("kernel", "float32")]
-    assert what("relu_0") == [("y, the layer's output", "float32")]
+    assert what("relu_0") == [("of its own", "bool")]
     assert what("max_pool_2") == [("of its own", "int8")]
     assert what("flatten_3") == []
     assert seen()["max_pool_2"].saved_bytes == 3 * 3 * 3 * 2
     assert seen()["residual_1/conv_0"].saved_bytes == 0
+
+
+def test_a_saved_output_is_named():
+    net, x = fnnet.Sequential(fnnet.Dense(3), fnnet.tanh), jnp.ones((2, 4))
+    params = net.init(jax.random.key(0), (4,))
+    (saved,) = fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, jnp.arange(2))["tanh_1"].saved
+    assert saved.what == "y, the layer's output"
 
 
 def test_updates_are_the_optimisers():

@@ -1,8 +1,8 @@
 """Activations, entry by entry: z -> y, of any shape. A rule keeps what its slope is cheapest found from.
 
                    forward                                backward: z_bar = y_bar times              kept
-    relu           y = z if z > 0, else 0                 1 if z > 0, else 0                   (1)   y
-    leaky_relu     y = z if z > 0, else slope z           1 if z > 0, else slope               (2)   y
+    relu           y = z if z > 0, else 0                 1 if z > 0, else 0                   (1)   z <= 0
+    leaky_relu     y = z if z > 0, else slope z           1 if z > 0, else slope               (2)   z > 0
     sigmoid        y = 1 / (1 + exp(-z))                  y (1 - y)                            (3)   y
     tanh           y = tanh z                             (1 - y) (1 + y)                      (4)   y
     softplus       y = log(1 + exp(z))                    sigmoid(z) = 1 - exp(-y)             (5)   y
@@ -11,8 +11,8 @@
       approximate  y = z a,  a = sigmoid(v)               a + z a (1 - a) v'                   (8)   z
                    v = sqrt(8 / pi) (z + 0.044715 z^3);  in the paper a is written (1 + tanh(v / 2)) / 2
 
-y is kept where it will do: it is there anyway, and the layer that follows mostly keeps it too, as its input. (For relu
-a mask y > 0 is smaller, but an array more.) silu and gelu are not monotonic: their y does not tell z.
+A comparison takes one byte an entry. y is kept where it will do: it is there anyway, and the layer that follows mostly
+keeps it too, as its input. silu and gelu are not monotonic: their y does not tell z.
 
 Sources: 003 (15) and (18), 000 and 001, definition 11, are (3); 002 gives its slope the wrong sign. 001 (11) is (1) and
 leaves z = 0 out; 004 has slope 1 there in its formula, and 0, as here, in its code.
@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
+from fnnet.formulations.branches import computed_once
 from fnnet.registration import rule
 
 
@@ -43,11 +44,11 @@ def relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 def relu_fwd(z):
     y = jax.nn.relu(z)  # (1); second derivatives pass through this line, where jnp.maximum has slope 1/2 at a tie
-    return y, y
+    return y, z <= 0  # not z > 0, which would drop the gradient of a NaN
 
 
-def relu_bwd(y, y_bar):
-    return (jnp.where(y <= 0, 0, y_bar),)  # (1); not y > 0, which would drop the gradient of a NaN
+def relu_bwd(silent, y_bar):
+    return (jnp.where(computed_once(silent), 0, y_bar),)  # (1)
 
 
 _relu = rule(relu_fwd, relu_bwd, batched=("z",))
@@ -65,12 +66,11 @@ def leaky_relu(z: Float[ArrayLike, "*shape"], slope: float = 0.01) -> Float[Arra
 
 
 def leaky_relu_fwd(z, *, slope):
-    y = jnp.where(z > 0, z, slope * z)  # (2)
-    return y, (y if slope >= 0 else z)  # y has the sign of z unless the slope is negative
+    return jnp.where(z > 0, z, slope * z), z > 0  # (2)
 
 
-def leaky_relu_bwd(kept, y_bar, *, slope):
-    return (jnp.where(kept > 0, y_bar, slope * y_bar),)  # (2)
+def leaky_relu_bwd(positive, y_bar, *, slope):
+    return (jnp.where(computed_once(positive), y_bar, slope * y_bar),)  # (2)
 
 
 _leaky_relu = rule(leaky_relu_fwd, leaky_relu_bwd, batched=("z",))
