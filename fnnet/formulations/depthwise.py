@@ -13,6 +13,7 @@ from jax import lax
 from fnnet.arguments import accumulator
 from fnnet.bridge import same_varying
 from fnnet.formulations import pieces
+from fnnet.formulations.branches import in_a_branch
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
 
@@ -21,10 +22,14 @@ OF_A_TURN = 4  # examples whose products are added at once, so that the sums are
 
 def output(images, kernel, *, window: Window):
     """Each tap's view of the image, times its weight, added up."""
-    dtype = accumulator(images.dtype)
-    weights = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
-    products = [seen.astype(dtype) * weight for seen, weight in zip(taps(images, window, 0), weights, strict=True)]
-    return functools.reduce(jnp.add, products).astype(images.dtype)
+
+    def whole(images, kernel):
+        dtype = accumulator(images.dtype)
+        weights = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
+        products = [seen.astype(dtype) * weight for seen, weight in zip(taps(images, window, 0), weights, strict=True)]
+        return functools.reduce(jnp.add, products).astype(images.dtype)
+
+    return in_a_branch(whole, images, kernel)
 
 
 def x_gradient(kernel, cotangents, *, window: Window):
