@@ -48,13 +48,13 @@ def mapped(function: Callable[[Array], Array], images, pieces: int):
 
 
 def kept_apart(function: Callable[[Array], Array], images):
-    """The same, of a loop that XLA would otherwise do over in each loop that reads its outcome.
+    """The same, of a loop that XLA would otherwise do over in each loop that reads its outcome: each piece in a branch.
 
-    It writes a piece into its place on one core, and so would compute it: in a branch it takes all of them.
+    A piece is written into its place on one core, and would be computed on it, too.
     """
-    examples = images.shape[0]
+    examples, apart = images.shape[0], functools.partial(in_a_branch, function)
     pieces = number(examples, examples // APART, OF_APART)
-    return function(images) if pieces == 1 else _looped(functools.partial(in_a_branch, function), images, pieces)
+    return apart(images) if pieces == 1 else _looped(apart, images, pieces)
 
 
 def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces: int):
