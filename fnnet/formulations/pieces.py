@@ -16,7 +16,7 @@ from fnnet.bridge import devices_have_names, same_varying
 from fnnet.formulations.branches import in_a_branch, zeros_for
 
 LEAST = 8  # examples of a piece
-APART, OF_APART = 4, 16  # pieces that keep a loop apart, and the least examples of such a piece
+APART, OF_APART = 4, 32  # pieces that keep a loop apart, and the least examples of such a piece
 
 
 def sharers() -> int:
