@@ -91,7 +91,7 @@ def conv(
 
 def conv_fwd(x, kernel, bias, *, window, groups, spec):
     def affine(x, kernel, bias):
-        y = convolution.output(x, gathered(kernel, spec), window=window, groups=groups)
+        y = form.by("g", x=x, kernel=gathered(kernel, spec), static={"window": window, "groups": groups})
         return y if bias is None else y + gathered(bias, spec)  # (1)
 
     return placed(affine, x, kernel, bias, spec=spec), (x, kernel)  # (2) reads W, (3) reads x
