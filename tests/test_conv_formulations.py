@@ -186,6 +186,26 @@ def test_special_forms_under_vmap(mapped, devices, monkeypatch, x64):
         assert not compare(name, a, b, 1e-12)
 
 
+def test_the_output_and_its_gradient_by_x_are_of_the_batch_under_vmap_of_grad():
+    """The forms are chosen by the size of the batch, which op by op would be 1."""
+
+    def loss(kernel, x):
+        return (fnnet.conv(fnnet.conv(x, kernel), kernel) ** 2).sum()
+
+    kernel, xs = jnp.ones((3, 3, 2, 2)), jnp.ones((8, 6, 5, 2))
+    program = str(jax.make_jaxpr(jax.vmap(jax.grad(loss), (None, 0)))(kernel, xs))
+    assert re.findall(r":f32\[(\S+)\] = conv.by_g", program) == 2 * ["8,6,5,2"]
+    assert set(re.findall(r":f32\[(\S+)\] = conv.by_x", program)) == {"8,6,5,2"}
+
+
+def test_of_one_piece_the_sum_is_computed_once():
+    program = jax.jit(lambda x, kernel: fnnet.max_pool(fnnet.conv(x, kernel), 2)).lower(
+        jnp.ones((8, 12, 12, 1)), jnp.ones((5, 5, 1, 6))
+    )
+    branches = [line for line in program.compile().as_text().splitlines() if " conditional(" in line]
+    assert sum("f32[8,12,12,6]" in branch for branch in branches) == 1
+
+
 def test_what_several_loops_take_in_pieces_is_computed_once():
     def loss(kernel, x):
         return (fnnet.conv(jnp.sin(x), kernel) ** 2).sum()  # the sine is read by the output and the kernel's gradient

@@ -18,9 +18,9 @@ def kernel_gradient(images, cotangents, *, window: Window):
     """(taps * channels, N * places) @ (N * places, outputs); the patches lie in memory as they are multiplied."""
     channels, outputs = images.shape[-1], cotangents.shape[-1]
     planes = jnp.moveaxis(images, -1, 0)[..., None]  # a channel is an example here, and N is an axis of the batch
-    patches = jnp.stack([seen.reshape(channels, -1) for seen in taps(planes, window, 0)])
+    patches = jnp.concatenate([seen.reshape(channels, -1) for seen in taps(planes, window, 0)])
     product = lax.dot(
-        patches.reshape(math.prod(window.size) * channels, -1),
+        patches,
         cotangents.reshape(-1, outputs),
         preferred_element_type=accumulator(images.dtype),
     )
