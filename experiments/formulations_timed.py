@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fnnet.formulations import canonical, convolution, depthwise, patches, plain, sums, winograd
+from fnnet.formulations import bands, canonical, convolution, depthwise, patches, plain, sums, winograd
 from fnnet.geometry import Window, window
 
 PARTS = ("output", "x_gradient", "kernel_gradient")
@@ -52,8 +52,15 @@ TABLES = {
         Case((128, 28, 28, 1), (5, 5, 1, 6), patches, ("kernel_gradient",)),
         Case((128, 32, 32, 3), (3, 3, 3, 64), patches, ("kernel_gradient",)),
     ],
+    "few channels, narrow images: a product with a band": [
+        Case((32, 14, 14, 6), (5, 5, 6, 16), bands, ("x_gradient",), padding="VALID"),
+        Case((128, 14, 14, 6), (5, 5, 6, 16), bands, ("x_gradient",), padding="VALID"),
+        Case((512, 14, 14, 6), (5, 5, 6, 16), bands, ("x_gradient",), padding="VALID"),
+        Case((128, 16, 16, 8), (5, 5, 8, 32), bands, ("x_gradient",)),
+    ],
     "few channels: a product to patches": [
         Case((128, 14, 14, 6), (5, 5, 6, 16), patches, ("x_gradient",), padding="VALID"),
+        Case((512, 14, 14, 6), (5, 5, 6, 16), patches, ("x_gradient",), padding="VALID"),
         Case((128, 28, 28, 3), (3, 3, 3, 64), patches, ("x_gradient",)),
         Case((128, 28, 28, 1), (3, 3, 1, 32), patches, ("x_gradient",)),
     ],

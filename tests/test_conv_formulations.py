@@ -12,7 +12,7 @@ from contract.rows import ROWS
 from jax import export
 
 import fnnet
-from fnnet.formulations import canonical, convolution, patches, pieces, plain, sums, winograd
+from fnnet.formulations import bands, canonical, convolution, patches, pieces, plain, sums, winograd
 from fnnet.geometry import window
 
 RNG = np.random.default_rng(5)
@@ -61,12 +61,13 @@ LARGE = {  # image, kernel, groups
     "wide": ((48, 28, 27, 32), (3, 3, 32, 64), 1),
     "few outputs": ((64, 28, 28, 1), (5, 5, 1, 6), 1),
     "few channels": ((64, 14, 14, 6), (5, 5, 6, 16), 1),
+    "few channels, wide": ((64, 14, 23, 6), (5, 5, 6, 16), 1),
     "many examples": ((160, 8, 7, 6), (4, 3, 6, 8), 1),
     "one tap": ((24, 9, 10, 24), (1, 1, 24, 40), 1),
 }
 
 
-SPECIAL = {sums: ["output"], patches: ["x_gradient", "kernel_gradient"], winograd: list(PARTS)}
+SPECIAL = {sums: ["output"], bands: ["x_gradient"], patches: ["x_gradient", "kernel_gradient"], winograd: list(PARTS)}
 
 
 @pytest.mark.parametrize("page", SPECIAL, ids=lambda page: page.__name__.rpartition(".")[-1])
@@ -88,6 +89,15 @@ def test_special_forms_are_the_same_function(index, page, devices, x64):
         args = {"output": (x, kernel), "x_gradient": (kernel, g), "kernel_gradient": (x, g)}[name]
         ours = jax.jit(functools.partial(getattr(page, name), window=place))(*args)
         assert not compare(name, ours, getattr(plain, name)(*args, window=place, groups=1), 1e-12)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_bands_along_the_last_of_any_axes(rank, x64):
+    image, size, stride, dilation = (4, 7, 9)[-rank:], (3, 1, 4)[-rank:], (1, 1, 2)[-rank:], (1, 2, 2)[-rank:]
+    place = window("conv", (5, *image, 3), size, stride=stride, dilation=dilation, padding="SAME")
+    kernel, g = RNG.normal(size=(*size, 3, 2)), RNG.normal(size=(5, *place.out, 2))
+    ours = bands.x_gradient(kernel, jnp.asarray(g), window=place)
+    assert not compare("x_gradient", ours, plain.x_gradient(kernel, g, window=place, groups=1), 1e-12)
 
 
 @pytest.mark.cpu

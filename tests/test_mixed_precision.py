@@ -149,7 +149,8 @@ def test_clipped_gradients_have_the_parameters_dtype():
 def test_the_summary_counts_bf16():
     mixed, full = (net.summary((6, 6, 2)) for net in (MIXED, NET))
     assert mixed.parameters == full.parameters
-    assert mixed.kept_bytes < 0.6 * full.kept_bytes
+    of_one_byte = 6 * 6 * 4 + 3 * 3 * 4 + 3 * 3 * 4  # relu's comparison, max-pooling's index, what dropout let pass
+    assert mixed.kept_bytes - of_one_byte == (full.kept_bytes - of_one_byte) / 2
 
 
 def test_traced_and_converted_without_the_policy():

@@ -10,6 +10,7 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     one tap                                 one product                         patches.py
     y of few taps                           products and sums, tap by tap       sums.py
     W_bar of few taps or of one example     a product of patches                patches.py
+    x_bar of few channels, narrow images    a product with a band               bands.py
     x_bar of few channels                   a product to patches                patches.py
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
     all others, and on explicit mesh axes   convolutions NHWC, HWIO -> NHWC     canonical.py
@@ -24,12 +25,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.formulations import canonical, depthwise, patches, pieces, plain, sums, winograd
+from fnnet.formulations import bands, canonical, depthwise, patches, pieces, plain, sums, winograd
 from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
 FEW_TAPS = 32  # taps times channels: terms of a sum, rows of the matrix of patches
 FEW_CHANNELS = 8  # but more than one: to which a convolution is slow
+MOST_WINDOWS = 3  # side by side in a row: more leave too little of the band
 MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
 LEAST_TILES = 512  # and rows, in a piece of the batch
@@ -94,7 +96,8 @@ def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
             if math.prod(window.size) == 1:
                 return patches.x_gradient_of_one_tap(kernel, cotangents, window=window)
             if 1 < kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
-                return patches.x_gradient(kernel, cotangents, window=window)
+                narrow = window.image[-1] <= MOST_WINDOWS * window.size[-1]
+                return (bands if narrow else patches).x_gradient(kernel, cotangents, window=window)
             if _by_winograd(cotangents, kernel.shape[-2:], window):
                 return winograd.x_gradient(kernel, cotangents, window=window)
         return canonical.x_gradient(kernel, cotangents, window=window, groups=groups)

@@ -1,0 +1,40 @@
+"""The image's gradient as a product of whole rows of the cotangent with a matrix that has the kernel along a band.
+
+Along the last axis all taps and all places become one product, (N * rows, places * outputs) @ (places * outputs, other
+taps * size * channels); the other axes' taps are added where they stood. It multiplies size / taps times as often as it
+has to, by zeros, but with long rows, and what it adds are whole rows of the image: worth it where an image is hardly
+wider than a few windows, and has few channels. Cotangents are (N, *spatial, outputs).
+"""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.arguments import accumulator
+from fnnet.formulations.branches import in_a_branch
+from fnnet.formulations.windows import spread
+from fnnet.geometry import Window
+
+
+def x_gradient(kernel, cotangents, *, window: Window):
+    """Each row times the band, added where the other axes' taps stood."""
+    *_, taps, channels, outputs = kernel.shape
+    size, places = window.image[-1], window.out[-1]
+    sees = (
+        np.arange(places)[:, None] * window.stride[-1] + np.arange(taps) * window.dilation[-1] - window.padding[-1][0]
+    )
+    band = np.equal.outer(sees, np.arange(size))  # (places, taps, size): which entry each tap sees
+    matrix = jnp.einsum("pti,...tco->po...ic", band.astype(kernel.dtype), kernel).reshape(places * outputs, -1)
+    others = Window(*(of_axes[:-1] for of_axes in dataclasses.astuple(window)))
+
+    def of_rows(cotangents, matrix):
+        rows = cotangents.reshape(*cotangents.shape[:-2], places * outputs)
+        product = jnp.matmul(rows, matrix, preferred_element_type=accumulator(cotangents.dtype))
+        number = math.prod(others.size)
+        parts = product.reshape(*rows.shape[:-1], number, size * channels)
+        copies = (parts[..., t, :] for t in range(number))
+        return spread(copies, others).reshape(-1, *window.image, channels).astype(cotangents.dtype)
+
+    return in_a_branch(of_rows, cotangents, matrix)
