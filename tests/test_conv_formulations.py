@@ -231,7 +231,7 @@ def test_a_kernel_gradient_multiplies_what_lies_in_memory_as_a_product_reads_it(
     x, g = jnp.ones((64, 14, 14, 32)), jnp.ones((64, 14, 14, 64))
     place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
     text = jax.jit(functools.partial(winograd.kernel_gradient, window=place)).lower(x, g).compile().as_text()
-    found = re.findall(r" dot\(.*lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}", text)
+    found = re.findall(r"f32\[32,64\]\S* dot\(.*lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}", text)
     assert found == [("1", "0")] * 16
     assert len(re.findall(r"f32\[2,2,[\d,]+\]\{5,4,3,2,1,0\} copy\(", text)) == 2  # the transposes, each done once
     assert set(re.findall(r"f32\[4,2,[\d,]+\](\{[\d,]+\})", text)) <= {"{5,4,3,2,1,0}", "{3,2,1,0}"}

@@ -36,7 +36,6 @@ MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
 LEAST_TILES = 512  # and rows, in a piece of the batch
 MOST_EXAMPLES, OF_A_PIECE = 128, 32  # of W_bar as a convolution, in which the batch is a sum: more leave the cache
-PLACES = 2048  # of a piece of the batch whose W_bar is a product: it is transposed, which has to stay in the cache
 
 
 def output(x, kernel, *, window: Window, groups: int):
@@ -115,16 +114,14 @@ def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
         weights = images.shape[-1], cotangents.shape[-1]
         if groups == 1 and not _explicit(images):
             if math.prod(window.size) == 1:
-                product = functools.partial(patches.kernel_gradient_of_one_tap, window=window)
-                most = max(PLACES // math.prod(window.out), 1)
-                return pieces.summed(product, images, cotangents, _pieces(images, most))
+                return patches.kernel_gradient_of_one_tap(images, cotangents, window=window)
             few = math.prod(window.size) * weights[0] <= FEW_TAPS and weights[1] >= MANY_OUTPUTS
             if few or images.shape[0] == 1:
                 return patches.kernel_gradient(images, cotangents, window=window)
             if _by_winograd(images, weights, window):
                 return winograd.kernel_gradient(images, cotangents, window=window)
         whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
-        return pieces.summed(whole, images, cotangents, _pieces(images, OF_A_PIECE, MOST_EXAMPLES))
+        return pieces.summed(whole, images, cotangents, _pieces(images))
 
     return _split(by_group, images, cotangents, groups=groups)
 
@@ -134,11 +131,11 @@ def _explicit(array) -> bool:
     return any(jax.typeof(array).sharding.spec)
 
 
-def _pieces(images, most: int, undivided: int = 0) -> int:
-    """In how many pieces a kernel's gradient takes more than `undivided` examples; bf16 and f16 are summed at once."""
+def _pieces(images) -> int:
+    """In how many pieces a kernel's gradient takes them, as a convolution; bf16 and f16 are summed at once."""
     examples, wide = images.shape[0], images.dtype.itemsize >= 4
-    known = isinstance(examples, int) and not _explicit(images)
-    return pieces.number(examples, most) if wide and known and examples > undivided else 1
+    many = isinstance(examples, int) and examples > MOST_EXAMPLES and not _explicit(images)
+    return pieces.number(examples, OF_A_PIECE) if wide and many else 1
 
 
 def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:

@@ -29,6 +29,7 @@ import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fnnet.formulations import pieces
@@ -36,6 +37,8 @@ from fnnet.formulations.branches import in_a_branch, laid_out
 from fnnet.formulations.canonical import exchanged
 from fnnet.geometry import Window
 
+G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+BOTH_G = np.kron(G, G)  # along both axes: (16, 9)
 TILES = 2048  # of a piece of the batch: fewer are slower, and more leave the cache
 
 Entries = list  # of arrays, along one axis of a tile
@@ -62,10 +65,12 @@ def kernel_gradient(images, cotangents, *, window: Window):
 
     def of_piece(images, cotangents):
         seen, given = factors(images, cotangents, starts, tiles)
-        products = [[v @ q for v, q in zip(*rows, strict=True)] for rows in zip(seen, given, strict=True)]
-        return jnp.stack([jnp.stack(row) for row in _twice(_gt, products)])
+        rows = zip(seen, given, strict=True)
+        return jnp.stack([v @ q for row in rows for v, q in zip(*row, strict=True)])
 
-    return pieces.summed(of_piece, images, cotangents, _pieces(len(images), window.out))
+    products = pieces.summed(of_piece, images, cotangents, _pieces(len(images), window.out))
+    kernel_bar = BOTH_G.T.astype(products.dtype) @ products.reshape(16, -1)
+    return kernel_bar.reshape(3, 3, *products.shape[1:])
 
 
 def tiles_of_a_piece(examples: int, out: tuple[int, ...]) -> int:
@@ -76,7 +81,7 @@ def tiles_of_a_piece(examples: int, out: tuple[int, ...]) -> int:
 def _convolution(images, kernel, starts, out):
     """With `starts` rows and columns of zeros before the image, as many outputs as asked for."""
     tiles = _tiles(out)
-    weights = _twice(_g, [[kernel[i, j] for j in range(3)] for i in range(3)])
+    weights = (BOTH_G.astype(kernel.dtype) @ kernel.reshape(9, -1)).reshape(4, 4, *kernel.shape[2:])
 
     def of_piece(images):
         seen = _twice(_bt, _grid(_framed(images, starts, [2 * t + 2 for t in tiles]), tiles, 4))
@@ -166,18 +171,9 @@ def _bt(d: Entries) -> Entries:
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
 
-def _g(w: Entries) -> Entries:
-    return [w[0], (w[0] + w[1] + w[2]) / 2, (w[0] - w[1] + w[2]) / 2, w[2]]
-
-
 def _at(m: Entries) -> Entries:
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
 
 
 def _a(y: Entries) -> Entries:
     return [y[0], y[0] + y[1], y[0] - y[1], -y[1]]
-
-
-def _gt(u: Entries) -> Entries:
-    half = (u[1] + u[2]) / 2
-    return [u[0] + half, (u[1] - u[2]) / 2, half + u[3]]
