@@ -34,7 +34,10 @@ def devices(request, monkeypatch):
 
 
 @pytest.mark.parametrize("index", range(24))
-def test_plain_and_canonical_are_the_same_function(index, x64):
+@pytest.mark.parametrize("dilated", [False, True])
+def test_plain_and_canonical_are_the_same_function(index, dilated, x64, monkeypatch):
+    monkeypatch.setattr(canonical, "ON_ONE_CORE", dilated)
+    monkeypatch.setattr(canonical, "LEAST_DILATED", 1)
     case = ROWS["conv"].case(index)
     x, kernel = case.arrays["x"], case.arrays["kernel"]
     size = kernel.shape[:-2]
@@ -137,6 +140,15 @@ def gradients(groups):
 def convolutions(text: str) -> list[str]:
     """The convolutions of a program, each by its number of groups."""
     return re.findall(r"feature_group_count = (\d+)", text)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("outputs", [24, 16])
+def test_before_jax_0_12_an_image_is_dilated_where_that_takes_all_cores(outputs, monkeypatch):
+    monkeypatch.setattr(canonical, "ON_ONE_CORE", True)
+    args = jnp.zeros((8, 6, 5, 24)), jnp.zeros((3, 3, 24, outputs))
+    text = jax.jit(functools.partial(fnnet.conv, stride=2)).lower(*args).as_text()
+    assert ("stride = [4, 4]" in text) == ("lhs_dilate = [2, 2]" in text) == (outputs == 24)
 
 
 @pytest.mark.cpu

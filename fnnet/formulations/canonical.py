@@ -3,14 +3,21 @@
 It has a fast kernel for that order of dimensions only. Autodiff's own forms name other orders: outside a loop XLA
 transposes them, inside one (`lax.scan`) it runs a naive loop, 25 times slower. So the transposes stand here.
 
+Before jax 0.12 that kernel takes one core. Where the image is dilated, every second entry a zero, and so is the window,
+and the stride is twice what it was, all of which cancels, XLA takes another kernel, on all cores.
+
 Images and cotangents have one batch axis, (N, *spatial, channels).
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnnet.arguments import accumulator
 from fnnet.geometry import Window
+
+ON_ONE_CORE = jax.__version_info__ < (0, 12)
+LEAST_DILATED = 24  # outputs, with fewer of which the other kernel is slower
 
 
 def output(images, kernel, *, window: Window, groups: int):
@@ -30,7 +37,8 @@ def x_gradient(kernel, cotangents, *, window: Window, groups: int):
             # the cotangent is smaller than the kernel, and aborts: so one place more is made, and cut off below.
             after = 1
         padding.append((before, after, s - 1))
-    if any(lo < 0 or hi < 0 or between for lo, hi, between in padding):
+    spread = any(lo < 0 or hi < 0 or between for lo, hi, between in padding)
+    if spread:
         # Spread out here rather than by the convolution: XLA's compiler aborts on some grouped convolutions with both
         # a dilated image and negative padding, and has no fast kernel for either.
         cotangents = lax.pad(cotangents, jnp.zeros((), cotangents.dtype), [(0, 0, 0), *padding, (0, 0, 0)])
@@ -42,6 +50,7 @@ def x_gradient(kernel, cotangents, *, window: Window, groups: int):
         [(lo, hi) for lo, hi, _ in padding],
         rhs_dilation=window.dilation,
         groups=groups,
+        spread=spread,
     )
     return x_bar[(slice(None), *map(slice, window.image))]
 
@@ -66,15 +75,18 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
     return jnp.moveaxis(taps, 0, -2)  # (*taps, channels, outputs)
 
 
-def _convolution(x, kernel, strides, padding, *, rhs_dilation, groups):
+def _convolution(x, kernel, strides, padding, *, rhs_dilation, groups, spread: bool = False):
+    """`spread` images are dilated as it is."""
     spatial = "DHW"[3 - len(strides) :]
+    wide = x.dtype.itemsize >= 4 and kernel.shape[-1] >= LEAST_DILATED
+    twice = 2 if ON_ONE_CORE and wide and groups == 1 and not spread else 1
     y = lax.conv_general_dilated(
         x,
         kernel,
-        strides,
-        padding,
-        None,
-        rhs_dilation,
+        [twice * s for s in strides],
+        [(twice * lo, twice * hi) for lo, hi in padding],
+        (twice,) * len(strides),
+        [twice * d for d in rhs_dilation],
         (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
         feature_group_count=groups,
         preferred_element_type=accumulator(x.dtype),

@@ -35,7 +35,8 @@ MOST_WINDOWS = 3  # side by side in a row: more leave too little of the band
 MANY_OUTPUTS = 16  # a product with fewer columns is no gain
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
 LEAST_TILES = 512  # and rows, in a piece of the batch
-MOST_EXAMPLES, OF_A_PIECE = 128, 32  # of W_bar as a convolution, in which the batch is a sum: more leave the cache
+MOST_EXAMPLES = 64 if canonical.ON_ONE_CORE else 128  # of W_bar as a convolution, in which the batch is a sum:
+OF_A_PIECE = 32  # more leave the cache
 
 
 def output(x, kernel, *, window: Window, groups: int):
