@@ -35,6 +35,7 @@ def x_gradient(kernel, cotangents, *, window: Window):
         number = math.prod(others.size)
         parts = product.reshape(*rows.shape[:-1], number, size * channels)
         copies = (parts[..., t, :] for t in range(number))
-        return spread(copies, others).reshape(-1, *window.image, channels).astype(cotangents.dtype)
+        x_bar = spread(copies, others).reshape(cotangents.shape[0], *window.image, channels)
+        return x_bar.astype(cotangents.dtype)
 
     return in_a_branch(of_rows, cotangents, matrix)

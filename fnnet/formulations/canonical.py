@@ -16,7 +16,7 @@ from jax import lax
 from fnnet.arguments import accumulator
 from fnnet.geometry import Window
 
-ON_ONE_CORE = jax.__version_info__ < (0, 12)
+ON_ONE_CORE = jax.__version_info__ < (0, 12)  # seen with 0.10.2, and not with 0.12.0
 LEAST_DILATED = 24  # outputs, with fewer of which the other kernel is slower
 
 
@@ -76,7 +76,7 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
 
 
 def _convolution(x, kernel, strides, padding, *, rhs_dilation, groups, spread: bool = False):
-    """`spread` images are dilated as it is."""
+    """A `spread` image has zeros between its entries already."""
     spatial = "DHW"[3 - len(strides) :]
     wide = x.dtype.itemsize >= 4 and kernel.shape[-1] >= LEAST_DILATED
     twice = 2 if ON_ONE_CORE and wide and groups == 1 and not spread else 1
