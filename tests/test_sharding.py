@@ -88,7 +88,9 @@ def of_every_rule():
         "conv of one group a channel": (convolved(groups=6), drawn(3, 3, 1, 6), (7, 6, 6)),
         "conv of wide layers": (convolved(), drawn(3, 3, 32, 64), (14, 12, 32)),
         "conv of one channel": (convolved(), drawn(5, 5, 1, 6), (9, 8, 1)),
-        "conv of few channels": (convolved(), drawn(3, 3, 3, 16), (9, 8, 3)),
+        "conv of few channels": (convolved(), drawn(3, 3, 3, 16), (9, 11, 3)),
+        "conv of few channels, narrow": (convolved(), drawn(3, 3, 3, 16), (9, 8, 3)),
+        "conv of many outputs": (convolved(stride=2), drawn(3, 3, 24, 24) / 8, (9, 8, 24)),
         "max_pool": (lambda p, x: fnnet.max_pool(p * x, 2), drawn(1), (6, 6, 3)),
         "max_pool, overlapping": (lambda p, x: fnnet.max_pool(p * x, 3, stride=1), drawn(1), (6, 6, 3)),
         "avg_pool": (lambda p, x: fnnet.avg_pool(p * x, 3, stride=2, padding=1), drawn(1), (6, 6, 3)),
@@ -250,7 +252,9 @@ def test_refuses_an_out_sharding_without_explicit_axes():
 FORMS = {  # of convolution, fnnet/formulations: image, kernel, groups
     "winograd": ((64, 14, 12, 32), (3, 3, 32, 64), 1),
     "sums": ((64, 9, 8, 1), (5, 5, 1, 6), 1),
-    "patches": ((64, 9, 8, 3), (3, 3, 3, 16), 1),
+    "bands": ((64, 9, 8, 3), (3, 3, 3, 16), 1),
+    "patches": ((64, 9, 11, 3), (3, 3, 3, 16), 1),
+    "canonical": ((64, 9, 8, 24), (3, 3, 24, 24), 1),
     "depthwise": ((16, 9, 8, 6), (3, 3, 1, 6), 6),
 }
 
