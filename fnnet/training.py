@@ -284,8 +284,8 @@ def _epoch(
 
 def _check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any) -> None:
     """Trace the loss with labels whose values it can read, and refuse: integers at the least and the largest."""
-    labels = np.asarray(ys if ys.ndim == 1 else ys[:2])
-    labels = jnp.asarray(labels[[labels.argmin(), labels.argmax()]] if ys.ndim == 1 else labels)
+    some = np.asarray(ys if ys.ndim == 1 else ys[:2])
+    labels = jnp.asarray(some[[some.argmin(), some.argmax()]] if ys.ndim == 1 else some)
     x = jax.ShapeDtypeStruct((len(labels), *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
     like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
     outputs = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
