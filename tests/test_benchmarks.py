@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from benchmarks import asked, machine, work
+from benchmarks import asked, machine, picture, work
 from benchmarks.agreement import disagreements
 from benchmarks.clock import Sample, timed
 from benchmarks.contestants.hand_written import HandWritten, sequential
@@ -272,6 +272,19 @@ def test_the_page(results, tmp_path):
     assert "107 GFLOP/s in square products, 8.0 GB/s" in page
     again = Results(tmp_path)  # as the next run reads it
     assert markdown(again, {"processor": "of some kind", "jax": "0.1"}) == page
+
+
+def test_a_later_part_under_another_setting_leaves_the_picture(results, tmp_path):
+    results.add("first-step", "cnn 128", [block("fnnet", 3, mode="first step", setting="default")])
+    results.add("steps", "lenet 32", [block("fnnet", 1, setting="default"), block("torch", 1, setting="kept")])
+    assert picture.draw(results, tmp_path / "steps.png")
+    assert (tmp_path / "steps.png").stat().st_size > 1000
+
+
+def test_without_a_step_there_is_no_picture(tmp_path):
+    found = Results(tmp_path)
+    found.add("steps", "cnn 32", [block("fnnet", 1, problem="does not agree")])
+    assert not picture.draw(found, tmp_path / "steps.png")
 
 
 def test_the_share_of_the_devices_peak(results):

@@ -1,26 +1,30 @@
-"""The picture of a run: a step of each network, by contestant, under the setting that is best for all."""
+"""The picture of a run: a step of each network, by contestant."""
 
 from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.results import Results
+from benchmarks.results import Results, Summary
+
+Bars = dict[tuple[str, str], list[Summary | None]]  # by contestant and mode, one for each cell
 
 
 def draw(results: Results, path: Path) -> bool:
-    """One panel a network, bars in milliseconds a step with their quartiles; False where no step was measured."""
-    cells = results.cells("steps")
-    if not cells:
+    """One panel a network, bars in milliseconds a step with their quartiles; False where no step was timed."""
+    by_net: dict[str, list[str]] = {}
+    for cell in results.cells("steps"):
+        by_net.setdefault(cell.split()[0], []).append(cell)
+    panels = {net: bars for net, cells in by_net.items() if (bars := _bars(results, cells))}
+    if not panels:
         return False
     from matplotlib.figure import Figure
 
-    setting = results.settings()[-1]
-    nets = list(dict.fromkeys(cell.split()[0] for cell in cells))
-    columns = min(len(nets), 3)
-    figure = Figure(figsize=(5 * columns, 3.4 * -(-len(nets) // columns)), layout="constrained")
-    for position, net in enumerate(nets):
-        axes = figure.add_subplot(-(-len(nets) // columns), columns, position + 1)
-        _panel(axes, results, setting, [cell for cell in cells if cell.split()[0] == net])
+    columns = min(len(panels), 3)
+    figure = Figure(figsize=(5 * columns, 3.4 * -(-len(panels) // columns)), layout="constrained")
+    for position, (net, bars) in enumerate(panels.items()):
+        axes = figure.add_subplot(-(-len(panels) // columns), columns, position + 1)
+        _panel(axes, bars)
+        axes.set_xticks(range(len(by_net[net])), [f"batch {cell.split()[1]}" for cell in by_net[net]])
         axes.set_title(net)
         if position % columns == 0:
             axes.set_ylabel("ms a step")
@@ -32,15 +36,23 @@ def draw(results: Results, path: Path) -> bool:
     return True
 
 
-def _panel(axes: Any, results: Results, setting: str, cells: list[str]) -> None:
-    bars = [(name, mode) for name in CONTESTANTS for mode in ("loop", "scan")]
-    found = {
-        bar: [results.summary("steps", cell, bar[0], setting, bar[1]) for cell in cells]
-        for bar in bars
-        if any(results.summary("steps", cell, bar[0], setting, bar[1]) for cell in cells)
-    }
-    width = 0.8 / len(found)
-    for position, ((name, mode), summaries) in enumerate(found.items()):
+def _bars(results: Results, cells: list[str]) -> Bars:
+    """Of the last memory setting under which a program of these cells was timed."""
+    for setting in reversed(results.settings()):
+        found = {
+            (name, mode): summaries
+            for name in CONTESTANTS
+            for mode in ("loop", "scan")
+            if any(summaries := [results.summary("steps", cell, name, setting, mode) for cell in cells])
+        }
+        if found:
+            return found
+    return {}
+
+
+def _panel(axes: Any, bars: Bars) -> None:
+    width = 0.8 / len(bars)
+    for position, ((name, mode), summaries) in enumerate(bars.items()):
         places = [i - 0.4 + (position + 0.5) * width for i, own in enumerate(summaries) if own is not None]
         known = [own for own in summaries if own is not None]
         axes.bar(
@@ -58,4 +70,3 @@ def _panel(axes: Any, results: Results, setting: str, cells: list[str]) -> None:
             error_kw={"linewidth": 0.8},
         )
     axes.set_yscale("log")
-    axes.set_xticks(range(len(cells)), [f"batch {cell.split()[1]}" for cell in cells])
