@@ -28,7 +28,7 @@ from fnnet.geometry import Padding, Window, pooling_window
 from fnnet.multilinear import Form
 from fnnet.registration import rule
 
-MOST_TAPS = 32  # more are pooled axis by axis: k + k taps instead of k * k
+MOST_TAPS = 16  # more are pooled axis by axis: k + k taps instead of k * k
 
 
 def max_pool(
