@@ -14,18 +14,18 @@ def draw(results: Results, path: Path) -> bool:
     by_net: dict[str, list[str]] = {}
     for cell in results.cells("steps"):
         by_net.setdefault(cell.split()[0], []).append(cell)
-    panels = {net: bars for net, cells in by_net.items() if (bars := _bars(results, cells))}
+    panels = {net: panel for net, cells in by_net.items() if (panel := _timed(results, cells))}
     if not panels:
         return False
     from matplotlib.figure import Figure
 
     columns = min(len(panels), 3)
     figure = Figure(figsize=(5 * columns, 3.4 * -(-len(panels) // columns)), layout="constrained")
-    for position, (net, bars) in enumerate(panels.items()):
+    for position, (net, (setting, bars)) in enumerate(panels.items()):
         axes = figure.add_subplot(-(-len(panels) // columns), columns, position + 1)
         _panel(axes, bars)
         axes.set_xticks(range(len(by_net[net])), [f"batch {cell.split()[1]}" for cell in by_net[net]])
-        axes.set_title(net)
+        axes.set_title(f"{net}, {setting} memory")
         if position % columns == 0:
             axes.set_ylabel("ms a step")
     handles: dict[str, Any] = {}
@@ -36,8 +36,8 @@ def draw(results: Results, path: Path) -> bool:
     return True
 
 
-def _bars(results: Results, cells: list[str]) -> Bars:
-    """Of the last memory setting under which a program of these cells was timed."""
+def _timed(results: Results, cells: list[str]) -> tuple[str, Bars] | None:
+    """The last memory setting under which a program of these cells was timed, and the bars of it."""
     for setting in reversed(results.settings()):
         found = {
             (name, mode): summaries
@@ -46,8 +46,8 @@ def _bars(results: Results, cells: list[str]) -> Bars:
             if any(summaries := [results.summary("steps", cell, name, setting, mode) for cell in cells])
         }
         if found:
-            return found
-    return {}
+            return setting, found
+    return None
 
 
 def _panel(axes: Any, bars: Bars) -> None:
