@@ -6,6 +6,7 @@ from fnnet import interop as interop
 from fnnet import serving as serving
 from fnnet.allocator import keep_memory as keep_memory
 from fnnet.checking.checker import check as check
+from fnnet.compiler import safe_options as safe_options
 from fnnet.layers import AvgPool as AvgPool
 from fnnet.layers import Conv as Conv
 from fnnet.layers import Dense as Dense

@@ -16,6 +16,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive
 from jax.interpreters import ad, batching, mlir
 
 from fnnet import supported
+from fnnet.compiler import safe_options
 
 supported.warn_of(jax.__version__)  # here, since this module is what another version may break
 
@@ -41,8 +42,12 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
     new.multiple_results = True
 
     @functools.cache
-    def compiled(params: tuple[tuple[str, Any], ...]) -> Callable:
+    def traced(params: tuple[tuple[str, Any], ...]) -> Callable:
         return jax.jit(functools.partial(function, **dict(params)))
+
+    @functools.cache
+    def compiled(params: tuple[tuple[str, Any], ...]) -> Callable:
+        return jax.jit(functools.partial(function, **dict(params)), compiler_options=safe_options())
 
     @new.def_impl
     def _(*args: Any, **params: Any) -> Arrays:
@@ -51,7 +56,7 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
     @new.def_abstract_eval
     def _(*avals: Any, **params: Any) -> Arrays:
         # Traced, since a bare ShapedArray would lose shardings and varying axes.
-        return jax.make_jaxpr(compiled(tuple(params.items())))(*avals).out_avals
+        return jax.make_jaxpr(traced(tuple(params.items())))(*avals).out_avals
 
     def dense_jvp(primals: Sequence, tangents: Sequence, **params: Any) -> tuple[Arrays, Arrays]:
         given = [None if type(t) is ad.Zero or t.dtype == jax.dtypes.float0 else t for t in tangents]

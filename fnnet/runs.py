@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from fnnet import checkpoint, data, lock, pictures, presets, processes, resumption, signals
+from fnnet.compiler import safe_options
 from fnnet.journal import Journal, write_whole
 from fnnet.network import Sequential
 from fnnet.orbax_checkpoints import OrbaxCheckpoints, holds_some, newest_saved
@@ -293,9 +294,12 @@ def classify(run: Run, file: str) -> list[tuple[str, float]]:
     return [(run.config["classes"][place], float(chances[place])) for place in np.argsort(-chances, kind="stable")]
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def probabilities(net: Sequential, params: Any, xs: Any) -> jax.Array:
     """softmax(net(x)) for each example, a few hundred at once."""
+    return jax.jit(_probabilities, static_argnums=0, compiler_options=safe_options())(net, params, xs)
+
+
+def _probabilities(net: Sequential, params: Any, xs: Any) -> jax.Array:
     return jax.lax.map(lambda x: softmax(net.apply(params, x)), xs, batch_size=min(len(xs), 256))
 
 

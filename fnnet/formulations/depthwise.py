@@ -14,6 +14,7 @@ from fnnet.arguments import accumulator
 from fnnet.bridge import same_varying
 from fnnet.formulations import pieces
 from fnnet.formulations.branches import in_a_branch
+from fnnet.formulations.column_sums import column_sums
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
 
@@ -58,7 +59,7 @@ def kernel_gradient(images, cotangents, *, window: Window):
     images, cotangents = _in_turn(images), _in_turn(cotangents)
     zero, cotangents, images = same_varying([jnp.zeros(cotangents.shape[2:], dtype), cotangents, images])
     sums, _ = lax.scan(add, [zero] * math.prod(window.size), (images, cotangents))
-    kernel_bar = jnp.stack([total.sum(tuple(range(total.ndim - 1))) for total in sums])
+    kernel_bar = jnp.stack([column_sums(total) for total in sums])
     return kernel_bar.reshape(*window.size, 1, -1).astype(cotangents.dtype)
 
 

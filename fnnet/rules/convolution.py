@@ -24,6 +24,7 @@ from jaxtyping import Float
 from fnnet.arguments import as_floats
 from fnnet.explicit_axes import gathered, placed, spec_of
 from fnnet.formulations import convolution
+from fnnet.formulations.column_sums import column_sums
 from fnnet.geometry import Padding, integer, window
 from fnnet.multilinear import Form
 from fnnet.registration import rule
@@ -102,7 +103,7 @@ def conv_bwd(residuals, y_bar, *, window, groups, spec):
     static = {"window": window, "groups": groups}
     x_bar = form.by("x", kernel=gathered(kernel, spec), g=y_bar, static=static)  # (2)
     kernel_bar = form.by("kernel", x=x, g=y_bar, static=static)  # (3)
-    return x_bar, kernel_bar, y_bar.sum(tuple(range(y_bar.ndim - 1)))  # (4)
+    return x_bar, kernel_bar, column_sums(y_bar)  # (4)
 
 
 form = Form(

@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
 from fnnet.explicit_axes import gathered, placed, spec_of
+from fnnet.formulations.column_sums import column_sums
 from fnnet.multilinear import Form
 from fnnet.registration import rule
 
@@ -76,7 +77,7 @@ def dense_bwd(residuals, y_bar, *, spec):
     x, kernel = residuals
     x_bar = form.by("x", kernel=gathered(kernel, spec), g=y_bar)  # (2)
     kernel_bar = form.by("kernel", x=x, g=y_bar)  # (3)
-    return x_bar, kernel_bar, y_bar.sum(tuple(range(y_bar.ndim - 1)))  # (4)
+    return x_bar, kernel_bar, column_sums(y_bar)  # (4)
 
 
 # The form T(x, W, g) = sum_no g_no sum_i x_ni W_io, by its partial derivatives.
