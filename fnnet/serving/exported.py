@@ -9,6 +9,7 @@ manifest has "shape" and "dtype" of an example, "platforms", "classes" (names of
 version that wrote it, and "bytes" and "sha256" of the program.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import custom_batching
 from jax import export as jax_export
 
 FIRST_LINE = b"fnnet export 1\n"
@@ -27,10 +30,15 @@ MOST_MANIFEST = 1 << 20  # bytes
 MOST_ENTRIES = 1 << 28  # of an example
 FORM = {"shape": list, "dtype": str, "platforms": list, "classes": list, "jax": str, "bytes": int, "sha256": str}
 OWN_CALLS = {"shape_assertion"}  # what jax.export itself calls, to check the batch's size
+# XLA on CPUs computes some fused products and sums wrongly: fnnet's docs/xla_faults.md. With this it fuses none.
+ALONE = ",".join(f"LIBRARY_FUSION_TYPE_INDIVIDUAL_{operation}" for operation in ("DOT", "CONVOLUTION"))
+SAFE = {"xla_cpu_experimental_ynn_fusion_type": ALONE}
 
 
 class Exported:
     """A network as a function of a mini-batch.
+
+    It works inside `jax.jit`, `jax.lax.scan` and `jax.vmap`. It has no derivatives: the file holds the forward alone.
 
     Attributes:
         shape: Of one example.
@@ -43,21 +51,84 @@ class Exported:
         """See `load`."""
         self.shape, self.dtype = tuple(manifest["shape"]), np.dtype(manifest["dtype"])
         self.platforms, self.classes = tuple(manifest["platforms"]), tuple(manifest["classes"])
+        self._program = program.call
         self._run = jax.jit(program.call)
+        self._traced = self._transformable()
 
     def __call__(self, xs: Any) -> jax.Array:
         """The outputs of a mini-batch (batch, *shape), each number of examples compiled once.
 
+        Other floating dtypes are cast to that of the examples.
+
         Raises:
             ValueError: xs has another shape or no example, or the program cannot be run, such as on another platform.
+            TypeError: xs is no array of floating numbers, or a derivative is taken.
         """
-        xs = np.asarray(xs) if not hasattr(xs, "dtype") else xs
-        if len(xs.shape) != len(self.shape) + 1 or tuple(xs.shape[1:]) != self.shape or xs.shape[0] == 0:
-            raise ValueError(f"Exported: xs of shape {tuple(xs.shape)} must have shape {('batch', *self.shape)}")
+        xs = self._checked(xs)
+        if any(isinstance(array, jax.core.Tracer) for array in (xs, jnp.zeros(()))):  # inside jit, or mapped
+            return self._traced(xs)
+        run = self._run_on_cpu if {device.platform for device in xs.devices()} == {"cpu"} else self._run
         try:
-            return self._run(xs.astype(self.dtype))
+            return run(xs)
         except Exception as error:  # of JAX, of many classes: another platform, or a program that no compiler takes
             raise ValueError(f"Exported: the program cannot be run: {_first_line(error)}") from error
+
+    def _checked(self, xs: Any) -> jax.Array:
+        """The mini-batch as an array of the due shape and dtype."""
+        try:
+            xs = jnp.asarray(xs)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(f"Exported: xs must be an array of {self.dtype}: {_first_line(error)}") from None
+        batch, given = xs.ndim - len(self.shape), f"Exported: xs of shape {xs.shape}"
+        if batch < 0 or xs.shape[batch:] != self.shape:
+            raise ValueError(f"{given} must have shape {('batch', *self.shape)}")
+        if batch == 0:
+            raise ValueError(f"{given} is one example: add a batch axis, xs[None], or call it without jax.vmap")
+        if batch > 1:
+            raise ValueError(f"{given} must have one batch axis: xs.reshape{(-1, *self.shape)}")
+        if xs.shape[0] == 0:
+            raise ValueError(f"{given} must have at least one example")
+        if not jnp.issubdtype(xs.dtype, jnp.floating):
+            scale = "scaled as in training: xs / 255 if that was on images of 0 to 1"
+            raise TypeError(f"Exported: xs of dtype {xs.dtype} must be {self.dtype}, {scale}")
+        if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
+            raise ValueError(f"Exported: a network of {self.dtype} needs jax.config.update('jax_enable_x64', True)")
+        return xs.astype(self.dtype)
+
+    @functools.cached_property
+    def _run_on_cpu(self) -> Any:
+        """`_run` with the options against wrong fusions, where this version of XLA knows them."""
+        try:
+            with jax.default_device(jax.local_devices(backend="cpu")[0]):
+                jax.jit(lambda: 0, compiler_options=SAFE)()
+        except jax.errors.JaxRuntimeError:
+            return self._run
+        return jax.jit(self._program, compiler_options=SAFE)
+
+    def _transformable(self) -> Any:
+        """The program inside a caller's transformations, where JAX takes no options for the compiler."""
+
+        @custom_batching.custom_vmap
+        def batched(xs: jax.Array) -> jax.Array:
+            return self._program(xs)
+
+        @batched.def_vmap
+        def merged(size: int, is_mapped: Any, xs: Any) -> tuple[jax.Array, bool]:
+            ys = self(xs.reshape(-1, *self.shape))
+            return ys.reshape(*xs.shape[:2], *ys.shape[1:]), True
+
+        @jax.custom_jvp
+        def run(xs: jax.Array) -> jax.Array:
+            return batched(xs)
+
+        @run.defjvp
+        def derivative(primals: Any, tangents: Any) -> Any:
+            raise TypeError(
+                "Exported: an exported network is the forward pass alone and has no derivative: differentiate "
+                "net.apply(params, x), or pass jax.lax.stop_gradient(xs)"
+            )
+
+        return run
 
 
 def load(file: str | os.PathLike[str]) -> Exported:
