@@ -16,7 +16,7 @@ from fnnet.suggestions import did_you_mean
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status.
 
-    It is 0, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; of check, 1 if it failed.
+    It is 0, 2 after an error, 130 after Ctrl-C, 143 after SIGTERM; of check, 1 if it failed, 3 if XLA is to blame.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     status = _run(given)
@@ -217,7 +217,8 @@ def _parser() -> argparse.ArgumentParser:
 
     about = """Is a hand-written backward right? Without a RULE all of fnnet's own are checked; with names such as conv,
         those; with package.module:function a rule of yours, at the example arguments that --arg gives. Exit status: 0
-        right, 1 wrong (also where the reference is), 2 inconclusive or unusable. More is in docs/checking.md."""
+        right, 1 wrong (also where the reference is), 2 inconclusive or unusable, 3 miscompiled by XLA. More is in
+        docs/checking.md."""
     check = commands.add_parser("check", help="check backward passes", description=about, allow_abbrev=False)
     check.add_argument("rules", nargs="*", metavar="RULE", help="conv, dense, ..., or one package.module:function")
     add = check.add_argument
@@ -233,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--ties", type=ties, default="any", help="at a kink or tie: any slope between, or the reference's")
     add("--waive", action="append", default=[], metavar="CHECK=REASON", help="a check that may fail, and why")
     add("--seed", type=_whole(0, 2**32 - 1), default=0, help="of the random numbers")
+    add("--compiler", action="store_true", help="look for the known faults of XLA on this machine instead")
     add("--json", type=Path, metavar="FILE", help="write the report for programs")
     add("--plot", type=Path, metavar="FILE.png", help="draw the wrong cotangents")
     check.set_defaults(command=_check, usage=check.format_usage())

@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SAFE = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
-}
+ALONE = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+SAFE = {"xla_cpu_experimental_ynn_fusion_type": ",".join(ALONE)}
 Options = Mapping[str, Any] | None
 
 
@@ -118,51 +117,51 @@ def _folded_crop(options: Options) -> tuple[np.ndarray, np.ndarray]:
     return _compiled(cropped, options, x), np.array([[-763.0]])
 
 
-BY_OPTIONS = "compiler_options=fnnet.safe_options()"
-FAULTS = (
-    Fault(
-        "product, square, sum over many rows",
-        "jax-ml/jax#39103",
-        "0.10.2",
-        "a product with a small matrix whose entries are squared or multiplied and summed, of 32,769 rows or more",
-        BY_OPTIONS,
-        frozenset({"dot_general", "reduce_sum"}),
-        _many_rows,
-    ),
-    Fault(
-        "sum of products of rank 7 or more",
-        "jax-ml/jax#40412, jax-ml/jax#39257",
-        "0.10.2, 0.11.0",
-        "a product entry by entry of arrays of 7 axes or more, summed over an axis in the middle: the process crashes",
-        BY_OPTIONS,
-        frozenset({"mul", "reduce_sum"}),
-        _high_rank,
-    ),
-    Fault(
-        "product with a constant",
-        "none known",
-        "0.10.2, 0.12.0.1",
-        "a matrix product whose right operand is one number broadcast, of 64 columns or more, whose result is reduced",
-        BY_OPTIONS,
-        frozenset({"dot_general", "broadcast_in_dim"}),
-        _constant,
-    ),
-    Fault(
-        "convolution with negative low padding",
-        "openxla/xla#48713",
-        "0.10.2, 0.12.0.1",
-        "a convolution in f32 of at most 16 channels that crops its input at the low end; alone, too",
-        "crop by slicing, then convolve; fnnet.conv does",
-        frozenset({"conv_general_dilated"}),
-        _negative_padding,
-    ),
-    Fault(
-        "crop folded into a window",
-        "openxla/xla#48715",
-        "0.10.2, 0.12.0.1",
-        "jax.lax.pad with a negative size whose result goes into a reduce_window or a convolution with padding",
-        "crop by slicing",
-        frozenset({"pad"}),
-        _folded_crop,
-    ),
+BY_OPTIONS = "jax.jit(..., compiler_options=fnnet.safe_options())"
+
+MANY_ROWS = Fault(
+    "product, square, sum over many rows",
+    "jax-ml/jax#39103",
+    "0.10.2",
+    "a product with a small matrix whose entries are squared or multiplied and summed, of 32,769 rows or more",
+    BY_OPTIONS,
+    frozenset({"dot_general", "reduce_sum"}),
+    _many_rows,
 )
+HIGH_RANK = Fault(
+    "sum of products of rank 7 or more",
+    "jax-ml/jax#40412, jax-ml/jax#39257",
+    "0.10.2, 0.11.0",
+    "a product entry by entry of arrays of 7 axes or more, summed over an axis in the middle: the process crashes",
+    BY_OPTIONS,
+    frozenset({"mul", "reduce_sum"}),
+    _high_rank,
+)
+CONSTANT = Fault(
+    "product with a constant",
+    "not reported",
+    "0.10.2, 0.12.0.1",
+    "a matrix product whose right operand is one number broadcast, of 64 columns or more, whose result is reduced",
+    BY_OPTIONS,
+    frozenset({"dot_general", "broadcast_in_dim"}),
+    _constant,
+)
+NEGATIVE_PADDING = Fault(
+    "convolution with negative low padding",
+    "openxla/xla#48713",
+    "0.10.2, 0.12.0.1",
+    "a convolution in f32 of at most 16 channels that crops its input at the low end; alone, too",
+    "crop by slicing, compute that, then convolve; fnnet.conv is right",
+    frozenset({"conv_general_dilated"}),
+    _negative_padding,
+)
+FOLDED_CROP = Fault(
+    "crop folded into a window",
+    "openxla/xla#48715",
+    "0.10.2, 0.12.0.1",
+    "jax.lax.pad with a negative size whose result goes into a reduce_window or a convolution with padding",
+    "crop by slicing, and compute that first",
+    frozenset({"pad"}),
+    _folded_crop,
+)
+FAULTS = (MANY_ROWS, HIGH_RANK, CONSTANT, NEGATIVE_PADDING, FOLDED_CROP)

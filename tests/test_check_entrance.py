@@ -48,5 +48,6 @@ def test_after_a_wrong_structure_nothing_else_runs():
 def test_a_compiler_option_that_this_version_does_not_know_is_left_out(monkeypatch):
     programs.compiler_options.cache_clear()
     monkeypatch.setattr(programs, "QUICKER", {**programs.QUICK, "xla_no_such_option": False})
-    assert programs.compiler_options() == programs.QUICK
+    assert programs.compiler_options(safe=False) == programs.QUICK
+    assert programs.compiler_options() == {**programs.QUICK, **fnnet.safe_options()}
     programs.compiler_options.cache_clear()

@@ -1,7 +1,10 @@
 """P, R and D: the forward rule's value, and every entry of every cotangent against autodiff of the reference."""
 
+import functools
+
 import numpy as np
 
+from fnnet.checking.compiled import compare_compiled
 from fnnet.checking.judgement import judge
 from fnnet.checking.programs import RaisedError, as_wide, cast, is_wide, widened
 from fnnet.checking.report import Failure, number
@@ -15,7 +18,7 @@ TINY = 1e-300
 
 
 def primal(session: Session) -> None:
-    """P: the forward rule returns what the undifferentiated function returns, and what the reference returns."""
+    """P: forward rule, undifferentiated function, reference and compiled function return the same."""
     leaves = session.example
     bars = session.output_bars(leaves, 0)
     outs, _ = session.pull(leaves, bars)
@@ -33,18 +36,26 @@ def primal(session: Session) -> None:
         blame = "reference" if all(slope.agrees for slope in session.slopes()) else "rule"
         text = "the rule's value differs from the reference's: they are not the same function"
         _compare(session, values, theirs, allowed, text, blame)
+    if not session.failures:
+        wide, names = is_wide(leaves), [_output(i, values) for i in range(len(values))]
+        programs = session.programs.usual_value[wide], session.programs.value[wide]
+        compare_compiled(session, "P", *programs, (leaves,), lambda outs: outs, names, lambda: allowed)
+
+
+def _output(number: int, outs: list) -> str:
+    return f"output {number}" if len(outs) > 1 else "the output"
 
 
 def _compare(session: Session, ours: list, theirs: list, allowed: list[float], text: str, blame: str) -> None:
     for i, (a, b, tolerance) in enumerate(zip(ours, theirs, allowed, strict=True)):
         wrong = wrong_entries(a, b, tolerance)
         if wrong.any():
-            where = f"output {i}" if len(ours) > 1 else "the output"
-            session.failures.append(Failure.entrywise("P", where, "", text, a, b, wrong, tolerance, blame=blame))
+            given = text, a, b, wrong, tolerance
+            session.failures.append(Failure.entrywise("P", _output(i, ours), "", *given, blame=blame))
 
 
 def reference(session: Session) -> None:
-    """R: three Gaussian cotangents at the example, and one at arguments near it."""
+    """R: three Gaussian cotangents at the example, and one at arguments near it; the first compiled, too."""
     session.reference_pull  # noqa: B018 -- raises NotRun without one
     leaves = session.example
     near = jittered(leaves, session.rng("near"))
@@ -59,6 +70,12 @@ def reference(session: Session) -> None:
                 session.settled.setdefault(k, failure)
         if len(session.settled) == len(paths):
             return
+    if not any(failure.check == "R" for failure in session.failures):
+        wide, bars = is_wide(leaves), runs[0][1]
+        programs = session.programs.usual_pull[wide], session.programs.pull[wide]
+        paths = session.subject.moving_paths()
+        allowed = functools.cache(lambda: session.expected(leaves, bars).bar_allowed)
+        compare_compiled(session, "R", *programs, (leaves, bars), lambda pulled: pulled[1], paths, allowed)
 
 
 def dtypes(session: Session) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from fnnet.checking import examples, own
+from fnnet.checking import examples, faults, own
 from fnnet.checking.catalogue import NAMES
 from fnnet.checking.kinks import AS_THE_REFERENCE
 from fnnet.checking.plotting import drawn_failures
@@ -20,9 +20,18 @@ from fnnet.checking.report import Report
 from fnnet.checking.runner import Run, run
 from fnnet.checking.subject import GIVEN
 from fnnet.checking.targets import found, placed, said
+from fnnet.compiler import FAULTS
 from fnnet.suggestions import did_you_mean
 
-STATUS = {"right": 0, "convention differs": 0, "wrong": 1, "reference is wrong": 1, "inconclusive": 2}
+STATUS = {
+    "right": 0,
+    "convention differs": 0,
+    "wrong": 1,
+    "reference is wrong": 1,
+    "inconclusive": 2,
+    "miscompiled": 3,
+}
+BY_WEIGHT = (0, 3, 2, 1)
 
 
 def check(
@@ -34,6 +43,7 @@ def check(
     waive: Sequence[str] = (),
     json: Path | None = None,
     plot: Path | None = None,
+    compiler: bool = False,
     **options: Any,
 ) -> int:
     """Check fnnet's own rules, of these names or all, or one of somebody's; prints, and returns the exit status.
@@ -46,6 +56,7 @@ def check(
         waive: Checks that may fail, each "check=reason".
         json: File of the report, or of the list of reports.
         plot: File of the picture.
+        compiler: Look for the known faults of XLA instead.
         **options: Other options of `fnnet.check`.
 
     Raises:
@@ -53,6 +64,10 @@ def check(
         ImportError: matplotlib is not installed, and a picture is asked for.
         OSError: A file cannot be read or written.
     """
+    if compiler:
+        if rules or arg or static or reference or plot:
+            raise ValueError("check: --compiler takes no rule: it looks for the known faults of XLA on this machine")
+        return the_compiler(json)
     _ask_for_two_devices()
     options["waive"] = dict(examples.named("--waive", text) for text in waive)
     if options.get("dtypes") is not None:
@@ -66,6 +81,25 @@ def check(
         if given:
             raise ValueError(f"check: --{option} is for a rule of yours, package.module:function")
     return own_rules(rules, json, options)
+
+
+def the_compiler(json_file: Path | None) -> int:
+    """A table of XLA's known faults: which are live on this machine, with its options in XLA_FLAGS."""
+    _is_writable(json_file)
+    print(f"jax {jax.__version__}, {jax.default_backend()}; every known fault is tried in a process of its own")
+    width = max(len(fault.name) for fault in FAULTS)
+    print(f"{'fault':{width}}  {'usual':5}  {'safe':5}  {'seen in jaxlib':16}  report")
+    found = faults.outcomes()
+    for fault, outcome in found:
+        print(f"{fault.name:{width}}  {outcome.usual:5}  {outcome.safe:5}  {fault.versions:16}  {fault.report}")
+    for fault, outcome in found:
+        if outcome.is_live:
+            print(f"\n{fault.name}\n  hits: {fault.programs}\n  to be safe: {fault.avoided}")
+    known = ("name", "report", "versions", "programs", "avoided")
+    _write(json_file, [{n: getattr(fault, n) for n in known} | outcome._asdict() for fault, outcome in found])
+    live = sum(outcome.is_live for _, outcome in found)
+    print(f"\n{live} of {len(found)} are live here")
+    return STATUS["miscompiled"] if live else 0
 
 
 def _ask_for_two_devices() -> None:
@@ -97,7 +131,7 @@ def own_rules(names: Sequence[str], json_file: Path | None, options: Mapping[str
     for why in dict.fromkeys(f"{letter} {NAMES[letter]}: {why}" for r in reports for letter, why in r.not_run.items()):
         print(f"not run: {why}")
     print(f"{len(reports) - len(bad)} of {len(reports)} right; {time.perf_counter() - begin:.0f} s")
-    return max((STATUS[report.verdict] for report in bad), key=[0, 2, 1].index, default=0)
+    return max((STATUS[report.verdict] for report in bad), key=BY_WEIGHT.index, default=0)
 
 
 def somebodys_rule(

@@ -1,18 +1,24 @@
 """Compiled programs of a subject and of its reference: value, and cotangents pulled back, on flat lists of leaves.
 
 Nearly all the cost of a check is compilation. So one jitted function serves every shape and dtype, XLA's optimisation
-is switched off, and a cotangent more is a call more, not a program more.
+is switched off, and a cotangent more is a call more, not a program more. XLA's known faults are avoided by
+`fnnet.safe_options`; where a rule seems wrong all the same, its programs are run again operation by operation.
 """
 
 import contextlib
 import functools
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from fnnet.checking.operations import by_operation
 from fnnet.checking.subject import Subject, is_moving, moving_leaves
+from fnnet.compiler import safe_options
+from fnnet.equations import Program as Operations
+from fnnet.equations import trace
 
 # Options of XLA's CPU and GPU backends. The older emitters take a third of the time; newer versions have none.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -30,32 +36,84 @@ class RaisedError(Exception):
         self.problem = problem
 
 
+class Call(NamedTuple):
+    """A call of a compiled program, and its result."""
+
+    program: "Program"
+    args: tuple
+    result: Any
+
+
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+_calls: ContextVar[dict[Hashable, Call] | None] = ContextVar("calls", default=None)
+
+
+@contextlib.contextmanager
+def operation_by_operation() -> Iterator[None]:
+    """Inside, programs are not compiled as a whole."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[dict[Hashable, Call]]:
+    """The last call inside of each program at each set of shapes."""
+    calls: dict[Hashable, Call] = {}
+    token = _calls.set(calls)
+    try:
+        yield calls
+    finally:
+        _calls.reset(token)
+
+
 class Program:
     """A function of arrays, compiled without optimisation; run as it is where it cannot be traced.
 
-    `wide`: in 64-bit mode; else in the mode that the caller of `check` has.
+    `wide`: in 64-bit mode; else in the mode that the caller of `check` has. `safe`: with `fnnet.safe_options`.
     """
 
-    def __init__(self, function: Callable, wide: bool):
+    def __init__(self, function: Callable, wide: bool, safe: bool = True):
         """Nothing is compiled before the first call."""
         self.function, self.wide = function, wide
-        self.compiled = jax.jit(function, compiler_options=compiler_options())
+        self.compiled = jax.jit(function, compiler_options=compiler_options(safe))
         self.untraceable = ""
         self._shapes: dict[Hashable, Any] = {}
+        self._operations: dict[Hashable, Operations] = {}
 
     def __call__(self, *args: Any) -> Any:
         """The result, as NumPy arrays."""
+        if _alone.get() and not self.untraceable:
+            return self.alone(*args)
         with mode(self.wide):
             result = self._run(args)
             try:
-                return jax.tree.map(np.asarray, result)
+                result = jax.tree.map(np.asarray, result)
             except Exception as problem:  # raised while it ran, after the call had returned
+                raise RaisedError(problem) from problem
+        calls = _calls.get()
+        if calls is not None and not self.untraceable:
+            calls[self, _shapes_of(args)] = Call(self, args, result)
+        return result
+
+    def alone(self, *args: Any) -> Any:
+        """The result, as NumPy arrays, each operation computed by itself."""
+        with mode(self.wide):
+            try:
+                key = _shapes_of(args)
+                if key not in self._operations:
+                    self._operations[key] = trace(self.function, *args)
+                return jax.tree.map(np.asarray, by_operation(self._operations[key], args))
+            except TRACING:
+                return jax.tree.map(np.asarray, self._eagerly(args))
+            except Exception as problem:
                 raise RaisedError(problem) from problem
 
     def shape(self, *args: Any) -> Any:
         """The shapes and dtypes of the result; nothing is compiled, and each set of shapes is traced once."""
-        leaves, tree = jax.tree.flatten(args)
-        key = (tree, tuple((np.shape(leaf), leaf.dtype) for leaf in leaves))
+        key = _shapes_of(args)
         if key not in self._shapes:
             self._shapes[key] = self._shape(args)
         return self._shapes[key]
@@ -93,6 +151,11 @@ class Program:
             raise RaisedError(problem) from problem
 
 
+def _shapes_of(args: tuple) -> Hashable:
+    leaves, tree = jax.tree.flatten(args)
+    return tree, tuple((np.shape(leaf), leaf.dtype) for leaf in leaves)
+
+
 @contextlib.contextmanager
 def mode(wide: bool) -> Iterator[None]:
     """Full precision, whatever the device's default; what is not finite is the checker's business, not JAX's."""
@@ -102,15 +165,16 @@ def mode(wide: bool) -> Iterator[None]:
 
 
 @functools.cache
-def compiler_options() -> dict[str, Any] | None:
-    """The options with which this backend compiles fastest."""
+def compiler_options(safe: bool = True) -> dict[str, Any]:
+    """The options with which this backend compiles fastest; `safe`: with `fnnet.safe_options`."""
+    avoiding = safe_options() if safe else {}
     for options in (QUICKER, QUICK):
         try:
             jax.jit(lambda: 0, compiler_options=options)()
-            return options
+            return {**options, **avoiding}
         except jax.errors.JaxRuntimeError:  # an option that it does not know
             continue
-    return None
+    return avoiding
 
 
 def value_of(subject: Subject, function: Callable) -> Callable:
@@ -149,6 +213,8 @@ class Programs:
         value, pull = value_of(subject, subject.function), pull_of(subject, subject.function)
         self.value = {wide: Program(value, wide) for wide in (False, True)}
         self.pull = {wide: Program(pull, wide) for wide in (False, True)}
+        self.usual_value = {wide: Program(value, wide, safe=False) for wide in (False, True)}
+        self.usual_pull = {wide: Program(pull, wide, safe=False) for wide in (False, True)}
         self.reference_pull: Program | None = None
         self.narrow_reference_pull: Program | None = None
         self.reference_in: dict[bool, Program] = {}

@@ -1,4 +1,4 @@
-"""What a check found: failures, notes, and one of five verdicts."""
+"""What a check found: failures, notes, and one of six verdicts."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import numpy as np
 
 from fnnet.checking.catalogue import NAMES
 
-VERDICTS = ("right", "wrong", "convention differs", "inconclusive", "reference is wrong")
+VERDICTS = ("right", "wrong", "convention differs", "inconclusive", "reference is wrong", "miscompiled")
 
 
 class CheckFailedError(AssertionError):
@@ -38,7 +38,8 @@ class Failure:
         multiple: The error there as a multiple of what is allowed.
         wrong: How many entries are wrong.
         size: How many there are.
-        blame: "rule", "reference" where finite differences agree with the rule and not with it, or "unknown".
+        blame: "rule"; "reference" where finite differences agree with the rule and not with it; "compiler" where the
+            rule is right operation by operation, and XLA makes something else of it; or "unknown".
         ours: The rule's whole cotangent, where one was compared.
         theirs: The reference's.
     """
@@ -81,7 +82,12 @@ class Failure:
         lines = [f"{self.check} {NAMES[self.check]}: {self.argument or 'the rule'}{where}: {self.diagnosis}"]
         if self.entry is not None:
             at = f"[{', '.join(map(str, self.entry))}]" if self.entry else ""
-            values = {"rule": self.rule, "reference": self.reference, "finite differences": self.differences}
+            compiled = self.blame == "compiler"
+            values = {
+                "compiled" if compiled else "rule": self.rule,
+                "operation by operation" if compiled else "reference": self.reference,
+                "finite differences": self.differences,
+            }
             told = ", ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None)
             measured = self.multiple is not None and math.isfinite(self.multiple)
             worst = f"; {number(self.multiple)} times the tolerance" if measured else ""
@@ -95,7 +101,7 @@ class Line:
 
     Args:
         check: Its letter.
-        status: "passed", "failed", "waived" (it failed, and was meant to), "inconclusive" or "not run".
+        status: "passed", "failed", "miscompiled", "waived" (it failed, and was meant to), "inconclusive" or "not run".
         seconds: How long it took, compilations included.
         detail: Why it was not run, or what it noted.
     """
@@ -141,10 +147,11 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """One of five.
+        """One of six.
 
         right: every check that ran passed, or was waived.
         wrong: at least one failed by the rule's fault.
+        miscompiled: the rule is right operation by operation, and XLA makes something else of it.
         convention differs: right, but at a kink or a tie it takes another slope than the reference.
         inconclusive: nothing independent of the rule has a digit there.
         reference is wrong: they differ, and finite differences agree with the rule.
@@ -154,13 +161,15 @@ class Report:
             return "wrong"
         if "reference" in blamed:
             return "reference is wrong"
+        if "compiler" in blamed:
+            return "miscompiled"
         if "unknown" in blamed or self.inconclusive:
             return "inconclusive"
         return "convention differs" if self.conventions else "right"
 
     @property
     def ok(self) -> bool:
-        """Whether the rule is right, up to conventions at kinks and ties."""
+        """Whether the rule is right, up to conventions at kinks and ties, and compiled rightly."""
         return self.verdict in ("right", "convention differs")
 
     def raise_if_failed(self) -> "Report":

@@ -1,7 +1,8 @@
 """A run of the checker: a rule under one check after another, and the report of what they found."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from fnnet.checking import agreement
 from fnnet.checking.catalogue import letters
+from fnnet.checking.compiled import miscompiled_though_safe
 from fnnet.checking.edges import edges
 from fnnet.checking.linearity import linearity
 from fnnet.checking.mapping import mapping
 from fnnet.checking.memory import memory
-from fnnet.checking.programs import Programs, RaisedError
+from fnnet.checking.miscompilation import misled
+from fnnet.checking.programs import Call, Programs, RaisedError, operation_by_operation, recorded
 from fnnet.checking.repetition import repetition
 from fnnet.checking.report import Failure, Line, Report
 from fnnet.checking.resizing import resizing
@@ -67,19 +70,38 @@ class Run:
             return Line(letter, "not run", 0.0, "the structure is wrong")
         failures, notes = len(session.failures), len(session.notes)
         status, detail = "passed", ""
-        try:
-            with np.errstate(all="ignore"):  # values at the edge overflow, and are meant to
-                CHECKS[letter](session)
-        except RaisedError as problem:
-            session.failures.append(Failure(letter, "", "", f"raises {first_line(problem)}"))
-        except NotRun as reason:
-            status, detail = "not run", str(reason)
-        if len(session.failures) > failures:
-            status = "waived" if letter in self.waived else "failed"
+        with recorded() as calls:
+            try:
+                _check(session, letter)
+            except NotRun as reason:
+                status, detail = "not run", str(reason)
+        new = session.failures[failures:]
+        if not (session.is_confirmed or session.is_alone) and any(f.blame != "compiler" for f in new):
+            self._find_who_is_to_blame(letter, failures, misled(calls.values()))
+            new = session.failures[failures:]
+        if new:
+            miscompiled = all(failure.blame == "compiler" for failure in new)
+            status = "waived" if letter in self.waived else "miscompiled" if miscompiled else "failed"
         elif letter == "F" and session.not_conclusive:
             status = "inconclusive"
         detail = detail or "; ".join(session.notes[notes:])
         return Line(letter, status, time.perf_counter() - begin, detail)
+
+    def _find_who_is_to_blame(self, letter: str, failures: int, calls: Sequence[Call]) -> None:
+        """The check's failures since the first `failures` are the compiler's where it passes operation by operation."""
+        session = self.session
+        if calls:
+            again = Session(session.subject, session.options, session.programs, is_alone=True)
+            with operation_by_operation():
+                again.prepare()
+            with contextlib.suppress(NotRun):
+                _check(again, letter)
+                if not again.failures:
+                    text = miscompiled_though_safe(letter, [(call.program, call.args) for call in calls])
+                    session.failures[failures:] = [text]
+                    session.settled, session.is_alone = {}, True
+                    return
+        session.is_confirmed = True
 
     def again(self, seed: int) -> "Run":
         """The same run from its beginning, with other random numbers; what is compiled serves again."""
@@ -144,6 +166,16 @@ def run(
     session = Session(subject, options, Programs(subject))
     session.prepare()
     return Run(session, chosen, waived)
+
+
+def _check(session: Session, letter: str) -> None:
+    """Run a check; what it finds goes to the session."""
+    alone = operation_by_operation() if session.is_alone else contextlib.nullcontext()
+    try:
+        with alone, np.errstate(all="ignore"):  # values at the edge overflow, and are meant to
+            CHECKS[letter](session)
+    except RaisedError as problem:
+        session.failures.append(Failure(letter, "", "", f"raises {first_line(problem)}"))
 
 
 def _conventions(session: Session) -> tuple[str, ...]:

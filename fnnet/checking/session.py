@@ -76,7 +76,8 @@ class Session:
     """The state of one run.
 
     `settled` are the cotangents that failed check R at the example itself: later checks do not ask what is wrong.
-    `is_single`: in double precision too, the rule computes in single precision.
+    `is_single`: in double precision too, the rule computes in single precision. `is_confirmed`: a failure was seen that
+    is not the compiler's. `is_alone`: one was, so that the checks go on operation by operation.
     """
 
     subject: Subject
@@ -93,6 +94,8 @@ class Session:
     has_reference: bool = False
     takes_doubles: bool = False
     is_single: bool = False
+    is_confirmed: bool = False
+    is_alone: bool = False
     _slopes: list["Slope"] | None = None
 
     @property

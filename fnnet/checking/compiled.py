@@ -1,0 +1,85 @@
+"""Part of P and R: what XLA makes of the rule with its usual options, as in a `jax.jit` of the user's."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+from fnnet.checking import faults
+from fnnet.checking.miscompilation import differs, first_difference, primitives
+from fnnet.checking.programs import Program, as_wide
+from fnnet.checking.report import Failure
+from fnnet.checking.session import Session
+from fnnet.compiler import HIGH_RANK, Fault, safe_options
+
+RANK = 7  # of arrays whose sums may crash
+
+
+def compare_compiled(
+    session: Session,
+    check: str,
+    usual: Program,
+    safe: Program,
+    args: Sequence[Any],
+    chosen: Callable[[Any], Sequence[Any]],
+    names: Sequence[str],
+    allowed: Callable[[], Sequence[float]],
+) -> None:
+    """A failure by the compiler's fault where the usual program differs from the function operation by operation.
+
+    Args:
+        session: Of the rule.
+        check: The check that this is a part of.
+        usual: The program as XLA usually compiles it.
+        safe: The same with `fnnet.safe_options`.
+        args: The arguments of both.
+        chosen: Which of the programs' results are compared.
+        names: Their names.
+        allowed: How far each may be off by the function's conditioning; called where they differ.
+    """
+    if not safe_options() or safe.untraceable:
+        return
+    if any(len(shape) >= RANK for shape in _summed(usual.jaxpr(*args).jaxpr)):
+        if faults.outcome(HIGH_RANK).is_live:
+            text = f"a sum over an array of {RANK} axes or more may crash the process; {_like([HIGH_RANK])}"
+            session.failures.append(Failure(check, "", "", text, blame="compiler"))
+            return
+    ours, theirs = chosen(usual(*args)), chosen(safe(*args))
+    if not any(differs(a, b).any() for a, b in zip(ours, theirs, strict=True)):
+        return
+    right = chosen(safe.alone(*args))
+    for name, a, b, tolerance in zip(names, ours, right, allowed(), strict=True):
+        wrong = differs(a, b, tolerance)
+        if wrong.any():
+            text = f"XLA miscompiles it: {_said(usual, args, safe=False)}"
+            given = as_wide(a), as_wide(b), wrong, tolerance
+            session.failures.append(Failure.entrywise(check, name, "", text, *given, blame="compiler"))
+
+
+def miscompiled_though_safe(check: str, programs: Sequence[tuple[Program, tuple]]) -> Failure:
+    """The failure of a check that fails as compiled with `fnnet.safe_options`, and passes operation by operation."""
+    found = (_said(program, args, safe=True) for program, args in programs)
+    text = "the check passes operation by operation, and fails as compiled: "
+    return Failure(check, "", "", text + next(found, "which operation differs is not known"), blame="compiler")
+
+
+def _said(program: Program, args: Sequence[Any], *, safe: bool) -> str:
+    found = first_difference(program.function, program.wide, args, safe=safe)
+    known = faults.live(primitives(program.function, program.wide, args))
+    said = "no operation by itself shows it" if found is None else str(found)
+    return said + (f"; {_like(known)}" if known else "")
+
+
+def _like(known: Sequence[Fault]) -> str:
+    return "like the known fault " + " or ".join(f"{fault.name} ({fault.report})" for fault in known)
+
+
+def _summed(jaxpr: Any) -> Iterator[tuple[int, ...]]:
+    """The shapes of what is summed anywhere in a jaxpr."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "reduce_sum":
+            yield equation.invars[0].aval.shape
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from _summed(inner)

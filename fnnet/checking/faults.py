@@ -1,0 +1,82 @@
+"""Which known faults of XLA are live on this machine: each probe runs in a process of its own, which it may end."""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from fnnet.checking.programs import mode
+from fnnet.compiler import FAULTS, Fault, safe_options
+
+RIGHT, WRONG, CRASH = "right", "wrong", "crash"
+PATIENCE = 120  # seconds; a fault may be a loop without an end
+TOLERANCE = 1e-3
+
+
+class Outcome(NamedTuple):
+    """What a probe found: "right", "wrong" or "crash".
+
+    Attributes:
+        usual: With XLA's usual options, those of XLA_FLAGS among them.
+        safe: With `fnnet.safe_options`.
+    """
+
+    usual: str
+    safe: str
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the fault shows with the usual options."""
+        return self.usual != RIGHT
+
+
+@functools.cache
+def outcome(fault: Fault) -> Outcome:
+    """The fault's probe, with and without `fnnet.safe_options`."""
+    return Outcome(*_probed([fault])[0])
+
+
+def outcomes() -> list[tuple[Fault, Outcome]]:
+    """All known faults; the probes run side by side."""
+    return [(fault, Outcome(*pair)) for fault, pair in zip(FAULTS, _probed(FAULTS), strict=True)]
+
+
+def live(primitives: Iterable[str]) -> list[Fault]:
+    """The live faults that may be in a program of these operations."""
+    names = set(primitives)
+    return [fault for fault in FAULTS if fault.primitives <= names and outcome(fault).is_live]
+
+
+def _probed(faults: Iterable[Fault]) -> list[tuple[str, str]]:
+    runs = [(FAULTS.index(fault), options) for fault in faults for options in ("usual", "safe")]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        found = list(pool.map(lambda run: _in_a_process(*run), runs))
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _in_a_process(number: int, options: str) -> str:
+    command = [sys.executable, "-c", f"from fnnet.checking import faults; faults.probe({number}, {options!r})"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=_environment())
+    except subprocess.TimeoutExpired:
+        return CRASH
+    words = done.stdout.split()
+    return words[-1] if done.returncode == 0 and words else CRASH
+
+
+def _environment() -> dict[str, str]:
+    """Modules are found there as they are here."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def probe(number: int, options: str) -> None:
+    """Print whether the fault of this number is right or wrong here; run in a process of its own."""
+    with mode(False):
+        found, right = FAULTS[number].probe(safe_options() if options == "safe" else None)
+    error = np.abs(found - right).max() / np.abs(right).max()
+    print(RIGHT if error < TOLERANCE else WRONG)
