@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive
+from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, take_current_trace
 from jax.interpreters import ad, batching, mlir
 
 from fnnet import supported
@@ -29,6 +29,28 @@ Arrays = list[Any]
 Batcher = Callable[..., tuple[Arrays, list[int]]]
 
 
+class _Primitive(Primitive):
+    """A primitive that under `jax_remat3` gives way to its function.
+
+    The trace of that `jax.checkpoint` sees a single operation in a primitive of others: its policy would find no
+    product inside, and a Hessian would ask for forward mode. A custom_vjp function it looks into. A linear primitive
+    stays: it has forward mode.
+    """
+
+    multiple_results = True
+
+    def __init__(self, name: str, function: Callable[..., Arrays]):
+        super().__init__(name)
+        self.function = function
+
+    def bind(self, *args: Any, **params: Any) -> Arrays:
+        with take_current_trace() as trace:
+            checkpointed = type(trace).__name__ == "RematTrace"
+        if checkpointed and self not in ad.primitive_transposes:
+            return self.function(*args, **params)
+        return super().bind(*args, **params)
+
+
 def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: Batcher) -> Primitive:
     """A primitive with several results that is its own lowering.
 
@@ -38,8 +60,7 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
         jvp: jvp(primals, tangents, **params) -> (outputs, output tangents); a tangent may be None, for zero.
         batch: batch(args, dims, size, **params) -> (outputs, output dims); an unmapped argument has dim None.
     """
-    new = Primitive(name)
-    new.multiple_results = True
+    new = _Primitive(name, function)
 
     @functools.cache
     def traced(params: tuple[tuple[str, Any], ...]) -> Callable:
@@ -51,7 +72,8 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
 
     @new.def_impl
     def _(*args: Any, **params: Any) -> Arrays:
-        return compiled(tuple(params.items()))(*args)
+        inside_a_trace = any(isinstance(a, jax.core.Tracer) for a in args)  # where JAX takes no options
+        return (traced if inside_a_trace else compiled)(tuple(params.items()))(*args)
 
     @new.def_abstract_eval
     def _(*avals: Any, **params: Any) -> Arrays:

@@ -137,7 +137,15 @@ class Rule:
             return function(*merged)
 
         dots = tuple(jnp.zeros_like(primals[i]) if tangents[i] is None else tangents[i] for i in moving)
-        outs, out_dots = jax.jvp(of_moving, tuple(primals[i] for i in moving), dots)
+        try:
+            outs, out_dots = jax.jvp(of_moving, tuple(primals[i] for i in moving), dots)
+        except TypeError as error:
+            if "forward-mode" not in str(error):
+                raise
+            raise TypeError(
+                f"{self.name} has no forward-mode derivative (jax.jvp, jacfwd, linearize), only its backward, by "
+                "jax.custom_vjp: use grad, vjp or jacrev, or the same function in plain jax.numpy"
+            ) from None
         return outs, [t if bridge.is_inexact(o) else None for o, t in zip(outs, out_dots, strict=True)]
 
     def _batch(self, leaves: Sequence, dims: Sequence, size: Any, call: _Call, lanes: Lanes) -> tuple[list, list[int]]:

@@ -221,5 +221,8 @@ def test_eight_devices(formula, layer):
 
 
 def test_forward_mode_is_refused():
-    with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(lambda w: fnnet.dense(XS, w), (W,), (W,))
+    for forward in (lambda f: jax.jvp(f, (W,), (W,)), lambda f: jax.jacfwd(f)(W), lambda f: jax.linearize(f, W)[1](W)):
+        with pytest.raises(TypeError, match="forward-mode"):
+            forward(lambda w: fnnet.dense(XS, w))
+    with pytest.raises(TypeError, match=r"^dense has no forward-mode derivative \(jax.jvp, .* use grad, vjp or jacrev"):
+        jax.jacfwd(lambda w: fnnet.dense(XS, w))(W)

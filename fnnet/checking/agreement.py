@@ -143,6 +143,7 @@ def overflows(session: Session, leaves: list, bars: list) -> bool:
 def finite_differences(session: Session) -> None:
     """F: along one random direction for each argument, against finite differences of the function itself."""
     paths, places = session.subject.moving_paths(), session.subject.places
+    session.compared |= {k for k, place in enumerate(places) if session.subject.leaves[place].size}
     for path, place, slope in zip(paths, places, session.slopes(), strict=True):
         found = slope.difference
         if not found.conclusive:

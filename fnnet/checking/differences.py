@@ -60,10 +60,9 @@ class Difference:
             "the slope from the right": self.right,
             "their mean": (self.left + self.right) / 2,
         }
-        for name, slope in slopes.items():
-            if abs(np.real(value) - slope) <= allowed + 1e-5 * abs(self.left - self.right):
-                return name
-        return "a value between"
+        nearest = min(slopes, key=lambda name: abs(np.real(value) - slopes[name]))
+        near = abs(np.real(value) - slopes[nearest]) <= allowed + 1e-5 * abs(self.left - self.right)
+        return nearest if near else "a value between"
 
     def contains(self, value: Any, allowed: float) -> bool:
         """Whether `value` lies between the one-sided slopes of a kink."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from fnnet.checking.diagnosis import Evidence, diagnose
 from fnnet.checking.differences import Difference
-from fnnet.checking.kinks import share
+from fnnet.checking.kinks import share, swapped
 from fnnet.checking.programs import RaisedError, as_wide, is_wide
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Convention, Session, first_line, rms
@@ -40,6 +40,7 @@ def judge(
         return False
     bars = [as_wide(bar) for bar in bars]
     failed, conventions = len(session.failures), len(session.conventions)
+    session.compared |= {k for k, bar in enumerate(bars) if bar.size}
     for k, bar in enumerate(bars):
         if k in session.settled:
             failure = _known(session, check, circumstance, expected, k, bar)
@@ -88,6 +89,8 @@ def _of_leaf(
         return Failure(check, path, circumstance, f"has shape {ours.shape}, not {theirs.shape}")
     if not np.isfinite(theirs).all():
         _reference_not_finite(session, check, leaves, output_bars, circumstance, k, ours, theirs, allowed)
+        if all(np.isfinite(out).all() for out in expected.outs):
+            _note_not_finite(session, check, leaves, circumstance, k, ours, theirs)
     leaf = leaves[session.subject.places[k]]
     wrong = wrong_entries(ours, theirs, allowed, leaf.dtype)
     # By a masked entry, -inf, there is no slope: finite will do.
@@ -96,6 +99,11 @@ def _of_leaf(
         wrong = _gross(session, leaves, output_bars, k, ours, theirs)
     if expected.hopeless[k] and np.isfinite(ours).all():
         wrong = np.zeros_like(wrong)
+    others = wrong & ~swapped(leaf, ours, theirs, expected.jumps[k], allowed)
+    if session.options.ties == "any" and (others != wrong).any():
+        told = "another order of equal entries", "its own order", circumstance or "the example"
+        session.conventions.append(Convention(path, *told, int((wrong & ~others).sum()), wrong.size))
+        wrong = others
     if not wrong.any() or _as_imprecise_as_autodiff(session, leaves, output_bars, k, ours, theirs, wrong):
         return None
     found = _worst(session, leaves, output_bars, k, ours, theirs, allowed, wrong, expected.jumps[k])
@@ -186,6 +194,20 @@ def _reference_not_finite(
                 f"{list(entry)}; finite differences give {number(found.value)}"
             )
             return
+
+
+def _note_not_finite(
+    session: Session, check: str, leaves: Leaves, circumstance: str, k: int, ours: np.ndarray, theirs: np.ndarray
+) -> None:
+    """Neither gradient is finite, though arguments and function are: no error of the rule, but worth knowing, once."""
+    both = ~np.isfinite(theirs) & ~np.isfinite(ours) & np.isfinite(as_wide(leaves[session.subject.places[k]]))
+    if both.any() and k not in session.not_finite:
+        session.not_finite.add(k)
+        entry = tuple(map(int, np.argwhere(both)[0]))
+        session.notes.append(
+            f"{check}: {session.subject.moving_paths()[k]}, {circumstance or 'the example'}: the function is finite, "
+            f"its gradient is not: rule {number(ours[entry])}, reference {number(theirs[entry])} at {list(entry)}"
+        )
 
 
 _NUMERIC = tuple(np.dtype(d) for d in ("float64", "float32", "float16", "complex64", "complex128", "int32", "int64"))

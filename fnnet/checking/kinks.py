@@ -1,4 +1,4 @@
-"""What a rule does at kinks and ties where the reference does the same: told, and no reason for any verdict."""
+"""What a rule does at kinks and ties where the reference does the same, and when equal entries may swap gradients."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +25,23 @@ def share(session: Session, leaves: Leaves, where: str, expected: Expected, bars
         taken = next(filter(None, (_taken(session, leaves, k, entry, finite) for entry in _outputs(expected))), "")
         if taken:
             session.shared[path] = f"{path}: {taken}{AS_THE_REFERENCE}; seen at {where}"
+
+
+def swapped(leaf: Any, ours: np.ndarray, theirs: np.ndarray, jumps: np.ndarray, allowed: float) -> np.ndarray:
+    """Entries of a leaf whose gradients are those of entries equal to them, in another order, such as sorting gives.
+
+    All of them have to be at a tie: elsewhere another order is an error.
+    """
+    found = np.zeros(ours.shape, bool)
+    if np.iscomplexobj(ours) or not np.isfinite(ours).all():
+        return found
+    differs = np.abs(ours - theirs) > allowed
+    for value in np.unique(as_wide(leaf)[differs & jumps]):
+        equals = as_wide(leaf) == value
+        same = np.abs(np.sort(ours[equals]) - np.sort(theirs[equals])) <= allowed
+        if same.all() and jumps[equals & differs].all():
+            found |= equals
+    return found
 
 
 def _outputs(expected: Expected) -> list[int]:

@@ -116,9 +116,11 @@ class Run:
         waived = tuple((f, self.waived[f.check]) for f in session.failures if f.check in self.waived)
         not_run = {line.check: line.detail for line in lines if line.status == "not run"}
         independent = {"R", "F"} & {line.check for line in lines} - set(not_run)
-        undecided = session.undecided() if independent and not found else []
+        with np.errstate(all="ignore"):
+            undecided = session.undecided() if independent and not found else []
         nothing = "nothing can be told of {}: neither finite differences nor autodiff has a digit there"
-        notes = dict.fromkeys([*session.notes, *(nothing.format(path) for path in undecided)])
+        empty = [f"nothing was compared of {path}: it has no entries" for path in session.empty_paths()]
+        notes = dict.fromkeys([*session.notes, *empty, *(nothing.format(path) for path in undecided)])
         return Report(
             name=session.subject.name,
             signature=describe(session.subject, session.subject.leaves),
@@ -130,7 +132,7 @@ class Run:
             notes=tuple(notes),
             not_run=session.partly_not_run | not_run,
             waived=waived,
-            inconclusive=bool(undecided),
+            inconclusive=bool(undecided) or len(empty) == len(session.subject.places),
         )
 
 

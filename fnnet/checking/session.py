@@ -76,6 +76,7 @@ class Session:
     """The state of one run.
 
     `settled` are the cotangents that failed check R at the example itself: later checks do not ask what is wrong.
+    `compared`: the cotangents of which entries were compared with the reference's or with finite differences.
     `is_single`: in double precision too, the rule computes in single precision. `is_confirmed`: a failure was seen that
     is not the compiler's. `is_alone`: one was, so that the checks go on operation by operation.
     """
@@ -89,9 +90,11 @@ class Session:
     notes: list[str] = field(default_factory=list)
     settled: dict[int, Failure] = field(default_factory=dict)
     not_conclusive: set[str] = field(default_factory=set)
+    not_finite: set[int] = field(default_factory=set)
     partly_not_run: dict[str, str] = field(default_factory=dict)
     power: Any = None
     has_reference: bool = False
+    compared: set[int] = field(default_factory=set)
     takes_doubles: bool = False
     is_single: bool = False
     is_confirmed: bool = False
@@ -112,6 +115,11 @@ class Session:
     def working(self) -> list:
         """The example in double precision, where the rule takes it."""
         return widened(self.example) if self.takes_doubles else self.example
+
+    def empty_paths(self) -> list[str]:
+        """Arguments without entries, where no check compared a cotangent at another shape."""
+        places = enumerate(self.subject.places)
+        return [self.subject.paths[i] for k, i in places if k not in self.compared and not self.subject.leaves[i].size]
 
     def rng(self, *stream: Any) -> np.random.Generator:
         """Random numbers of this stream, always the same."""

@@ -111,8 +111,7 @@ def subject_of(
 
 
 def _of_rule(f: Rule, args: tuple, static: dict) -> dict[str, Any]:
-    bound = f.signature.bind(*args, **static)
-    bound.apply_defaults()
+    bound, _ = _bound(f.signature, f.name, args, static)
     arrays = tuple(bound.arguments[n] for n in f.arrays)
     static = {k: v for k, v in bound.arguments.items() if k not in f.arrays}
     forward, backward = functools.partial(f.forward, **static), functools.partial(f.backward, **static)
@@ -198,13 +197,16 @@ def _filled(reference: Callable, args: tuple, static: dict) -> Callable:
     """The reference as a function of the arrays alone; what is not an array keeps its place among the arguments."""
 
     def filled(*arrays: Any) -> Any:
-        if len(arrays) == len(args):
-            return reference(*arrays, **static)
         merged, rest = [], list(arrays)
-        for arg in args:
+        for arg in args if len(arrays) != len(args) else ():
             keep = isinstance(arg, int | str) or callable(arg)
             merged.append(arg if keep else rest.pop(0))
-        return reference(*merged, *rest, **static)
+        try:
+            signature = inspect.signature(reference)
+        except (TypeError, ValueError):
+            return reference(*merged, *rest, **static)
+        bound, _ = _bound(signature, "the reference", (*merged, *rest), static)
+        return reference(*bound.args, **bound.kwargs)
 
     return filled
 
@@ -217,14 +219,40 @@ def _placed(function: Callable, args: tuple, static: dict) -> tuple[list, list[s
         if static:
             raise TypeError(f"check: {function!r} has no signature, so static values must be positional") from None
         return list(args), [f"argument {i}" for i in range(len(args))], set(range(len(args)))
-    bound = signature.bind(*args, **static)
-    bound.apply_defaults()
+    bound, in_order = _bound(signature, getattr(function, "__name__", "the function"), args, static)
     names = [
         *(p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)),
         *(f"argument {i}" for i in range(len(bound.args))),
     ]
-    given = {i for i in range(len(bound.args)) if names[i] not in static and i < len(args)}
-    return list(bound.args), names, given
+    return list(bound.args), names, in_order
+
+
+def _bound(
+    signature: inspect.Signature, name: str, args: tuple, static: Mapping[str, Any]
+) -> tuple[inspect.BoundArguments, set[int]]:
+    """The arguments: static ones by name, the others in order at the places that these leave; and those places."""
+    values: list[Any] = []
+    by_name, rest, in_order = dict(static), list(args), set()
+    for parameter in signature.parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            break
+        if parameter.name in by_name:
+            values.append(by_name.pop(parameter.name))
+        elif rest:
+            in_order.add(len(values))
+            values.append(rest.pop(0))
+        elif parameter.default is not parameter.empty:
+            values.append(parameter.default)
+        else:
+            break
+    in_order |= set(range(len(values), len(values) + len(rest)))
+    try:
+        bound = signature.bind(*values, *rest, **by_name)
+    except TypeError as error:
+        told = f"{len(args)} positional" + (f", static {', '.join(static)}" if static else "")
+        raise TypeError(f"check: {name}{signature} does not take these arguments ({told}): {error}") from None
+    bound.apply_defaults()
+    return bound, in_order
 
 
 def _names(function: Callable, count: int) -> tuple[str, ...]:

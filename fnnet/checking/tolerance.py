@@ -6,8 +6,8 @@ max|output_bar|: no error is so small, and a gradient that is zero but for round
 has a large J, and a rule cannot do better than its inputs allow. To this comes eps max|x| of the leaf's largest
 cotangent: so much does an exponential of x lose, where another way round J does not show it.
 
-An entry at a kink or a tie changes by a jump however small the perturbation. Such entries are told apart by that, and
-left out of J.
+An entry at a kink or a tie changes by a jump however small the perturbation, on one side of it at least. Such entries
+are told apart by that, and left out of J.
 """
 
 from collections.abc import Callable, Sequence
@@ -59,9 +59,13 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
         return [as_wide(a) for a in outs], [as_wide(a) for a in pulled]
 
     outs, bars = run(wide_leaves, wide_bars)
-    seed = int(rng.integers(2**31))  # the same directions for both nudges
-    nudged = [run(nudge(wide_leaves, np.random.default_rng(seed), by), wide_bars)[1] for by in (SMALL, SMALLER)]
-    jumps = [_jumps(*three) for three in zip(bars, *nudged, strict=True)]
+    seed = int(rng.integers(2**31))  # one direction, and the opposite one
+    there, closer, back, closer_back = (
+        run(nudge(wide_leaves, np.random.default_rng(seed), by), wide_bars)[1]
+        for by in (SMALL, SMALLER, -SMALL, -SMALLER)
+    )
+    sides = (zip(bars, there, closer, strict=True), zip(bars, back, closer_back, strict=True))
+    jumps = [a | b for a, b in zip(*([_jumps(*three) for three in side] for side in sides), strict=True)]
     perturbed = []
     for _ in range(PERTURBATIONS):
         near = [half_ulp(a, rng) for a in leaves]
@@ -140,7 +144,7 @@ def _towards(leaves: Leaves, near: Leaves, by: float) -> list:
 
 
 def nudge(leaves: Leaves, rng: np.random.Generator, by: float) -> list:
-    """The leaves with every number moved by about `by`, relative to itself or, at zero, to its leaf."""
+    """The leaves, every number moved by about `by`, relative to itself or, at zero, to its leaf; no tie remains."""
 
     def one(leaf: Any) -> Any:
         if not is_moving(leaf):
@@ -149,7 +153,8 @@ def nudge(leaves: Leaves, rng: np.random.Generator, by: float) -> list:
         finite = np.isfinite(leaf)
         size = np.sqrt(np.mean(np.abs(leaf[finite]) ** 2)) if finite.any() else 1.0
         scale = np.where(leaf == 0, size or 1.0, np.abs(np.where(finite, leaf, 0)))
-        return np.where(finite, leaf + by * scale * rng.choice([-1.0, -0.5, 0.5, 1.0], leaf.shape), leaf)
+        moves = rng.choice([-1.0, 1.0], leaf.shape) * rng.uniform(0.5, 1.0, leaf.shape)
+        return np.where(finite, leaf + by * scale * moves, leaf)
 
     return [one(leaf) for leaf in leaves]
 
