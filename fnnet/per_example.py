@@ -22,6 +22,7 @@ from fnnet.batches import checked_pair
 from fnnet.ghost import squared_norms
 from fnnet.network import Residual, Sequential
 from fnnet.protocol import Layer, Params
+from fnnet.reduction import losses_of, wrong_shape
 
 
 def gradient_norms(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, key: Any = None) -> jax.Array:
@@ -30,14 +31,16 @@ def gradient_norms(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, k
     Args:
         net: A `Sequential` or `Residual`. A layer of another kind that has parameters goes by its own backward, example
             by example: its per-example gradients alone are in memory.
-        loss: loss(outputs, ys) -> one number an example, which depends on that example alone.
+        loss: loss(outputs, ys) -> one number per example, which depends on that example alone. Of the pair
+            (losses, weights) the losses are differentiated; weights, by which only a mean divides, are not used.
         params: The network's parameters.
         xs: The examples, along the first axis.
         ys: Their labels.
         key: For dropout: each example gets its own of `jax.random.split(key, len(xs))`, as in `fit`.
 
     Returns:
-        (examples,), in f32 for bf16 and f16. An example that does not count (`ignore_index`) has norm 0.
+        (examples,), in f32 for bf16 and f16. An example whose loss is 0 whatever the parameters (`ignore_index`) has
+        norm 0.
 
     Raises:
         ValueError: xs and ys do not match or are empty, or the loss does not give one number an example.
@@ -157,12 +160,9 @@ def _layers_passed(
 
     def total(nudges: dict[str, Any]) -> tuple[jax.Array, dict]:
         outputs, inputs, _ = jax.vmap(forward)(nudges, xs, keys)
-        losses = loss(outputs, ys)
-        if jnp.shape(losses) != (len(xs),):
-            raise ValueError(
-                f"{function}: loss must give one number for each of {len(xs)} examples; it gave shape "
-                f"{jnp.shape(losses)}"
-            )
+        losses = losses_of(function, loss(outputs, ys))
+        if losses.shape != (len(xs),):
+            raise wrong_shape(function, len(xs), losses.shape)
         return losses.sum(), inputs
 
     shapes = jax.eval_shape(lambda: jax.vmap(lambda x, key: forward(None, x, key)[2])(xs, keys))

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 
 from fnnet.arguments import accumulator
 from fnnet.placement import Placement
-from fnnet.reduction import example_weights, mean_loss
+from fnnet.reduction import losses_and_weights, mean_loss
 
 
 class State(NamedTuple):
@@ -137,7 +137,7 @@ def _sums(
 
     def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         outputs = _outputs(net, params, x, keys)
-        losses, weights = loss(outputs, y), example_weights(loss, outputs, y)
+        losses, weights = losses_and_weights("fit", loss, outputs, y)
         dtype = accumulator(losses.dtype)
         total = losses.astype(dtype).sum()
         return total / examples, (total, weights.astype(dtype).sum())  # no larger than a mean's: f16 would overflow
@@ -243,8 +243,8 @@ def score(
         at = jnp.minimum(rows, len(xs) - 1)
         counts, x, y = (rows < len(xs)) & inside[at], xs[at], ys[at]
         outputs = jax.vmap(net.apply, (None, 0))(params, x)
-        weights = example_weights(loss, outputs, y)
-        sums = {"loss": jnp.where(counts, loss(outputs, y), 0), "weight": jnp.where(counts, weights, 0)}
+        losses, weights = losses_and_weights("evaluate", loss, outputs, y)
+        sums = {"loss": jnp.where(counts, losses, 0), "weight": jnp.where(counts, weights, 0)}
         if jnp.issubdtype(y.dtype, jnp.integer) and y.shape == outputs.shape[:-1]:
             counted = counts & (weights != 0)
             sums |= {"correct": counted & (outputs.argmax(-1) == y), "counted": counted}

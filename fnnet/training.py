@@ -19,6 +19,7 @@ import numpy as np
 from fnnet.batches import Arrays, Batch, Batches, Pace, is_pair, matching, refuse_nonfinite, source_of
 from fnnet.placement import Placement, placement_on
 from fnnet.processes import lost_ones_named
+from fnnet.reduction import losses_and_weights, wrong_shape
 from fnnet.resumption import Checkpoints, Moment
 from fnnet.shares import SharedArrays, SharedBatches, SharedPace, all_examples, parts_together, shared_source
 from fnnet.steps import State, Tally, epoch_order, nothing_yet, run, score, shared_score, start
@@ -57,8 +58,8 @@ def fit(
 
     Args:
         net: Has `init(key, shape) -> params` and `apply(params, x, *, key) -> output`, for one example; hashable.
-        loss: loss(output, y) -> one number an example. A mini-batch's loss is the mean of these, over the examples
-            that count (`fnnet.mean_loss`).
+        loss: loss(outputs, ys) -> one number per example, or the pair (losses, weights). A mini-batch's loss is their
+            mean, as `fnnet.mean_loss` takes it; `jax.vmap` makes a loss of one example into such a loss.
         optimizer: Any optax transformation, with its schedules and clipping.
         data: The pair (xs, ys) of arrays with the examples along the first axis, or an iterable of such pairs, each one
             mini-batch, which can be iterated once an epoch: for data larger than memory.
@@ -92,7 +93,8 @@ def fit(
 
     Raises:
         ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
-            divisible by `accumulate` and the mesh's devices; checkpoints of another training, or in use by one.
+            divisible by `accumulate` and the mesh's devices; checkpoints of another training, or in use by one; a loss
+            that does not give one number per example, or hides its weights (`fnnet.mean_loss`).
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
         ProcessLostError: Another process of the training has ended.
     """
@@ -190,7 +192,7 @@ def evaluate(
         count.
 
     Raises:
-        ValueError: No data, or data that do not match.
+        ValueError: No data, or data that do not match; a loss that `fit` would refuse.
     """
     _at_least_one("evaluate", "batch_size", batch_size)
     placement = None if mesh is None else placement_on("evaluate", mesh, shard_parameters)
@@ -283,18 +285,21 @@ def _epoch(
 
 
 def _check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any) -> None:
-    """Trace the loss with labels whose values it can read, and refuse: integers at the least and the largest."""
+    """Trace the loss with labels whose values it can read, and refuse: integers at the least and the largest.
+
+    Of 2 and of 3 examples: a sum over the batch may have the right shape for one size, such as (classes,).
+    """
     some = np.asarray(ys if ys.ndim == 1 else ys[:2])
-    labels = jnp.asarray(some[[some.argmin(), some.argmax()]] if ys.ndim == 1 else some)
-    x = jax.ShapeDtypeStruct((len(labels), *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
+    ends = some[[some.argmin(), some.argmax()]] if ys.ndim == 1 else some
+    x = jax.ShapeDtypeStruct((1, *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
     like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
-    outputs = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
-    losses = jax.eval_shape(lambda outputs: loss(outputs, labels), outputs)
-    if losses.shape != labels.shape[:1]:
-        raise ValueError(
-            f"{function}: loss must give one number for each of {len(labels)} examples, shape {labels.shape[:1]}; it "
-            f"gave shape {losses.shape} (jax.vmap makes a loss of one example into one of a batch)"
-        )
+    one = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
+    for examples in (2, 3):
+        labels = jnp.asarray(np.resize(ends, (examples, *ends.shape[1:])))
+        outputs = jax.tree.map(lambda o, n=examples: jax.ShapeDtypeStruct((n, *o.shape[1:]), o.dtype), one)
+        losses, _ = jax.eval_shape(lambda o, y=labels: losses_and_weights(function, loss, o, y), outputs)
+        if losses.shape != (examples,):
+            raise wrong_shape(function, examples, losses.shape)
 
 
 def _at_least_one(function: str, argument: str, value: Any) -> None:

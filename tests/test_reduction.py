@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnnet.reduction import example_weights, mean_loss
+from fnnet.reduction import mean_loss
 from fnnet.rules.categorical import negative_log_likelihood, softmax_cross_entropy
 from fnnet.rules.squares import squared_error
 
@@ -49,7 +49,6 @@ def test_class_probabilities_and_plain_functions_count_one_each():
     np.testing.assert_allclose(
         mean_loss(lambda a, y: jnp.abs(a - y).sum(-1), Z, y), jnp.abs(Z - y).sum(1).mean(), rtol=1e-6
     )
-    np.testing.assert_array_equal(example_weights(lambda a, y: a[:, 0], Z, y), np.ones(6))
 
 
 def test_the_gradient_of_a_mean_divides_by_the_weights():
@@ -67,14 +66,6 @@ def test_no_weight_at_all_is_nan():
     loss = functools.partial(softmax_cross_entropy, ignore_index=0)
     assert np.isnan(mean_loss(loss, Z, jnp.zeros(6, int)))
     assert np.isnan(mean_loss(loss, Z[:0], jnp.zeros(0, int)))
-
-
-def test_weights_are_found_under_jit_and_its_like():
-    loss = functools.partial(softmax_cross_entropy, ignore_index=-100)
-    for wrapped in (jax.jit(loss), jax.vmap(loss), jax.checkpoint(loss)):
-        np.testing.assert_array_equal(
-            example_weights(wrapped, Z, LABELS), loss.func.weight(Z, LABELS, ignore_index=-100)
-        )
 
 
 def test_explicit_mesh_axes():

@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Integer, Num
 
 from fnnet.arguments import accumulator, as_array, as_floats
+from fnnet.reduction import noted
 
 Labels = Integer[ArrayLike, "*batch"] | Float[ArrayLike, "*batch classes"]
 Targets = Num[ArrayLike, "... entries"] | Bool[ArrayLike, "... entries"]
@@ -103,6 +104,8 @@ def as_targets(
         prediction, rows = as_floats(function, **{argument: prediction, "labels": given})
         return prediction, _smoothed(function, rows, label_smoothing, class_weights)  # (2)
     classes = _class_numbers(function, given, count, ignored)
+    if class_weights is not None or ignored is not None:
+        classes = noted(function, classes)
     rows = (classes[..., None] == jnp.arange(count, dtype=jnp.int32)).astype(prediction.dtype)
     targets = _smoothed(function, rows, label_smoothing, class_weights)  # (1)
     targets = jnp.where(((classes < 0) | (classes >= count))[..., None], jnp.nan, targets)  # (4)

@@ -79,7 +79,7 @@ def _problem(net: Container, loss: Callable, params: Any, x: Any, y: Any, replac
     """Whether x is one example or a batch: the loss of one example is one number."""
     single = probes.Problem(net, loss, replace, False)
     try:
-        one = jax.eval_shape(lambda params, x, y: loss(single.apply(params, x), y), params, x, y)
+        one = jax.eval_shape(lambda params, x, y: single.losses(single.apply(params, x), y), params, x, y)
         if one.shape == ():
             return single
     except (TypeError, ValueError):
@@ -124,15 +124,14 @@ def _step(
 
 def _loss_step(problem: probes.Problem, gone: probes.Passes, y: Any, rng: Any) -> Step:
     loss = problem.loss
-
     programs = programs_of_loss(loss, gone.outputs, y)
     compared = Comparison(programs, (gone.outputs, y), ("outputs", LABELS), gone.losses_bar)
-    hidden = jax.jit(loss)  # which does not see whether the labels are classes
+    hidden = jax.jit(lambda outputs, y: problem.losses(outputs, y))  # which does not see whether the labels are classes
     return Step(
         name=probes.LOSS,
         kind=function_name(loss),
         text=text(loss),
-        pages=pages_of(lambda outputs, y: loss(outputs, y), (gone.outputs, y), loss),
+        pages=pages_of(problem.losses, (gone.outputs, y), loss),
         inputs=numbers("outputs", gone.outputs),
         value=numbers("loss", gone.losses),
         saved=_saved(hidden, gone.outputs, gone.losses, (LABELS,), (y,)),

@@ -12,6 +12,7 @@ import jax
 from fnnet.checking.programs import Program
 from fnnet.checking.subject import is_moving
 from fnnet.checking.undecorated import has_rules, undecorated
+from fnnet.reduction import losses_of
 from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_function, plain_layer
 from fnnet.tracing.probes import called
 
@@ -100,7 +101,8 @@ def _of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:
     def in_one_dtype(function: Callable) -> Callable:
         return lambda outputs, y: function(outputs, y.astype(outputs.dtype) if is_moving(y) else y)
 
-    own, known = in_one_dtype(loss), plain_function(loss)
+    own = in_one_dtype(lambda outputs, y: losses_of("trace", loss(outputs, y)))
+    known = plain_function(loss)
     if known is not None:
         plain, against = in_one_dtype(known), INDEPENDENT
     elif has_rules(own, (outputs, y)):

@@ -8,7 +8,6 @@ the parameters uses, out of one backward pass. It runs as `jax.grad` runs withou
 compiled alone, with taps and without, so that the bits are the same. Under jit XLA may fuse, and round otherwise.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from fnnet.checking.subject import is_moving
 from fnnet.protocol import Container, Layer, Params
-from fnnet.reduction import mean_loss
+from fnnet.reduction import losses_and_weights, losses_of, weighted_mean
 
 LOSS = "loss"
 
@@ -74,7 +73,7 @@ class Problem(NamedTuple):
 
     Args:
         net: The network.
-        loss: One number an example.
+        loss: One number per example, perhaps with weights.
         replaced: What stands in the place of a layer, by the layer's path.
         batched: Whether x and y have a leading axis.
         hidden_labels: Whether the loss shall not see the labels' values: then labels that are no class make its loss
@@ -86,6 +85,10 @@ class Problem(NamedTuple):
     replaced: Mapping[str, Callable]
     batched: bool
     hidden_labels: bool = False
+
+    def losses(self, outputs: Any, y: Any) -> Any:
+        """The loss of each example, or of the one, without weights."""
+        return losses_of("trace", self.loss(outputs, y))
 
     def mapped(self, function: Callable, in_axes: tuple) -> Callable:
         """`function` of one example on a batch, if there is one."""
@@ -163,7 +166,7 @@ def passes(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> Passe
     probes: list = [None] * len(ended)
     for (number, *_), (of_x, of_y, _) in zip(ended, outline[1], strict=True):
         probes[number] = _probe(of_x), _probe(of_y)
-    losses = jax.eval_shape(lambda outputs, y: problem.loss(outputs, y), outline[0], jnp.asarray(y))
+    losses = jax.eval_shape(problem.losses, outline[0], jnp.asarray(y))
     ends = _probe(outline[0]), _probe(losses)
 
     def value(params: Params, probes: list, ends: tuple) -> tuple[Any, tuple]:
@@ -195,15 +198,13 @@ def _ending(problem: Problem, outputs: Any, y: Any, ends: tuple) -> tuple[Any, A
     """The mean loss and each example's, tapped before and after the loss."""
 
     def ending(outputs: Any, y: Any, ends: tuple) -> tuple[Any, Any]:
-        kept: list = []
-
-        @functools.wraps(problem.loss)
-        def loss(outputs: Any, y: Any) -> Any:
-            kept.append(_tapped(problem.loss(_tapped(outputs, ends[0]), y), ends[1]))
-            return kept[-1]
-
-        mean = mean_loss(loss, outputs, y) if problem.batched else loss(outputs, y)
-        return mean, kept[0]
+        outputs = _tapped(outputs, ends[0])
+        if not problem.batched:
+            loss = _tapped(problem.losses(outputs, y), ends[1])
+            return loss, loss
+        losses, weights = losses_and_weights("trace", problem.loss, outputs, y)
+        losses = _tapped(losses, ends[1])
+        return weighted_mean(losses, weights), losses
 
     return (jax.jit(ending) if problem.hidden_labels else ending)(outputs, y, ends)
 
