@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.layers import AvgPool, Conv, Dense, Dropout, Flatten, MaxPool
+from fnnet.partials import innermost
 from fnnet.precision import as_compute_dtype, rounded, wide
 from fnnet.protocol import (
     Container,
@@ -24,7 +25,6 @@ from fnnet.protocol import (
     check_entries,
     check_layer,
     example_shape,
-    innermost,
 )
 from fnnet.rules.activations import leaky_relu, relu
 from fnnet.rules.probabilities import log_softmax, softmax
@@ -43,9 +43,10 @@ class Sequential(Container):
     Args:
         *layers: Layers, or plain functions of the example.
         compute_dtype: Mixed precision: jnp.bfloat16 computes in bf16 what `init` keeps in f32. Each layer gets its
-            parameters and its input in this dtype, a softmax its input in f32; products are summed in f32, and the
-            output is f32. So are the parameters' gradients, the optimiser and checkpoints. A `Sequential` among the
-            layers with a compute_dtype of its own keeps it. None: the dtypes of parameters and example.
+            parameters and its input in this dtype, a softmax of fnnet or jax.nn (but not a function that calls one)
+            its input in f32; products are summed in f32, and the output is f32. So are the parameters' gradients, the
+            optimiser and checkpoints. A `Sequential` among the layers with a compute_dtype of its own keeps it. None:
+            the dtypes of parameters and example.
 
     Kernels are drawn by what the next function is, past pooling, Flatten and Dropout: before relu and leaky_relu (of
     fnnet or jax.nn, or a functools.partial of them) as He et al. (2015) say, truncated normal with variance 2 / fan in;
@@ -272,7 +273,8 @@ def _with_kernel_init(layer: Layer, following: Sequence[Layer | Callable]) -> La
     if not isinstance(layer, Dense | Conv) or layer.kernel_init is not None:
         return layer
     after = next((f for f in following if not isinstance(f, MaxPool | AvgPool | Flatten | Dropout)), None)
-    return dataclasses.replace(layer, kernel_init=he) if _is_one_of(after, RECTIFIERS) else layer
+    function = after.function if isinstance(after, Function) else after
+    return dataclasses.replace(layer, kernel_init=he) if _is_one_of(function, RECTIFIERS) else layer
 
 
 def _is_one_of(function: Any, known: Sequence[Callable]) -> bool:

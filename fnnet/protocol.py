@@ -6,17 +6,17 @@ uses them. A plain function of the example is a layer without parameters. Anothe
 """
 
 import dataclasses
-import functools
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
 
 from fnnet.arguments import as_array
+from fnnet.partials import innermost, is_partial
 
 Params = Mapping[str, Any]
 
@@ -104,6 +104,11 @@ class Function(Layer):
         return text(self.function)
 
 
+def is_threaded(layer: Any) -> TypeGuard[Container]:
+    """Whether a layer computes what `thread` does: a container with an `apply` of its own may compute other things."""
+    return isinstance(layer, Container) and type(layer).apply is Container.apply
+
+
 def as_layer(layer: Layer | Callable) -> Layer:
     """A plain function as a layer; a layer as it is."""
     return layer if isinstance(layer, Layer) else Function(layer)
@@ -142,13 +147,6 @@ def example_shape(function: str, shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def innermost(function: Any) -> Any:
-    """The function under `functools.partial`."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
-
-
 def function_name(function: Any) -> str:
     """The name under which a function was defined, without its arguments."""
     function = innermost(function)
@@ -157,7 +155,7 @@ def function_name(function: Any) -> str:
 
 def text(value: Any) -> str:
     """A field's value as its user wrote it: functions by name."""
-    if isinstance(value, functools.partial):
+    if is_partial(value):
         arguments = [text(value.func), *map(text, value.args), *(f"{k}={text(v)}" for k, v in value.keywords.items())]
         return f"partial({', '.join(arguments)})"
     return function_name(value) if callable(value) and not isinstance(value, Layer) else repr(value)

@@ -27,6 +27,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from fnnet.arguments import accumulator, as_array
+from fnnet.partials import is_partial
 
 P = ParamSpec("P")
 NOTE = "weights of fnnet."
@@ -171,14 +172,7 @@ def wrong_shape(function: str, examples: int, shape: tuple[int, ...]) -> ValueEr
 
 def _weight_of(loss: Any) -> Callable[..., Array] | None:
     """The attribute `weight` of a loss of fnnet, with the arguments that a partial binds; None of other functions."""
-    if _is_partial(loss):
+    if is_partial(loss):
         weight = _weight_of(loss.func)
         return None if weight is None else functools.partial(weight, *loss.args, **loss.keywords)
     return loss.weight if any(loss is own for own in _WEIGHED) else None
-
-
-def _is_partial(loss: Any) -> bool:
-    return isinstance(loss, functools.partial) or (type(loss) is _BOX and hasattr(loss, "func"))
-
-
-_BOX = type(jax.tree_util.Partial(functools.partial(noted)).func)  # JAX's, around a partial inside another

@@ -14,7 +14,7 @@ PACKAGE = Path(fnnet.__file__).parent
 
 # From the ground up; a name stands for a module or a folder. Modules of one floor may import each other.
 FLOORS = (
-    ("geometry", "suggestions", "allocator", "supported", "accelerators", "compiler"),
+    ("geometry", "suggestions", "allocator", "supported", "accelerators", "compiler", "partials"),
     ("arguments", "bridge", "explicit_axes"),
     ("registration", "multilinear"),
     ("formulations",),

@@ -112,11 +112,11 @@ def explained(step: Step, of: str, index: tuple[int, ...], most: int, batched: b
 def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...], batched: bool) -> str:
     """What dy_o / de is, where a layer is linear in e: an entry of its input or kernel; else empty."""
     layer = step.layer
-    if of == "bias" and isinstance(layer, Dense | Conv):
+    if of == "bias" and type(layer) in (Dense, Conv):  # a subclass may compute something else
         return "1"
-    if isinstance(layer, Dense):
+    if type(layer) is Dense:
         return _entry("x", (*o[:-1], index[0])) if of == "kernel" else _entry("kernel", (index[-1], o[-1]))
-    if isinstance(layer, Conv):
+    if type(layer) is Conv:
         place = layer._place(step.inputs.shape[batched:])
         rank, outputs = place.rank, layer.features
         at, per_group = o[batched : batched + rank], outputs // layer.groups

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnnet.checking.subject import is_moving
 from fnnet.network import without_policy
-from fnnet.protocol import Container, Layer, function_name, text
+from fnnet.protocol import Container, Layer, function_name, is_threaded, text
 from fnnet.summary import computed_outputs
 from fnnet.tracing import probes
 from fnnet.tracing.comparison import Comparison
@@ -35,8 +35,9 @@ def follow(
     replace: dict[str, Callable],
 ) -> Trace:
     """`trace`, its arguments being looked at."""
-    if not isinstance(net, Container):
-        raise TypeError(f"trace: net (={net!r}) must be a Sequential or a Residual")
+    if not is_threaded(net):
+        own = " without an `apply` of its own" if isinstance(net, Container) else ""
+        raise TypeError(f"trace: net (={net!r}) must be a Sequential or a Residual{own}")
     net = without_policy(net)
     x, y = jnp.asarray(x), jnp.asarray(y)
     params = jax.tree.map(jnp.asarray, params)
@@ -99,7 +100,7 @@ def _step(
         "value": numbers("y", visit.y),
         "incoming": numbers("y_bar", y_bar),
     }
-    if isinstance(layer, Container):
+    if is_threaded(layer):
         of_x = () if x_bar is None else (Outgoing("x", numbers("x", visit.x), numbers("x_bar", x_bar)),)
         shown = common | {"text": f"{type(layer).__name__}(...)"}
         return Step(**shown, pages=pages_of_words(layer), saved=(), outgoing=of_x, is_nested=True)

@@ -10,6 +10,7 @@ from fnnet.checking import layer_references
 from fnnet.checking.own import FUNCTIONS, REFERENCES
 from fnnet.checking.undecorated import has_rules, undecorated
 from fnnet.layers import AvgPool, Conv, Dense, Flatten, MaxPool
+from fnnet.partials import is_partial
 from fnnet.protocol import Function, Layer
 
 INDEPENDENT = "autodiff of an independent forward"
@@ -44,7 +45,7 @@ def draws(layer: Any) -> bool:
 def plain_function(function: Any) -> Callable | None:
     """The independent reference of one of fnnet's functions, its keywords kept; None for another function."""
     keywords: dict[str, Any] = {}
-    while isinstance(function, functools.partial) and not function.args:
+    while is_partial(function) and not function.args:
         keywords = {**function.keywords, **keywords}
         function = function.func
     name = next((name for name, own in FUNCTIONS.items() if own is function), None)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.subject import is_moving
-from fnnet.protocol import Container, Layer, Params
+from fnnet.protocol import Container, Layer, Params, is_threaded
 from fnnet.reduction import losses_and_weights, losses_of, weighted_mean
 
 LOSS = "loss"
@@ -110,7 +110,7 @@ class Problem(NamedTuple):
                 def inner(x: Any) -> Any:
                     if path + name in self.replaced:
                         return called(self.replaced[path + name], own, x, key)
-                    if isinstance(layer, Container):
+                    if is_threaded(layer):
                         return layer.thread(threading(f"{path}{name}/"), own, x, key)
                     return layer.apply(own, x, key=key)
 

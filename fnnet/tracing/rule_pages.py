@@ -17,6 +17,8 @@ from typing import Any
 
 import jax
 
+from fnnet.partials import innermost
+from fnnet.protocol import Function, function_name
 from fnnet.registration import Rule
 
 NUMBERED = re.compile(r"^(?P<formula>.*?\S)\s+\((?P<number>\d+)\)(?:\s{2,}(?P<remark>.*))?$")
@@ -189,23 +191,18 @@ def _rules(jaxpr: Any) -> Iterator[Rule]:
 
 
 def _of_code(layer: Any) -> Page:
-    function = getattr(layer, "function", layer)
-    while isinstance(function, functools.partial):
-        function = function.func
-    shown = function if inspect.isfunction(function) else type(function)
-    name = getattr(function, "__name__", type(function).__name__)
-    text = inspect.getdoc(shown) or ""
-    code = _source(function) if inspect.isfunction(function) else ""
+    function = innermost(layer.function if isinstance(layer, Function) else layer)
+    name, text = function_name(function), inspect.getdoc(function) or ""
+    # Of a wrapper, inspect would give the code of what it wraps, which need not be what it computes.
+    code = _source(function) if inspect.isfunction(function) and not hasattr(function, "__wrapped__") else ""
     first = text.split("\n\n")[0].replace("\n", " ")
-    return Page(name, first, tuple(equations_of(_docstring(shown), name)), "", code, "")
+    return Page(name, first, tuple(equations_of(_docstring(function), name)), "", code, "")
 
 
 def _source(function: Callable) -> str:
     """A function's code without its docstring; empty where it cannot be read."""
-    while isinstance(function, functools.partial):
-        function = function.func
     try:
-        source = textwrap.dedent(inspect.getsource(function))
+        source = textwrap.dedent(inspect.getsource(innermost(function)))
         body = ast.parse(source).body[0]
     except (OSError, TypeError, SyntaxError, IndexError, tokenize.TokenError):
         return ""
