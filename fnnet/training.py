@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.batches import Arrays, Batch, Batches, Pace, is_pair, matching, refuse_nonfinite, source_of
+from fnnet.compiler import safe_options
 from fnnet.placement import Placement, placement_on
 from fnnet.processes import lost_ones_named
 from fnnet.reduction import losses_and_weights, wrong_shape
@@ -246,9 +247,9 @@ def _programs(
     else:
         scored, ran = functools.partial(shared_score, net, loss, placement), placement.staying(ran)
     return _Programs(
-        jax.jit(ran, donate_argnums=(0, 1)),
+        jax.jit(ran, donate_argnums=(0, 1), compiler_options=safe_options()),
         jax.jit(epoch_order, static_argnums=(1, 2)),
-        jax.jit(scored, static_argnames="batch_size"),
+        jax.jit(scored, static_argnames="batch_size", compiler_options=safe_options()),
     )
 
 

@@ -14,7 +14,7 @@ from fnnet.arguments import accumulator
 from fnnet.bridge import same_varying
 from fnnet.formulations import pieces
 from fnnet.formulations.branches import in_a_branch
-from fnnet.formulations.column_sums import column_sums
+from fnnet.formulations.reductions import column_sums
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
 

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from fnnet.arguments import as_floats
 from fnnet.explicit_axes import gathered, placed, spec_of
 from fnnet.formulations import convolution
-from fnnet.formulations.column_sums import column_sums
+from fnnet.formulations.reductions import column_sums
 from fnnet.geometry import Padding, integer, window
 from fnnet.multilinear import Form
 from fnnet.registration import rule

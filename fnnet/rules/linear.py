@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
 from fnnet.explicit_axes import gathered, placed, spec_of
-from fnnet.formulations.column_sums import column_sums
+from fnnet.formulations.reductions import column_sums
 from fnnet.multilinear import Form
 from fnnet.registration import rule
 

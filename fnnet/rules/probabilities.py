@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
+from fnnet.formulations.reductions import summed_products
 from fnnet.registration import rule
 
 
@@ -55,7 +56,7 @@ def softmax_fwd(z, *, axis):
 
 def softmax_bwd(p, p_bar, *, axis):
     wide, bar = p.astype(accumulator(p.dtype)), p_bar.astype(accumulator(p.dtype))
-    z_bar = wide * (bar - (wide * bar).sum(axis, keepdims=True))  # (4)
+    z_bar = wide * (bar - summed_products(wide, bar, axis))  # (4)
     return (z_bar.astype(p.dtype),)
 
 
