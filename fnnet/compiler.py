@@ -120,19 +120,19 @@ def _folded_crop(options: Options) -> tuple[np.ndarray, np.ndarray]:
 BY_OPTIONS = "jax.jit(..., compiler_options=fnnet.safe_options())"
 
 MANY_ROWS = Fault(
-    "product, square, sum over many rows",
+    "product, then a sum over its rows",
     "jax-ml/jax#39103",
     "0.10.2",
-    "a product with a small matrix whose entries are squared or multiplied and summed, of 32,769 rows or more",
+    "w @ x.T, w of 2 or 3 rows and 3 columns, x of 32,769 to about 43,600 rows, reduced over w's rows",
     BY_OPTIONS,
-    frozenset({"dot_general", "reduce_sum"}),
+    frozenset({"dot_general"}),
     _many_rows,
 )
 HIGH_RANK = Fault(
     "sum of products of rank 7 or more",
     "jax-ml/jax#40412, jax-ml/jax#39257",
     "0.10.2, 0.11.0",
-    "a product entry by entry of arrays of 7 axes or more, summed over an axis in the middle: the process crashes",
+    "(a * b).sum(axis) over one axis of 7 or more: the process crashes or hangs",
     BY_OPTIONS,
     frozenset({"mul", "reduce_sum"}),
     _high_rank,
@@ -141,24 +141,24 @@ CONSTANT = Fault(
     "product with a constant",
     "not reported",
     "0.10.2, 0.12.0.1",
-    "a matrix product whose right operand is one number broadcast, of 64 columns or more, whose result is reduced",
+    "x @ k with k one number broadcast, of 4,096 entries or more, reduced",
     BY_OPTIONS,
     frozenset({"dot_general", "broadcast_in_dim"}),
     _constant,
 )
 NEGATIVE_PADDING = Fault(
-    "convolution with negative low padding",
+    "convolution that crops and pads",
     "openxla/xla#48713",
-    "0.10.2, 0.12.0.1",
-    "a convolution in f32 of at most 16 channels that crops its input at the low end; alone, too",
+    "0.10.2",
+    "a convolution in f32 of at most 16 channels, padding negative at the low end and positive at the high; alone, too",
     "crop by slicing, compute that, then convolve; fnnet.conv is right",
     frozenset({"conv_general_dilated"}),
     _negative_padding,
 )
 FOLDED_CROP = Fault(
-    "crop folded into a window",
+    "crop merged into a window",
     "openxla/xla#48715",
-    "0.10.2, 0.12.0.1",
+    "0.10.2",
     "jax.lax.pad with a negative size whose result goes into a reduce_window or a convolution with padding",
     "crop by slicing, and compute that first",
     frozenset({"pad"}),

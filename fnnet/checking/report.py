@@ -89,7 +89,7 @@ class Failure:
                 "finite differences": self.differences,
             }
             told = ", ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None)
-            measured = self.multiple is not None and math.isfinite(self.multiple)
+            measured = self.multiple is not None and math.isfinite(self.multiple) and not compiled
             worst = f"; {number(self.multiple)} times the tolerance" if measured else ""
             lines.append(f"    {self.wrong} of {self.size} entries wrong; at {self.argument}{at}: {told}{worst}")
         return "\n".join(lines)

@@ -5,6 +5,7 @@ not told.
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -12,6 +13,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from fnnet.bridge import same_varying
+
+KEEPS_BARRIERS = jax.__version_info__ >= (0, 12)
+LEAST_WRONG = 4096  # numbers of a product with a constant
 
 
 def computed_once(array: Array) -> Array:
@@ -23,6 +27,20 @@ def in_a_branch(function: Callable, *arrays: Array) -> Array:
     """function(*arrays), which is computed once, as each of the arrays is; for CPUs."""
     never = functools.partial(zeros_for, function)
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
+
+
+def of_unknown_kernel(product: Callable, x: Array, kernel: Array) -> Array:
+    """product(x, kernel), for CPUs: XLA does not see whether the kernel is a constant, with which it may go wrong.
+
+    A product with one number, broadcast, is wrong from 4,096 numbers on where it is reduced (fnnet/compiler.py,
+    CONSTANT). Before jax 0.12 XLA forgets a barrier too early.
+    """
+    if KEEPS_BARRIERS:
+        return product(x, lax.optimization_barrier(kernel))
+    rows = math.prod(x.shape[:-1])
+    if not isinstance(rows, int) or rows * kernel.shape[-1] < LEAST_WRONG:  # exported for any batch, or small
+        return product(x, kernel)
+    return in_a_branch(product, x, kernel)
 
 
 def laid_out(array: Array) -> Array:

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnnet.formulations import bands, canonical, depthwise, patches, pieces, plain, sums, winograd
+from fnnet.formulations.branches import KEEPS_BARRIERS
 from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
@@ -71,6 +72,8 @@ def _by_platform(elsewhere, on_cpu, *arrays, **static):
 
 
 def _output_on_cpu(images, kernel, *, window: Window, groups: int):
+    if KEEPS_BARRIERS:  # with a constant kernel XLA may go wrong: branches.of_unknown_kernel
+        kernel = lax.optimization_barrier(kernel)
     if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(images):
         return depthwise.output(images, kernel, window=window)
 

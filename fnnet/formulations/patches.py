@@ -10,6 +10,7 @@ from jax import lax
 
 from fnnet.arguments import accumulator
 from fnnet.formulations import pieces
+from fnnet.formulations.branches import of_unknown_kernel
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
 
@@ -30,7 +31,9 @@ def kernel_gradient(images, cotangents, *, window: Window):
 def output_of_one_tap(images, kernel, *, window: Window):
     """(N * places, channels) @ (channels, outputs)."""
     (seen,) = taps(images, window, 0)
-    return _product(seen, kernel.reshape(kernel.shape[-2:]), (seen.ndim - 1,), (0,))
+    return of_unknown_kernel(
+        lambda seen, kernel: _product(seen, kernel, (seen.ndim - 1,), (0,)), seen, kernel.reshape(kernel.shape[-2:])
+    )
 
 
 def x_gradient_of_one_tap(kernel, cotangents, *, window: Window):

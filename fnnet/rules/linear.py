@@ -10,10 +10,12 @@ Sources: 000 and 001, section "Layer l < L" (their w_{i,j} is W_ji here); 003 (2
 Derivation: docs/derivations/dense.md
 """
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
@@ -21,6 +23,7 @@ from jaxtyping import Float
 
 from fnnet.arguments import accumulator, as_floats
 from fnnet.explicit_axes import gathered, placed, spec_of
+from fnnet.formulations.branches import of_unknown_kernel
 from fnnet.formulations.reductions import column_sums
 from fnnet.multilinear import Form
 from fnnet.registration import rule
@@ -84,17 +87,22 @@ def dense_bwd(residuals, y_bar, *, spec):
 
 
 def output(x, kernel):
-    y = jnp.matmul(x, kernel, preferred_element_type=accumulator(x.dtype))
-    return y.astype(x.dtype)
+    on_cpu = product if any(jax.typeof(x).sharding.spec) else functools.partial(of_unknown_kernel, product)
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=product)
 
 
 def x_gradient(kernel, g):
-    return output(g, kernel.T)
+    return product(g, kernel.T)
 
 
 def kernel_gradient(x, g):
     examples = math.prod(x.shape[:-1])
-    return output(x.reshape(examples, x.shape[-1]).T, g.reshape(examples, g.shape[-1]))
+    return product(x.reshape(examples, x.shape[-1]).T, g.reshape(examples, g.shape[-1]))
+
+
+def product(a, b):
+    y = jnp.matmul(a, b, preferred_element_type=accumulator(a.dtype))
+    return y.astype(a.dtype)
 
 
 form = Form("dense", {"g": output, "x": x_gradient, "kernel": kernel_gradient}, parameters=("kernel",))
