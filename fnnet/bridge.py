@@ -30,11 +30,11 @@ Batcher = Callable[..., tuple[Arrays, list[int]]]
 
 
 class _Primitive(Primitive):
-    """A primitive that under `jax_remat3` gives way to its function.
+    """A primitive in whose place `jax.checkpoint` gets the function, under `jax_remat3`.
 
-    The trace of that `jax.checkpoint` sees a single operation in a primitive of others: its policy would find no
-    product inside, and a Hessian would ask for forward mode. A custom_vjp function it looks into. A linear primitive
-    stays: it has forward mode.
+    There JAX runs the checkpointed function in a trace of its own, which takes a primitive of others as one operation:
+    a checkpoint policy would see no product in it, and jax.hessian would ask for its forward mode. The trace looks
+    into a custom_vjp function, which is what a rule's function is. A linear primitive stays: it has a forward mode.
     """
 
     multiple_results = True
