@@ -176,3 +176,31 @@ def test_conjugated_cotangent():
     f = (lambda z: (z * z, z), lambda z, bar: (2 * jnp.conj(z) * bar,))
     (failure,) = check(f, z, checks="R").failures
     assert "with all arguments conjugated" in str(failure)
+
+
+def test_what_a_wrapper_says_of_itself_is_not_believed():
+    """`functools.update_wrapper` writes `__wrapped__`, also over that of a jitted function."""
+    wrong = jax.custom_vjp(lambda x: x * x)
+    wrong.defvjp(lambda x: (x * x, x), lambda x, g: (x * g,))
+    right = jax.custom_vjp(lambda x: x * x)
+    right.defvjp(lambda x: (x * x, x), lambda x, g: (2 * x * g,))
+    assert check(functools.update_wrapper(jax.jit(wrong), right), X, checks=FIRST).verdict == "wrong"
+    assert check(functools.update_wrapper(jax.jit(right), wrong), X, checks=FIRST).verdict == "right"
+
+
+def test_static_values_by_name_leave_their_places_to_the_arrays():
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def power(n, x):
+        return x**n
+
+    power.defvjp(lambda n, x: (x**n, x), lambda n, x, g: (n * x ** (n - 1) * g,))
+    for reference in (None, lambda n, x: x**n, lambda x, *, n: x**n):
+        assert check(power, X, static={"n": 3}, reference=reference, checks=FIRST).verdict == "right"
+    assert check(power, 3, X, checks=FIRST).verdict == "right"
+    for args, static, said in (
+        ((3, X), {"n": 3}, r"\(2 positional, static n\): too many positional arguments"),
+        ((), {"n": 3}, r"\(0 positional, static n\): missing a required argument: 'x'"),
+        ((X,), {"m": 3}, r"\(1 positional, static m\): missing a required argument: 'x'"),
+    ):
+        with pytest.raises(TypeError, match=r"check: power\(n, x\) does not take these arguments " + said):
+            check(power, *args, static=static)

@@ -82,7 +82,7 @@ def subject_of(
     f: Any, args: tuple, reference: Callable | None, static: Mapping[str, Any] | None, name: str | None
 ) -> Subject:
     """The subject that the arguments of `check` describe."""
-    static, f = dict(static or {}), _without_jit(f)
+    static = dict(static or {})
     if isinstance(f, Rule):
         form = _of_rule(f, args, static)
     elif isinstance(f, jax.custom_vjp):
@@ -277,13 +277,3 @@ def _as_array(leaf: Any) -> Any:
     if isinstance(leaf, float | int | complex):
         return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
-
-
-def _without_jit(f: Any) -> Any:
-    compiled = type(jax.jit(lambda: None))
-    while isinstance(f, compiled) and hasattr(f, "__wrapped__"):
-        inner = f.__wrapped__
-        if not isinstance(inner, Rule | jax.custom_vjp | jax.custom_jvp | compiled):
-            break
-        f = inner
-    return f
