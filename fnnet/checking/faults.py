@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from fnnet.checking.programs import mode
@@ -52,6 +53,12 @@ def live(primitives: Iterable[str]) -> list[Fault]:
     return [fault for fault in FAULTS if fault.primitives <= names and outcome(fault).is_live]
 
 
+@functools.cache
+def crashes(shape: tuple[int, ...], axis: int) -> bool:
+    """Whether XLA with its usual options ends a process that sums a product of this shape over this axis."""
+    return _printed(f"faults.summed({tuple(shape)!r}, {axis})") == CRASH
+
+
 def _probed(faults: Iterable[Fault]) -> list[tuple[str, str]]:
     runs = [(FAULTS.index(fault), options) for fault in faults for options in ("usual", "safe")]
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -60,7 +67,12 @@ def _probed(faults: Iterable[Fault]) -> list[tuple[str, str]]:
 
 
 def _in_a_process(number: int, options: str) -> str:
-    command = [sys.executable, "-c", f"from fnnet.checking import faults; faults.probe({number}, {options!r})"]
+    return _printed(f"faults.probe({number}, {options!r})")
+
+
+def _printed(call: str) -> str:
+    """The last word that a process prints which runs this call; a crash, where it ends otherwise or does not end."""
+    command = [sys.executable, "-c", f"from fnnet.checking import faults; {call}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=_environment())
     except subprocess.TimeoutExpired:
@@ -80,3 +92,11 @@ def probe(number: int, options: str) -> None:
         found, right = FAULTS[number].probe(safe_options() if options == "safe" else None)
     error = np.abs(found - right).max() / np.abs(right).max()
     print(RIGHT if error < TOLERANCE else WRONG)
+
+
+def summed(shape: tuple[int, ...], axis: int) -> None:
+    """Print that a sum of a product of arrays of this shape ends; run in a process of its own."""
+    a, b = (np.random.default_rng(seed).normal(size=shape).astype(np.float32) for seed in range(2))
+    with mode(False):
+        jax.block_until_ready(jax.jit(lambda a, b: (a * b).sum(axis))(a, b))
+    print(RIGHT)
