@@ -29,6 +29,11 @@ def in_a_branch(function: Callable, *arrays: Array) -> Array:
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
 
 
+def materialized(array: Array) -> Array:
+    """`array`, written to memory before anything reads it, for CPUs."""
+    return lax.optimization_barrier(array) if KEEPS_BARRIERS else in_a_branch(lambda array: array, array)
+
+
 def of_unknown_kernel(product: Callable, x: Array, kernel: Array) -> Array:
     """product(x, kernel), for CPUs: XLA does not see whether the kernel is a constant, with which it may go wrong.
 

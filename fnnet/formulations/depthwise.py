@@ -13,7 +13,7 @@ from jax import lax
 from fnnet.arguments import accumulator
 from fnnet.bridge import same_varying
 from fnnet.formulations import pieces
-from fnnet.formulations.branches import in_a_branch
+from fnnet.formulations.branches import in_a_branch, materialized
 from fnnet.formulations.reductions import column_sums
 from fnnet.formulations.windows import spread, taps
 from fnnet.geometry import Window
@@ -35,7 +35,7 @@ def output(images, kernel, *, window: Window):
 
 def x_gradient(kernel, cotangents, *, window: Window):
     """The cotangent times each tap's weight, added where the tap stood."""
-    dtype = accumulator(cotangents.dtype)
+    dtype, cotangents = accumulator(cotangents.dtype), materialized(cotangents)  # else it is recomputed for each tap
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
     return spread([cotangents.astype(dtype) * weight for weight in weights], window).astype(cotangents.dtype)
 
