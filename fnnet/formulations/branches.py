@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from fnnet.bridge import same_varying
 
@@ -34,12 +35,13 @@ def materialized(array: Array) -> Array:
     return lax.optimization_barrier(array) if KEEPS_BARRIERS else in_a_branch(lambda array: array, array)
 
 
-def of_unknown_kernel(product: Callable, x: Array, kernel: Array) -> Array:
+def of_unknown_kernel(product: Callable, x: ArrayLike, kernel: ArrayLike) -> Array:
     """product(x, kernel), for CPUs: XLA does not see whether the kernel is a constant, with which it may go wrong.
 
     A product with one number, broadcast, is wrong from 4,096 numbers on where it is reduced (fnnet/compiler.py,
     CONSTANT). Before jax 0.12 XLA forgets a barrier too early.
     """
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     if KEEPS_BARRIERS:
         return product(x, lax.optimization_barrier(kernel))
     rows = math.prod(x.shape[:-1])
