@@ -1,7 +1,7 @@
 """Small convolutions with much padding, and both their gradients, against sums over taps in NumPy's double precision.
 
 Where padding is larger than the window less one, autodiff's image gradient has negative padding, and XLA on CPUs
-computes some of that wrong before jax 0.12: openxla/xla#48713, #48715. 36 run always, 2,200 in the slow run:
+computes some of that wrong before jax 0.12: openxla/xla#48713, #48715. 36 run always, 2,000 in the slow run:
 
     python -m pytest -m slow tests/test_negative_padding.py
 """
@@ -79,7 +79,7 @@ def drawn(number: int) -> Case:
 
     while True:
         rank = int(random.integers(1, 4))
-        groups = int(random.choice([1, 1, 1, 2, 3]))
+        groups = int(random.choice([1] * 8 + [2, 3]))
         inputs, outputs = (groups * int(random.integers(1, 24 // groups + 1)) for _ in range(2))
         image = tuple(random.choice([1, 1, *range(1, 10)], rank).tolist())
         window, stride, dilation = each(1, 3), each(1, 3), each(1, 2)
@@ -127,13 +127,13 @@ def test_some_drawn(first):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(100, 2000, EACH))
+@pytest.mark.parametrize("first", range(100, 1800, EACH))
 def test_drawn(first):
     assert found(range(first, first + EACH), compiler_options()) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(2000, 2300, EACH))
+@pytest.mark.parametrize("first", range(1800, 2100, EACH))
 def test_drawn_without_options(first):
     assert found(range(first, first + EACH), None) == []
 
