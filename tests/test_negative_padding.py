@@ -74,20 +74,26 @@ def drawn(number: int) -> Case:
     """One of which the padding is larger than the window less one, at one side at least."""
     random = np.random.default_rng(number)
 
-    def each(least: int, most: int) -> tuple[int, ...]:
-        return tuple(random.integers(least, most + 1, rank).tolist())
+    def integer(least: int, most: int) -> int:
+        return int(random.integers(least, most + 1))
+
+    def axis() -> tuple:
+        """Image, window, stride, padding and dilation."""
+        if integer(0, 2) == 0:
+            return 1, 1, integer(2, 3), (0, 0), 1
+        n, k, d = integer(1, 9), integer(1, 3), integer(1, 2)
+        lo, hi = (integer(0, 1) * integer(0, d * (k - 1) + 4) for _ in range(2))
+        return n, k, integer(1, 3), (lo, hi), d
 
     while True:
-        rank = int(random.integers(1, 4))
+        axes = [axis() for _ in range(integer(1, 3))]
         groups = int(random.choice([1] * 8 + [2, 3]))
-        inputs, outputs = (groups * int(random.integers(1, 24 // groups + 1)) for _ in range(2))
-        image = tuple(random.choice([1, 1, *range(1, 10)], rank).tolist())
-        window, stride, dilation = each(1, 3), each(1, 3), each(1, 2)
-        extents = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
-        padding = tuple(tuple((random.integers(0, e + 4, 2) * random.integers(0, 2, 2)).tolist()) for e in extents)
-        fits = all(n + sum(pads) >= e for n, pads, e in zip(image, padding, extents, strict=True))
-        if fits and any(max(pads) >= e for pads, e in zip(padding, extents, strict=True)):
-            return Case(int(random.integers(1, 5)), image, window, inputs, outputs, stride, padding, dilation, groups)
+        inputs, outputs = (groups * integer(1, 24 // groups) for _ in range(2))
+        extents = [d * (k - 1) + 1 for _, k, _, _, d in axes]
+        fits = all(axis[0] + sum(axis[3]) >= e for axis, e in zip(axes, extents, strict=True))
+        if fits and any(max(axis[3]) >= e for axis, e in zip(axes, extents, strict=True)):
+            image, window, stride, padding, dilation = zip(*axes, strict=True)
+            return Case(integer(1, 4), image, window, inputs, outputs, stride, padding, dilation, groups)
 
 
 def found(numbers: range, options: dict[str, Any] | None) -> list[str]:
