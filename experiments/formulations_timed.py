@@ -16,8 +16,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from fnnet.core.geometry import Window, window
 from fnnet.formulations import bands, canonical, convolution, depthwise, patches, plain, sums, winograd
-from fnnet.geometry import Window, window
 
 PARTS = ("output", "x_gradient", "kernel_gradient")
 SKIPPED = 2.0  # seconds a call: not timed again

@@ -26,10 +26,11 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from fnnet import Dense, Flatten, Sequential, checkpoint, resumption, serving
+from fnnet import Dense, Flatten, Sequential, serving
 from fnnet.data import load, read_idx
 from fnnet.data.idx import TYPES
-from fnnet.photographs import read_image
+from fnnet.data.image_files import read_image
+from fnnet.training import checkpoint, resumption
 
 NUMBERS = st.one_of(st.integers(0, 5), st.sampled_from([2**7, 2**16, 2**31 - 1, 2**31, 2**32 - 1]))
 MOST_MEMORY = (

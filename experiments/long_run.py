@@ -16,10 +16,11 @@ from unittest import mock
 import jax
 from records import table
 
-from fnnet import presets, runs
-from fnnet.journal import Journal
-from fnnet.layers import Dense, Flatten
-from fnnet.network import Sequential
+from fnnet.cli import presets, runs
+from fnnet.cli.journal import Journal
+from fnnet.layers.dense import Dense
+from fnnet.layers.flatten import Flatten
+from fnnet.layers.sequential import Sequential
 from fnnet.rules.activations import relu
 
 

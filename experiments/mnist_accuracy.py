@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 import fnnet
-from fnnet import presets
+from fnnet.cli import presets
 
 
 def squared_error_of_softmax(logits, labels):

@@ -30,7 +30,7 @@ import optax
 from records import table
 
 import fnnet
-from fnnet import presets
+from fnnet.cli import presets
 
 SMALL = fnnet.Sequential(
     *(fnnet.Conv(16, 8, stride=2), fnnet.tanh, fnnet.MaxPool(2, stride=1)),

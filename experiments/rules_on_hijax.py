@@ -1,10 +1,10 @@
-"""fnnet's dense rule as a primitive of `jax.experimental.hijax`, beside the primitive that fnnet/bridge.py makes.
+"""fnnet's dense rule as a primitive of `jax.experimental.hijax`, beside that of fnnet/core/primitives.py.
 
     python experiments/rules_on_hijax.py
 
 JAX is building `custom_vjp` anew on primitives whose class has a method `batch`. That method can call the same rule
 with the mapped axis in front, so that the backward gets the whole batch: this is what fnnet's rules ask of vmap. The
-script makes such a primitive of the forward and backward in fnnet/rules/linear.py, takes it and `fnnet.dense` through
+script makes such a primitive of the forward and backward in fnnet/rules/dense.py, takes it and `fnnet.dense` through
 the transformations, and prints for each whether the result is autodiff's or what JAX says. Then it prints the products
 in the program for the gradient of a mini-batch: the kernel's gradient must be one product of all examples.
 
@@ -26,8 +26,8 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import fnnet
-from fnnet import bridge
-from fnnet.rules.linear import dense_bwd, dense_fwd
+from fnnet.core import primitives
+from fnnet.rules.dense import dense_bwd, dense_fwd
 
 RNG = np.random.default_rng(0)
 XS, W, B = (RNG.normal(size=shape).astype(np.float32) for shape in ((8, 3), (3, 4), (4,)))
@@ -54,7 +54,7 @@ def dense_on(hijax):
 
         def backward(self, residuals, y_bar):
             bars = self.laned(lambda residuals, y_bar: list(dense_bwd(residuals, y_bar, spec=None)))
-            return tuple(bridge.with_shardings(bars, (residuals, y_bar), [a.sharding.spec for a in self.in_avals]))
+            return tuple(primitives.with_shardings(bars, (residuals, y_bar), [a.sharding.spec for a in self.in_avals]))
 
         def laned(self, function):
             for _ in range(self.params["lanes"]):
@@ -83,12 +83,12 @@ def dense_on(hijax):
         def batch(self, axis_data, args, dims):
             lanes, size = self.params["lanes"], axis_data.size
             if dims[1] is dims[2] is None:  # a mini-batch: all of it in one call
-                return dense(bridge.to_axis(args[0], dims[0], size, lanes), *args[1:], lanes=lanes), lanes
-            moved = (bridge.to_axis(a, dim, size, 0) for a, dim in zip(args, dims, strict=True))
+                return dense(primitives.to_axis(args[0], dims[0], size, lanes), *args[1:], lanes=lanes), lanes
+            moved = (primitives.to_axis(a, dim, size, 0) for a, dim in zip(args, dims, strict=True))
             return dense(*moved, lanes=lanes + 1), 0
 
     def dense(*args, lanes=0):
-        args = bridge.same_varying([jnp.asarray(a) for a in args])
+        args = primitives.same_varying([jnp.asarray(a) for a in args])
         return Dense(*map(jax.typeof, args), lanes=lanes)(*args)
 
     return dense

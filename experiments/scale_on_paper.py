@@ -12,10 +12,11 @@ from pathlib import Path
 import jax.numpy as jnp
 from records import table
 
-from fnnet import AvgPool, Conv, Dense, Flatten, MaxPool, Residual, Sequential, presets, relu
-from fnnet.accelerators import A100, H100, V5E
-from fnnet.forecast import Assumptions, Forecast, forecast
-from fnnet.protocol import Layer
+from fnnet import AvgPool, Conv, Dense, Flatten, MaxPool, Residual, Sequential, relu
+from fnnet.cli import presets
+from fnnet.costs.accelerators import A100, H100, V5E
+from fnnet.costs.forecast import Assumptions, Forecast, forecast
+from fnnet.layers.protocol import Layer
 
 BEGIN, END = "<!-- experiments/scale_on_paper.py -->", "<!-- end -->"
 NUMBERS = (8, 256, 4096)

@@ -4,24 +4,19 @@ from fnnet import checking as checking
 from fnnet import data as data
 from fnnet import interop as interop
 from fnnet import serving as serving
-from fnnet.allocator import keep_memory as keep_memory
 from fnnet.checking.checker import check as check
-from fnnet.compiler import safe_options as safe_options
-from fnnet.layers import AvgPool as AvgPool
-from fnnet.layers import Conv as Conv
-from fnnet.layers import Dense as Dense
-from fnnet.layers import Dropout as Dropout
-from fnnet.layers import Flatten as Flatten
-from fnnet.layers import MaxPool as MaxPool
-from fnnet.network import Residual as Residual
-from fnnet.network import Sequential as Sequential
-from fnnet.orbax_checkpoints import OrbaxCheckpoints as OrbaxCheckpoints
-from fnnet.per_example import clipped_gradients as clipped_gradients
-from fnnet.per_example import gradient_norms as gradient_norms
-from fnnet.processes import ProcessLostError as ProcessLostError
-from fnnet.reduction import mean_loss as mean_loss
-from fnnet.registration import rule as rule
-from fnnet.resumption import Checkpoints as Checkpoints
+from fnnet.core.allocator import keep_memory as keep_memory
+from fnnet.core.compiler import safe_options as safe_options
+from fnnet.core.reduction import mean_loss as mean_loss
+from fnnet.core.registration import rule as rule
+from fnnet.layers.convolution import Conv as Conv
+from fnnet.layers.dense import Dense as Dense
+from fnnet.layers.dropout import Dropout as Dropout
+from fnnet.layers.flatten import Flatten as Flatten
+from fnnet.layers.pooling import AvgPool as AvgPool
+from fnnet.layers.pooling import MaxPool as MaxPool
+from fnnet.layers.residual import Residual as Residual
+from fnnet.layers.sequential import Sequential as Sequential
 from fnnet.rules.activations import gelu as gelu
 from fnnet.rules.activations import leaky_relu as leaky_relu
 from fnnet.rules.activations import relu as relu
@@ -30,21 +25,33 @@ from fnnet.rules.activations import silu as silu
 from fnnet.rules.activations import softplus as softplus
 from fnnet.rules.activations import tanh as tanh
 from fnnet.rules.average_pooling import avg_pool as avg_pool
-from fnnet.rules.binary import binary_cross_entropy as binary_cross_entropy
-from fnnet.rules.binary import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
-from fnnet.rules.categorical import cross_entropy as cross_entropy
-from fnnet.rules.categorical import negative_log_likelihood as negative_log_likelihood
-from fnnet.rules.categorical import softmax_cross_entropy as softmax_cross_entropy
+from fnnet.rules.binary_losses import binary_cross_entropy as binary_cross_entropy
+from fnnet.rules.binary_losses import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+from fnnet.rules.class_losses import cross_entropy as cross_entropy
+from fnnet.rules.class_losses import negative_log_likelihood as negative_log_likelihood
+from fnnet.rules.class_losses import softmax_cross_entropy as softmax_cross_entropy
 from fnnet.rules.convolution import conv as conv
-from fnnet.rules.linear import dense as dense
+from fnnet.rules.dense import dense as dense
 from fnnet.rules.max_pooling import max_pool as max_pool
 from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
-from fnnet.rules.probabilities import log_softmax as log_softmax
-from fnnet.rules.probabilities import softmax as softmax
-from fnnet.rules.squares import squared_error as squared_error
+from fnnet.rules.softmax import log_softmax as log_softmax
+from fnnet.rules.softmax import softmax as softmax
+from fnnet.rules.squared_error import squared_error as squared_error
 from fnnet.tracing.tracer import trace as trace
-from fnnet.training import NonFiniteLossError as NonFiniteLossError
-from fnnet.training import evaluate as evaluate
-from fnnet.training import fit as fit
+from fnnet.training.fitting import NonFiniteLossError as NonFiniteLossError
+from fnnet.training.fitting import evaluate as evaluate
+from fnnet.training.fitting import fit as fit
+from fnnet.training.orbax_checkpoints import OrbaxCheckpoints as OrbaxCheckpoints
+from fnnet.training.per_example import clipped_gradients as clipped_gradients
+from fnnet.training.per_example import gradient_norms as gradient_norms
+from fnnet.training.processes import ProcessLostError as ProcessLostError
+from fnnet.training.resumption import Checkpoints as Checkpoints
 
 __version__ = "0.1.0"
+
+_PUBLIC = [name for name, value in list(globals().items()) if callable(value)]
+
+
+def __dir__() -> list[str]:
+    """The public names and the public submodules; the other rooms are for those who change fnnet."""
+    return [*_PUBLIC, "checking", "data", "interop", "serving", "__doc__", "__version__"]

@@ -2,6 +2,6 @@
 
 import sys
 
-from fnnet.command import main
+from fnnet.cli.command import main
 
 sys.exit(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fnnet
-from fnnet.photographs import read_image
+from fnnet.data.image_files import read_image
 
 PACKAGE = Path(fnnet.__file__).parent
 FORBIDDEN_MODULES = {

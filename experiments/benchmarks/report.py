@@ -11,7 +11,7 @@ from benchmarks.cells import TORCH
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.nets import NETS
 from benchmarks.results import Results, Summary, summary_of
-from fnnet import accelerators
+from fnnet.costs import accelerators
 
 NOISY = 0.1  # cores that others kept busy, from which on a median is marked
 MEMORY = {"default": "glibc as it is", "kept": "glibc told to keep its memory"}

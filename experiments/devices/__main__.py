@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fnnet import data, processes
+from fnnet import data
+from fnnet.training import processes
 
 WORKER = [sys.executable, "-m", "devices.worker"]
 LIMIT = 600  # seconds for one training

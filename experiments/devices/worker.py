@@ -13,9 +13,9 @@ import optax
 
 import fnnet
 from devices.collectives import collectives_in
-from fnnet import batches, processes, shares
-from fnnet.placement import placement_on
-from fnnet.steps import nothing_yet, run, start
+from fnnet.training import batches, processes, shares
+from fnnet.training.placement import placement_on
+from fnnet.training.steps import nothing_yet, run, start
 
 NET = fnnet.Sequential(
     fnnet.Conv(16, 3),

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faults.trials import Trials, holds, moment
-from fnnet import resumption
-from fnnet.checkpoint import MANIFEST, WEIGHTS
-from fnnet.resumption import Checkpoints
+from fnnet.training import resumption
+from fnnet.training.checkpoint import MANIFEST, WEIGHTS
+from fnnet.training.resumption import Checkpoints
 
 SIZE = 12  # parameters
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from faults.kills import full
 from faults.trials import KEEP, Trials, ended, forked, goes_on, killed, lost, moment, newest, place, told, whole
-from fnnet.resumption import Checkpoints
+from fnnet.training.resumption import Checkpoints
 
 SIZE = 20_000  # parameters: a checkpoint of 160 kB
 MOUNTED = "mount -t tmpfs -o size=2m fnnet-faults {directory} && exec {python} -m faults.disks {directory} {times}"

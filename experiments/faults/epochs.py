@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from faults.trials import Trials, apart, ended, forked, killed, lost, seen, told, whole
-from fnnet import checkpoint, resumption
-from fnnet.resumption import Checkpoints, Moment
+from fnnet.training import checkpoint, resumption
+from fnnet.training.resumption import Checkpoints, Moment
 
 EPOCHS, PAUSES = 50, 13  # an epoch: 12 steps with a pause after each, and one at its end
 
@@ -41,7 +41,7 @@ def train(directory: Path, tell: Callable[[], Any], epochs: int) -> None:
     import optax
 
     import fnnet
-    from fnnet import batches
+    from fnnet.training import batches
 
     batches.SECONDS_A_CALL = 1e-9
     rng = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def _epochs(run: Path) -> int:
 
 
 def _command(arguments: list[str], tell: Callable[[], Any]) -> None:
-    from fnnet.command import main
+    from fnnet.cli.command import main
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs without
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

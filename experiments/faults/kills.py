@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.trials import KEEP, Trials, ended, forked, goes_on, killed, lost, moment, seen, told, whole
-from fnnet.resumption import Checkpoints
+from fnnet.training.resumption import Checkpoints
 
 SIZE = 100_000  # parameters: a save lasts some milliseconds
 OPERATIONS = ("open", "os.", "shutil.")  # of Python's audit events

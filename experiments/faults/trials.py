@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fnnet import checkpoint, resumption
-from fnnet.resumption import Checkpoints, Moment
-from fnnet.steps import State, Tally
+from fnnet.training import checkpoint, resumption
+from fnnet.training.resumption import Checkpoints, Moment
+from fnnet.training.steps import State, Tally
 
 KEEP = 3
 

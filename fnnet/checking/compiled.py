@@ -10,7 +10,7 @@ from fnnet.checking.miscompilation import differs, first_difference, primitives
 from fnnet.checking.programs import Program, as_wide
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session
-from fnnet.compiler import HIGH_RANK, Fault, safe_options
+from fnnet.core.compiler import HIGH_RANK, Fault, safe_options
 
 RANK = 7  # of arrays whose sums may crash
 

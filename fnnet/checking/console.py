@@ -20,8 +20,8 @@ from fnnet.checking.report import Report
 from fnnet.checking.runner import Run, run
 from fnnet.checking.subject import GIVEN
 from fnnet.checking.targets import found, placed, said
-from fnnet.compiler import FAULTS
-from fnnet.suggestions import did_you_mean
+from fnnet.core.compiler import FAULTS
+from fnnet.core.suggestions import did_you_mean
 
 STATUS = {
     "right": 0,

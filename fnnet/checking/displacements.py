@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnnet.checking.mutations import Edit, Editors, editor
-from fnnet.equations import Equation
+from fnnet.core.jaxprs import Equation
 
 DISPLACEMENTS: Editors = defaultdict(list)
 

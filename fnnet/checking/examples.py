@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.suggestions import did_you_mean
+from fnnet.core.suggestions import did_you_mean
 
 DTYPES = {
     "f16": "float16",

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from fnnet.checking.programs import mode
-from fnnet.compiler import FAULTS, Fault, safe_options
+from fnnet.core.compiler import FAULTS, Fault, safe_options
 
 RIGHT, WRONG, CRASH = "right", "wrong", "crash"
 PATIENCE = 120  # seconds; a fault may be a loop without an end

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from fnnet.equations import Equation, Program, written
+from fnnet.core.jaxprs import Equation, Program, written
 
 
 @dataclass(frozen=True, eq=False)

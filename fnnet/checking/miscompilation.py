@@ -9,8 +9,8 @@ import numpy as np
 
 from fnnet.checking.operations import values
 from fnnet.checking.programs import Call, RaisedError, as_wide, compiler_options, mode
-from fnnet.compiler import safe_options
-from fnnet.equations import Equation, trace
+from fnnet.core.compiler import safe_options
+from fnnet.core.jaxprs import Equation, trace
 
 # Of an array's size, by the bytes of an entry: more than rounding explains.
 GROSS = {8: 1e-6, 4: 1e-3, 2: 0.1}

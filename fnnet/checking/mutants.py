@@ -11,7 +11,7 @@ import jax
 from fnnet.checking.displacements import DISPLACEMENTS
 from fnnet.checking.loops import bodies, deciding
 from fnnet.checking.mutations import ARITHMETIC
-from fnnet.equations import Equation, Program, trace
+from fnnet.core.jaxprs import Equation, Program, trace
 
 
 @dataclass(frozen=True, eq=False)

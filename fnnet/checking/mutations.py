@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnnet.equations import Equation
+from fnnet.core.jaxprs import Equation
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.compiler import safe_options
-from fnnet.equations import Equation, Program
+from fnnet.core.compiler import safe_options
+from fnnet.core.jaxprs import Equation, Program
 
 LOOPS = ("scan", "while", "cond")
 

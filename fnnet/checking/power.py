@@ -17,7 +17,7 @@ import numpy as np
 
 from fnnet.checking.loops import deciding
 from fnnet.checking.mutants import Place, places
-from fnnet.equations import Program, trace
+from fnnet.core.jaxprs import Program, trace
 
 Values = dict[int, Any]  # of a program
 

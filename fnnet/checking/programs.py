@@ -16,9 +16,9 @@ import numpy as np
 
 from fnnet.checking.operations import by_operation
 from fnnet.checking.subject import Subject, is_moving, moving_leaves
-from fnnet.compiler import safe_options
-from fnnet.equations import Program as Operations
-from fnnet.equations import trace
+from fnnet.core.compiler import safe_options
+from fnnet.core.jaxprs import Program as Operations
+from fnnet.core.jaxprs import trace
 
 # Options of XLA's CPU and GPU backends. The older emitters take a third of the time; newer versions have none.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.undecorated import undecorated
-from fnnet.registration import Rule
+from fnnet.core.registration import Rule
 
 GIVEN = "the given reference"
 WITHOUT = "the function without its custom backward"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fnnet.registration import Rule
-from fnnet.suggestions import did_you_mean
+from fnnet.core.registration import Rule
+from fnnet.core.suggestions import did_you_mean
 
 
 def found(option: str, target: str) -> Any:

@@ -12,10 +12,10 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.arguments import accumulator
+from fnnet.core.arguments import accumulator
+from fnnet.core.geometry import Window
 from fnnet.formulations.branches import in_a_branch
 from fnnet.formulations.windows import spread
-from fnnet.geometry import Window
 
 
 def x_gradient(kernel, cotangents, *, window: Window):

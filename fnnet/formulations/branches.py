@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from fnnet.bridge import same_varying
+from fnnet.core.primitives import same_varying
 
 KEEPS_BARRIERS = jax.__version_info__ >= (0, 12)
 LEAST_WRONG = 4096  # numbers of a product with a constant
@@ -38,7 +38,7 @@ def materialized(array: Array) -> Array:
 def of_unknown_kernel(product: Callable, x: ArrayLike, kernel: ArrayLike) -> Array:
     """product(x, kernel), for CPUs: XLA does not see whether the kernel is a constant, with which it may go wrong.
 
-    A product with one number, broadcast, is wrong from 4,096 numbers on where it is reduced (fnnet/compiler.py,
+    A product with one number, broadcast, is wrong from 4,096 numbers on where it is reduced (fnnet/core/compiler.py,
     CONSTANT). Before jax 0.12 XLA forgets a barrier too early.
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.arguments import accumulator
-from fnnet.geometry import Window
+from fnnet.core.arguments import accumulator
+from fnnet.core.geometry import Window
 
 ON_ONE_CORE = jax.__version_info__ < (0, 12)  # seen with 0.10.2, and not with 0.12.0
 LEAST_DILATED = 24  # outputs, with fewer of which the other kernel is slower

@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnnet.core.geometry import Window
 from fnnet.formulations import bands, canonical, depthwise, patches, pieces, plain, sums, winograd
 from fnnet.formulations.branches import KEEPS_BARRIERS
-from fnnet.geometry import Window
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
 FEW_TAPS = 32  # taps times channels: terms of a sum, rows of the matrix of patches

@@ -10,13 +10,13 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.arguments import accumulator
-from fnnet.bridge import same_varying
+from fnnet.core.arguments import accumulator
+from fnnet.core.geometry import Window
+from fnnet.core.primitives import same_varying
 from fnnet.formulations import pieces
 from fnnet.formulations.branches import in_a_branch, materialized
 from fnnet.formulations.reductions import column_sums
 from fnnet.formulations.windows import spread, taps
-from fnnet.geometry import Window
 
 OF_A_TURN = 4  # examples whose products are added at once, so that the sums are read and written less often
 

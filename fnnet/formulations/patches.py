@@ -8,11 +8,11 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.arguments import accumulator
+from fnnet.core.arguments import accumulator
+from fnnet.core.geometry import Window
 from fnnet.formulations import pieces
 from fnnet.formulations.branches import of_unknown_kernel
 from fnnet.formulations.windows import spread, taps
-from fnnet.geometry import Window
 
 
 def kernel_gradient(images, cotangents, *, window: Window):

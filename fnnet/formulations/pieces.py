@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fnnet.bridge import devices_have_names, same_varying
+from fnnet.core.primitives import devices_have_names, same_varying
 from fnnet.formulations.branches import in_a_branch, zeros_for
 
 LEAST = 8  # examples of a piece

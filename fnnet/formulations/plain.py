@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.bridge import same_varying
-from fnnet.geometry import Window
+from fnnet.core.geometry import Window
+from fnnet.core.primitives import same_varying
 
 
 def output(images, kernel, *, window: Window, groups: int):

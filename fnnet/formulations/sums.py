@@ -9,11 +9,11 @@ import math
 
 import jax.numpy as jnp
 
-from fnnet.arguments import accumulator
+from fnnet.core.arguments import accumulator
+from fnnet.core.geometry import Window
 from fnnet.formulations import pieces
 from fnnet.formulations.branches import in_a_branch
 from fnnet.formulations.windows import taps
-from fnnet.geometry import Window
 
 MANY_OUTPUTS = 16  # as many as a vector register holds
 

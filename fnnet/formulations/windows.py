@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnnet.geometry import Window
+from fnnet.core.geometry import Window
 
 
 def positions(window: Window) -> list[tuple[int, ...]]:

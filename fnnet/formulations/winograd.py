@@ -32,10 +32,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from fnnet.core.geometry import Window
 from fnnet.formulations import pieces
 from fnnet.formulations.branches import in_a_branch, laid_out
 from fnnet.formulations.canonical import exchanged
-from fnnet.geometry import Window
 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 BOTH_G = np.kron(G, G)  # along both axes: (16, 9)

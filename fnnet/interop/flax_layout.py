@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.arguments import as_array
+from fnnet.core.arguments import as_array
 from fnnet.interop.matching import Library, Names, held, matched, nested
 from fnnet.interop.slots import slots
 

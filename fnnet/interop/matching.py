@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fnnet.interop.slots import Slot
-from fnnet.layers import Dense
+from fnnet.layers.dense import Dense
 
 Shapes = Mapping[str, tuple[int, ...]]
 Names = Mapping[str, str]

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.layers import Conv, Dense
-from fnnet.network import without_policy
-from fnnet.protocol import Container, Layer, example_shape
+from fnnet.layers.convolution import Conv
+from fnnet.layers.dense import Dense
+from fnnet.layers.protocol import Container, Layer, example_shape
 
 
 class Slot(NamedTuple):
@@ -51,7 +51,7 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
         def run(name: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
             path, (_, rows) = prefix + name, orders.setdefault(id(x), (x, None))
             if isinstance(layer, Container):
-                y = layer.thread(visiting(f"{path}/"), params, x, key)
+                y = layer.thread(visiting(f"{path}/"), params, x, key)  # type: ignore[attr-defined]
                 if id(y) not in orders and rows is not None:
                     doubts.append(f"{path} adds to a flattened image")
                 orders.setdefault(id(y), (y, None))
@@ -71,7 +71,7 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
         return run
 
     def forward(key: jax.Array) -> None:
-        without_policy(net).thread(visiting(""), net.init(key, example), jnp.zeros(example, jnp.float32), None)
+        net.without_policy().thread(visiting(""), net.init(key, example), jnp.zeros(example, jnp.float32), None)
 
     jax.eval_shape(forward, jax.random.key(0))
     return Slots(found, doubts)

@@ -27,9 +27,9 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.arguments import accumulator, as_floats
+from fnnet.core.arguments import accumulator, as_floats
+from fnnet.core.registration import rule
 from fnnet.formulations.branches import computed_once
-from fnnet.registration import rule
 
 
 def relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:

@@ -20,10 +20,10 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.arguments import accumulator, as_flag, as_floats
+from fnnet.core.arguments import accumulator, as_flag, as_floats
+from fnnet.core.geometry import Padding, Window, pooling_window
+from fnnet.core.registration import rule
 from fnnet.formulations.windows import single_axis, spread, taps
-from fnnet.geometry import Padding, Window, pooling_window
-from fnnet.registration import rule
 
 
 def avg_pool(

@@ -21,13 +21,13 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.arguments import as_floats
-from fnnet.explicit_axes import gathered, placed, spec_of
+from fnnet.core.arguments import as_floats
+from fnnet.core.explicit_axes import gathered, placed, spec_of
+from fnnet.core.geometry import Padding, integer, window
+from fnnet.core.multilinear import Form
+from fnnet.core.registration import rule
 from fnnet.formulations import convolution
 from fnnet.formulations.reductions import column_sums
-from fnnet.geometry import Padding, integer, window
-from fnnet.multilinear import Form
-from fnnet.registration import rule
 
 
 def conv(

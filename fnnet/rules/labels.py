@@ -21,8 +21,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Integer, Num
 
-from fnnet.arguments import accumulator, as_array, as_floats
-from fnnet.reduction import noted
+from fnnet.core.arguments import accumulator, as_array, as_floats
+from fnnet.core.reduction import noted
 
 Labels = Integer[ArrayLike, "*batch"] | Float[ArrayLike, "*batch classes"]
 Targets = Num[ArrayLike, "... entries"] | Bool[ArrayLike, "... entries"]

@@ -21,12 +21,12 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Int32, Num
 
-from fnnet.arguments import as_flag, as_reals
+from fnnet.core.arguments import as_flag, as_reals
+from fnnet.core.geometry import Padding, Window, pooling_window
+from fnnet.core.multilinear import Form
+from fnnet.core.registration import rule
 from fnnet.formulations.branches import computed_once
 from fnnet.formulations.windows import single_axis, spread, taps, valid
-from fnnet.geometry import Padding, Window, pooling_window
-from fnnet.multilinear import Form
-from fnnet.registration import rule
 
 MOST_TAPS = 16  # more are pooled axis by axis: k + k taps instead of k * k
 

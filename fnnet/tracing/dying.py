@@ -5,7 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.layers import Conv, Dense
+from fnnet.layers.convolution import Conv
+from fnnet.layers.dense import Dense
 from fnnet.tracing.numbers import share
 from fnnet.tracing.records import Outgoing, Step
 from fnnet.tracing.trouble import Found

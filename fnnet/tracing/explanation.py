@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fnnet.checking.programs import as_wide
-from fnnet.layers import Conv, Dense
+from fnnet.layers.convolution import Conv
+from fnnet.layers.dense import Dense
 from fnnet.tracing.records import Step
 
 

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.subject import is_moving
-from fnnet.network import without_policy
-from fnnet.protocol import Container, Layer, function_name, is_threaded, text
-from fnnet.summary import computed_outputs
+from fnnet.costs.summary import computed_outputs
+from fnnet.layers.protocol import Container, Layer, function_name, is_threaded, text
 from fnnet.tracing import probes
 from fnnet.tracing.comparison import Comparison
 from fnnet.tracing.layer_programs import programs_of_layer, programs_of_loss
@@ -38,7 +37,7 @@ def follow(
     if not is_threaded(net):
         own = " without an `apply` of its own" if isinstance(net, Container) else ""
         raise TypeError(f"trace: net (={net!r}) must be a Sequential or a Residual{own}")
-    net = without_policy(net)
+    net = net.without_policy()
     x, y = jnp.asarray(x), jnp.asarray(y)
     params = jax.tree.map(jnp.asarray, params)
     problem = _problem(net, loss, params, x, y, replace)

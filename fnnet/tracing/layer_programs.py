@@ -12,7 +12,7 @@ import jax
 from fnnet.checking.programs import Program
 from fnnet.checking.subject import is_moving
 from fnnet.checking.undecorated import has_rules, undecorated
-from fnnet.reduction import losses_of
+from fnnet.core.reduction import losses_of
 from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_function, plain_layer
 from fnnet.tracing.probes import called
 

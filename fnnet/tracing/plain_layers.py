@@ -9,9 +9,12 @@ import jax.numpy as jnp
 from fnnet.checking import layer_references
 from fnnet.checking.own import FUNCTIONS, REFERENCES
 from fnnet.checking.undecorated import has_rules, undecorated
-from fnnet.layers import AvgPool, Conv, Dense, Flatten, MaxPool
-from fnnet.partials import is_partial
-from fnnet.protocol import Function, Layer
+from fnnet.core.partials import is_partial
+from fnnet.layers.convolution import Conv
+from fnnet.layers.dense import Dense
+from fnnet.layers.flatten import Flatten
+from fnnet.layers.pooling import AvgPool, MaxPool
+from fnnet.layers.protocol import Function, Layer
 
 INDEPENDENT = "autodiff of an independent forward"
 UNDECORATED = "autodiff of its forward without the hand-written backward"

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.subject import is_moving
-from fnnet.protocol import Container, Layer, Params, is_threaded
-from fnnet.reduction import losses_and_weights, losses_of, weighted_mean
+from fnnet.core.reduction import losses_and_weights, losses_of, weighted_mean
+from fnnet.layers.protocol import Container, Layer, Params, is_threaded
 
 LOSS = "loss"
 

@@ -3,7 +3,7 @@
 At each layer, in this order: a gradient that is not finite, and where that began; a rule that disagrees with autodiff;
 a gradient that dies (zero weights, dead ReLU, saturation, underflow); one that has grown, or shrunk, out of all
 proportion since the loss; an update that is too large or too small for its weights. Last, labels that the network
-answers one off. The limits leave healthy networks alone: tests/test_trace_problems.py.
+answers one off. The limits leave healthy networks alone: tests/tracing/test_trace_problems.py.
 """
 
 from typing import Any

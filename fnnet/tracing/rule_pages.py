@@ -17,9 +17,9 @@ from typing import Any
 
 import jax
 
-from fnnet.partials import innermost
-from fnnet.protocol import Function, function_name
-from fnnet.registration import Rule
+from fnnet.core.partials import innermost
+from fnnet.core.registration import Rule
+from fnnet.layers.protocol import Function, function_name
 
 NUMBERED = re.compile(r"^(?P<formula>.*?\S)\s+\((?P<number>\d+)\)(?:\s{2,}(?P<remark>.*))?$")
 LABEL = re.compile(r"^(forward|backward|index|Jacobian|approximate|[a-z_]+)(\s{2,}|$)")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collection.case import Case, as_custom_vjp
-from fnnet.registration import Rule
+from fnnet.core.registration import Rule
 
 
 def function(case: Case) -> Callable:

@@ -8,7 +8,7 @@ import pytest
 from central_differences import gradient, right
 
 import fnnet
-from fnnet import geometry
+from fnnet.core import geometry
 
 pytestmark = pytest.mark.usefixtures("x64")
 

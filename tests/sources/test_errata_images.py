@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from central_differences import gradient, jacobian, right, wrong
 
-from fnnet import geometry
+from fnnet.core import geometry
 
 RNG = np.random.default_rng(2)
 

@@ -135,7 +135,9 @@ def test_every_number_has_a_row(heading, numbers):
     assert found == set(range(1, numbers + 1))
 
 
-@pytest.mark.parametrize("place", ["rules/nothing.py (1)", "rules/linear.py (9)", "layers.py Nothing", "layers.py"])
+@pytest.mark.parametrize(
+    "place", ["rules/nothing.py (1)", "rules/dense.py (9)", "layers/dense.py Nothing", "layers.py"]
+)
 def test_a_false_place_is_seen(place):
     assert missing_in_fnnet(place) != ""
 

@@ -1,0 +1,1 @@
+"""The command line, one builder a command; run directories and their pictures."""

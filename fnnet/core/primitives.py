@@ -1,0 +1,176 @@
+"""The only module that touches JAX's extension interface: primitives that are their own lowering.
+
+A primitive made here computes whatever its function traces to, so that nothing of it remains before XLA; what it adds
+is a say in how vmap, differentiation and sharding treat the function. docs/rules.md tells why this is needed.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, take_current_trace
+from jax.interpreters import ad, batching, mlir
+
+from fnnet.core import supported
+from fnnet.core.compiler import safe_options
+
+supported.warn_of(jax.__version__)  # here, since this module is what another version may break
+
+COLLECTIVES = frozenset(
+    "all_gather all_gather_invariant all_gather_reduced all_to_all axis_index pbroadcast pgather pmax pmin ppermute "
+    "psum psum2 psum_invariant psum_scatter ragged_all_to_all reduce_scatter unreduced_psum".split()
+)
+
+Arrays = list[Any]
+Batcher = Callable[..., tuple[Arrays, list[int]]]
+
+
+class _Primitive(Primitive):
+    """A primitive in whose place `jax.checkpoint` gets the function, under `jax_remat3`.
+
+    There JAX runs the checkpointed function in a trace of its own, which takes a primitive of others as one operation:
+    a checkpoint policy would see no product in it, and jax.hessian would ask for its forward mode. The trace looks
+    into a custom_vjp function, which is what a rule's function is. A linear primitive stays: it has a forward mode.
+    """
+
+    multiple_results = True
+
+    def __init__(self, name: str, function: Callable[..., Arrays]):
+        super().__init__(name)
+        self.function = function
+
+    def bind(self, *args: Any, **params: Any) -> Arrays:
+        with take_current_trace() as trace:
+            checkpointed = type(trace).__name__ == "RematTrace"
+        if checkpointed and self not in ad.primitive_transposes:
+            return self.function(*args, **params)
+        return super().bind(*args, **params)
+
+
+def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: Batcher) -> Primitive:
+    """A primitive with several results that is its own lowering.
+
+    Args:
+        name: What jaxprs call it.
+        function: function(*arrays, **params) -> list of arrays; params are hashable.
+        jvp: jvp(primals, tangents, **params) -> (outputs, output tangents); a tangent may be None, for zero.
+        batch: batch(args, dims, size, **params) -> (outputs, output dims); an unmapped argument has dim None.
+    """
+    new = _Primitive(name, function)
+
+    @functools.cache
+    def traced(params: tuple[tuple[str, Any], ...]) -> Callable:
+        return jax.jit(functools.partial(function, **dict(params)))
+
+    @functools.cache
+    def compiled(params: tuple[tuple[str, Any], ...]) -> Callable:
+        return jax.jit(functools.partial(function, **dict(params)), compiler_options=safe_options())
+
+    @new.def_impl
+    def _(*args: Any, **params: Any) -> Arrays:
+        inside_a_trace = any(isinstance(a, jax.core.Tracer) for a in args)  # where JAX takes no options
+        return (traced if inside_a_trace else compiled)(tuple(params.items()))(*args)
+
+    @new.def_abstract_eval
+    def _(*avals: Any, **params: Any) -> Arrays:
+        # Traced, since a bare ShapedArray would lose shardings and varying axes.
+        return jax.make_jaxpr(traced(tuple(params.items())))(*avals).out_avals
+
+    def dense_jvp(primals: Sequence, tangents: Sequence, **params: Any) -> tuple[Arrays, Arrays]:
+        given = [None if type(t) is ad.Zero or t.dtype == jax.dtypes.float0 else t for t in tangents]
+        outs, out_tangents = jvp(primals, given, **params)
+        zeros = [
+            ad.Zero(jax.typeof(out).to_tangent_aval()) if t is None else t
+            for out, t in zip(outs, out_tangents, strict=True)
+        ]
+        return outs, zeros
+
+    def batcher(args: Sequence, dims: Sequence, **params: Any) -> tuple[Arrays, list[int]]:
+        size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+        return batch(args, dims, size, **params)
+
+    mlir.register_lowering(new, mlir.lower_fun(function, multiple_results=True))
+    ad.primitive_jvps[new] = dense_jvp
+    batching.primitive_batchers[new] = batcher
+    return new
+
+
+def transpose(linear: Primitive, rule: Callable) -> None:
+    """Make `linear` transposable.
+
+    rule(output_bar, args, which, **params) is the cotangent of args[which], which is None among the args.
+    """
+
+    def transposed(cotangents: Sequence, *args: Any, **params: Any) -> Arrays:
+        (which,) = (i for i, a in enumerate(args) if ad.is_undefined_primal(a))
+        bars: Arrays = [None] * len(args)
+        (output_bar,) = cotangents
+        if type(output_bar) is not ad.Zero:
+            bars[which] = rule(output_bar, [None if i == which else a for i, a in enumerate(args)], which, **params)
+        return bars
+
+    ad.primitive_transposes[linear] = transposed
+
+
+def to_axis(a: Any, dim: int | None, size: Any, axis: int) -> Any:
+    """`a` with its mapped axis, or a new one of that size, at `axis`."""
+    if dim is not None:
+        return jnp.moveaxis(a, dim, axis)
+    return jnp.broadcast_to(jnp.expand_dims(a, axis), (*a.shape[:axis], size, *a.shape[axis:]))
+
+
+def varying(a: Any) -> frozenset:
+    """The manual mesh axes over which `a` varies, under shard_map."""
+    return jax.typeof(a).manual_axis_type.varying
+
+
+def cast_varying(a: Any, axes: frozenset) -> Any:
+    """`a`, varying over `axes` too. The transpose of this cast is the sum over the devices."""
+    missing = axes - varying(a)
+    return lax.pcast(a, tuple(sorted(missing)), to="varying") if missing else a
+
+
+def same_varying(args: Sequence) -> Arrays:
+    """The arguments, cast to the union of their varying axes."""
+    union = frozenset().union(*map(varying, args)) if args else frozenset()
+    return [cast_varying(a, union) for a in args]
+
+
+def collectives(function: Callable, *args: Any) -> set[str]:
+    """Names of the collective operations that function(*args) runs."""
+    return {name for name in _primitives(jax.make_jaxpr(function)(*args).jaxpr) if name in COLLECTIVES}
+
+
+def devices_have_names() -> bool:
+    """Whether this is traced inside shard_map, where a collective operation finds its axis."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return not mesh.empty and bool(mesh.manual_axes)
+
+
+def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for value in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda v: isinstance(v, Jaxpr | ClosedJaxpr)
+        ):
+            if isinstance(value, ClosedJaxpr):
+                yield from _primitives(value.jaxpr)
+            elif isinstance(value, Jaxpr):
+                yield from _primitives(value)
+
+
+def with_shardings(function: Callable, args: tuple, specs: Sequence) -> Any:
+    """function(*args), a list; under explicit mesh axes its results have the shardings `specs`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not mesh.explicit_axes:
+        return function(*args)
+    return jax.sharding.auto_axes(function, axes=mesh.explicit_axes, out_sharding=list(specs))(*args)
+
+
+def is_inexact(a: Any) -> bool:
+    """Whether `a` has a gradient."""
+    return jnp.issubdtype(jnp.result_type(a), np.inexact)

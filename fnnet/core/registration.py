@@ -1,0 +1,341 @@
+"""`rule`: register a forward and a hand-written backward through `jax.custom_vjp`, such that vmap respects them.
+
+`jax.custom_vjp` alone, under grad(vmap(f)), runs the backward per example and sums afterwards: the gradient of a weight
+becomes a batch of outer products. Here the custom_vjp function stands inside a primitive whose batching rule calls it
+again with the mapped axis in front, so that the backward is called once, with the whole batch. docs/rules.md.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.core import primitives
+
+Lanes = tuple[tuple[bool, ...], ...]  # one row for each mapped axis that a parameter has too: which leaves have it
+
+
+def rule(forward: Callable, backward: Callable, *, batched: Sequence[str] = ()) -> "Rule":
+    """A function whose gradient is `backward`, under every transformation of JAX but forward mode.
+
+    Args:
+        forward: forward(*arrays, **static) -> (output, residuals). Its positional parameters are arrays (or pytrees of
+            arrays, or None), its keyword-only parameters are static: hashable values, lists being made tuples.
+        backward: backward(residuals, output_bar, **static) -> one cotangent an array, in order, each with the shape and
+            dtype of its array; None for integers. What it says of an argument that is None is not used.
+        batched: The arrays that may carry leading batch axes. `forward` and `backward` must then take any number of
+            them: the outputs and the batched arrays' cotangents carry them in front, and the other arrays' cotangents
+            are sums over them. An array that is not named here never has batch axes; with no names at all, vmap
+            works example by example, always right and sometimes slow.
+
+    Returns:
+        A function of forward's arrays and static values; its value is the output.
+
+    Raises:
+        ValueError: `batched` names no array of `forward`; later, when it is called or differentiated: an output
+            lacks the batched arrays' leading axes, a cotangent is missing or has a wrong shape, or the rule runs a
+            collective operation.
+        TypeError: a static value is an array or not hashable; a cotangent has a wrong dtype.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def square_fwd(x):
+        ...     return x * x, x
+        >>> def square_bwd(x, y_bar):
+        ...     return (2 * x * y_bar,)
+        >>> square = rule(square_fwd, square_bwd, batched=("x",))
+        >>> float(jax.grad(square)(3.0))
+        6.0
+    """
+    return Rule(forward, backward, tuple(batched))
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class _Primals:
+    """What the backward has to know of the forward: its arguments, leaf by leaf, and the structure of its output."""
+
+    avals: tuple[Any, ...]
+    out_tree: Any = None
+
+
+@dataclass(eq=False)
+class _Call:
+    """A rule at one structure of arguments and one choice of static values: one object for each."""
+
+    rule: "Rule"
+    in_tree: Any
+    static: tuple[tuple[str, Hashable], ...]
+    # The output's structure and shapes, by the shapes at which the forward was traced.
+    outputs: dict[tuple, tuple[Any, tuple]] = field(default_factory=dict)
+
+
+class Rule:
+    """A function with a hand-written backward; made by `rule`."""
+
+    def __init__(self, forward: Callable, backward: Callable, batched: tuple[str, ...]):
+        """Use `rule`."""
+        self.forward, self.backward, self.batched = forward, backward, batched
+        self.signature = inspect.signature(forward)
+        parameters = self.signature.parameters.values()
+        kinds = {p.kind for p in parameters}
+        if inspect.Parameter.VAR_POSITIONAL in kinds or inspect.Parameter.VAR_KEYWORD in kinds:
+            raise TypeError(f"rule: {forward.__name__} must name its arguments, without * and **")
+        self.arrays = tuple(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+        self.name = forward.__name__.strip("_").removesuffix("_fwd").removesuffix("_forward")
+        self.__name__, self.__doc__ = self.name, forward.__doc__
+        for name in batched:
+            if name not in self.arrays:
+                raise ValueError(f"rule: batched names {name!r}, but the arrays of {self.name} are {self.arrays}")
+        self._call = functools.cache(functools.partial(_Call, self))
+        self._primitive = primitives.primitive(f"fnnet.{self.name}", self._run, self._jvp, self._batch)
+
+    def __call__(self, *args: Any, **static: Any) -> Any:
+        """The output of forward(*args, **static)."""
+        bound = self.signature.bind(*args, **static)
+        bound.apply_defaults()
+        arrays = tuple(bound.arguments[name] for name in self.arrays)
+        values = tuple((k, self._hashable(k, v)) for k, v in bound.arguments.items() if k not in self.arrays)
+        leaves, in_tree = jax.tree.flatten(arrays)
+        leaves = primitives.same_varying([jnp.asarray(leaf) for leaf in leaves])
+        call = self._call(in_tree, values)
+        outs = self._primitive.bind(*leaves, call=call, lanes=())
+        if _shapes(leaves) not in call.outputs:  # under vmap the forward was traced at other shapes
+            jax.eval_shape(functools.partial(self._forward, call), *leaves)
+        out_tree, shapes = call.outputs[_shapes(leaves)]
+        for number, (out, shape) in enumerate(zip(outs, shapes, strict=True)):
+            if out.shape != shape:
+                raise ValueError(
+                    f"{self._output(out_tree, number)} has shape {out.shape} for one example under vmap, and {shape} "
+                    f"without vmap; {self._must_carry_axes()}"
+                )
+        return jax.tree.unflatten(out_tree, outs)
+
+    def __repr__(self) -> str:
+        """The rule's name and arrays."""
+        return f"<rule {self.name}({', '.join(self.arrays)})>"
+
+    # What the primitive is: the custom_vjp function, its derivative, and what vmap does to it.
+
+    def _run(self, *leaves: Any, call: _Call, lanes: Lanes) -> list:
+        return self._custom_vjp(call, lanes)(*leaves)
+
+    def _jvp(self, primals: Sequence, tangents: Sequence, call: _Call, lanes: Lanes) -> tuple[list, list]:
+        """`jax.jvp` of the custom_vjp function: reverse mode then finds the hand-written backward."""
+        moving = [i for i, p in enumerate(primals) if primitives.is_inexact(p)]
+        function = self._custom_vjp(call, lanes)
+
+        def of_moving(*values: Any) -> list:
+            merged = list(primals)
+            for i, value in zip(moving, values, strict=True):
+                merged[i] = value
+            return function(*merged)
+
+        dots = tuple(jnp.zeros_like(primals[i]) if tangents[i] is None else tangents[i] for i in moving)
+        try:
+            outs, out_dots = jax.jvp(of_moving, tuple(primals[i] for i in moving), dots)
+        except TypeError as error:
+            if "forward-mode" not in str(error):
+                raise
+            raise TypeError(
+                f"{self.name} has no forward-mode derivative (jax.jvp, jacfwd, linearize), only its backward, by "
+                "jax.custom_vjp: use grad, vjp or jacrev, or the same function in plain jax.numpy"
+            ) from None
+        return outs, [t if primitives.is_inexact(o) else None for o, t in zip(outs, out_dots, strict=True)]
+
+    def _batch(self, leaves: Sequence, dims: Sequence, size: Any, call: _Call, lanes: Lanes) -> tuple[list, list[int]]:
+        """One more batch axis, or, where an array without batch axes is mapped (an ensemble), one more lane."""
+        is_batched = self._leaf_flags(call)
+        if any(dim is not None and not flag for dim, flag in zip(dims, is_batched, strict=True)):
+            mask = tuple(dim is not None for dim in dims)
+            moved = [a if d is None else jnp.moveaxis(a, d, 0) for a, d in zip(leaves, dims, strict=True)]
+            outs = self._primitive.bind(*moved, call=call, lanes=(mask, *lanes))
+            return outs, [0] * len(outs)
+        depth = [sum(mask[i] for mask in lanes) for i in range(len(leaves))]
+        moved = [
+            primitives.to_axis(a, dim, size, axis) if flag else a
+            for a, dim, axis, flag in zip(leaves, dims, depth, is_batched, strict=True)
+        ]
+        try:
+            outs = self._primitive.bind(*moved, call=call, lanes=lanes)
+        except (AssertionError, NameError):  # what JAX says of a collective over the axis of this vmap
+            self._refuse_collectives("forward", primitives.collectives(functools.partial(self._forward, call), *leaves))
+            raise
+        for number, out in enumerate(outs):
+            if out.shape[len(lanes) : len(lanes) + 1] != (size,):
+                out_tree, _ = next(iter(call.outputs.values()))
+                raise ValueError(
+                    f"{self._output(out_tree, number)} of shape {out.shape[len(lanes) :]} lacks the batch axis of "
+                    f"vmap, of size {size}; {self._must_carry_axes()}"
+                )
+        return outs, [len(lanes)] * len(outs)
+
+    def _custom_vjp(self, call: _Call, lanes: Lanes) -> Callable:
+        """The rule on flat leaves, vmapped over its lanes: forward and backward each, so that sums are stated here."""
+
+        def forward(*leaves: Any) -> tuple[list, Any]:
+            return self._forward(call, *leaves)
+
+        def backward(residuals: Any, bars: list) -> list:
+            return self._backward(call, residuals, bars)
+
+        for mask in reversed(lanes):
+            forward, backward = _lane_forward(forward, mask), _lane_backward(backward, mask)
+
+        def outer_forward(*leaves: Any) -> tuple[list, Any]:
+            if primitives.devices_have_names():
+                self._refuse_collectives("forward", primitives.collectives(forward, *leaves))
+            outs, residuals = forward(*leaves)
+            return outs, (_Primals(tuple(jax.typeof(a) for a in leaves)), residuals)
+
+        def outer_backward(residuals: Any, bars: list) -> tuple:
+            primals, kept = residuals
+            if primitives.devices_have_names():
+                self._refuse_collectives("backward", primitives.collectives(backward, kept, bars))
+            moving = [i for i, aval in enumerate(primals.avals) if primitives.is_inexact(aval)]
+
+            def of_moving(kept: Any, bars: list) -> list:
+                leaf_bars = backward(kept, bars)
+                return [leaf_bars[i] for i in moving]
+
+            specs = [primals.avals[i].sharding.spec for i in moving]
+            leaf_bars = [None] * len(primals.avals)
+            for i, bar in zip(moving, primitives.with_shardings(of_moving, (kept, bars), specs), strict=True):
+                leaf_bars[i] = primitives.cast_varying(bar, primals.avals[i].manual_axis_type.varying)
+            return tuple(leaf_bars)
+
+        function = jax.custom_vjp(lambda *leaves: outer_forward(*leaves)[0])
+        function.defvjp(outer_forward, outer_backward)
+        return function
+
+    # The two functions of the rule, on flat leaves.
+
+    def _forward(self, call: _Call, *leaves: Any) -> tuple[list, Any]:
+        with jax.named_scope(f"fnnet.{self.name}.forward"):
+            result = self.forward(*jax.tree.unflatten(call.in_tree, leaves), **dict(call.static))
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(
+                f"rule {self.name}: forward must return the pair (output, residuals), not {type(result).__name__}"
+            )
+        output, residuals = result
+        outs, out_tree = jax.tree.flatten(output)
+        call.outputs[_shapes(leaves)] = out_tree, tuple(jnp.shape(out) for out in outs)
+        return outs, (_Primals(tuple(jax.typeof(a) for a in leaves), out_tree), residuals)
+
+    def _backward(self, call: _Call, residuals: Any, bars: list) -> list:
+        primals, kept = residuals
+        bars = [bar if bar.dtype == jax.dtypes.float0 else jnp.asarray(bar) for bar in bars]
+        output_bar = jax.tree.unflatten(primals.out_tree, bars)
+        with jax.named_scope(f"fnnet.{self.name}.backward"):
+            try:
+                cotangents = self.backward(kept, output_bar, **dict(call.static))
+            except NameError as error:
+                if "unbound axis name" in str(error):
+                    self._refuse_collectives("backward", {f"a collective ({error})"})
+                raise
+        return self._checked(call, primals.avals, cotangents)
+
+    def _checked(self, call: _Call, avals: tuple, cotangents: Any) -> list:
+        """The cotangents as flat leaves; each must have the structure, shape and dtype of its argument."""
+        if not isinstance(cotangents, tuple | list) or len(cotangents) != len(self.arrays):
+            got = f"{len(cotangents)}" if isinstance(cotangents, tuple | list) else f"one {type(cotangents).__name__}"
+            raise ValueError(
+                f"rule {self.name}: backward must return a tuple of {len(self.arrays)} cotangents, for "
+                f"{', '.join(self.arrays)}; it returned {got}"
+            )
+        primals = jax.tree.unflatten(call.in_tree, avals)
+        checked: list = []
+        for name, primal, bar in zip(self.arrays, primals, cotangents, strict=True):
+            leaves, tree = jax.tree.flatten_with_path(primal, is_leaf=lambda leaf: leaf is None)
+            try:
+                bars = [None] * len(leaves) if bar is None else tree.flatten_up_to(bar)  # type: ignore[attr-defined]
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"rule {self.name}: the cotangent of {name} has the structure {jax.tree.structure(bar)}; it must "
+                    f"have {name}'s structure {tree}"
+                ) from None
+            for (path, aval), leaf_bar in zip(leaves, bars, strict=True):
+                if aval is not None:  # where the argument is None, what the backward says of it is unused
+                    checked.append(self._checked_leaf(name + jax.tree_util.keystr(path), aval, leaf_bar))
+        return checked
+
+    def _checked_leaf(self, argument: str, aval: Any, bar: Any) -> Any:
+        if not primitives.is_inexact(aval):
+            return None
+        if bar is None:
+            raise ValueError(
+                f"rule {self.name}: backward gave no cotangent for {argument}, {aval.str_short()}; None is for integers"
+            )
+        try:
+            bar = jnp.asarray(bar)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"rule {self.name}: the cotangent of {argument} must be an array, not {type(bar).__name__}"
+            ) from None
+        if bar.shape != aval.shape:
+            raise ValueError(
+                f"rule {self.name}: the cotangent of {argument} has shape {bar.shape}; it must have {argument}'s "
+                f"shape {aval.shape}"
+            )
+        if bar.dtype != aval.dtype:
+            raise TypeError(
+                f"rule {self.name}: the cotangent of {argument} has dtype {bar.dtype}; it must have {argument}'s "
+                f"dtype {aval.dtype}"
+            )
+        return bar
+
+    def _leaf_flags(self, call: _Call) -> list[bool]:
+        arrays = jax.tree.unflatten(call.in_tree, range(call.in_tree.num_leaves))
+        return [
+            name in self.batched
+            for name, array in zip(self.arrays, arrays, strict=True)
+            for _ in jax.tree.leaves(array)
+        ]
+
+    def _hashable(self, name: str, value: Any) -> Hashable:
+        if isinstance(value, list):
+            value = tuple(self._hashable(name, v) for v in value)
+        if isinstance(value, jax.Array | np.ndarray):
+            raise TypeError(
+                f"rule {self.name}: the static argument {name} is an array; an array must be a positional argument"
+            )
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(f"rule {self.name}: the static argument {name} (={value!r}) must be hashable") from None
+        return value
+
+    def _output(self, out_tree: Any, number: int) -> str:
+        (path, _) = jax.tree.leaves_with_path(jax.tree.unflatten(out_tree, range(out_tree.num_leaves)))[number]
+        return f"rule {self.name}: the output{jax.tree_util.keystr(path)}"
+
+    def _must_carry_axes(self) -> str:
+        return f"every output must carry the leading axes of {', '.join(self.batched)} in front"
+
+    def _refuse_collectives(self, part: str, found: set[str]) -> None:
+        if found:
+            raise ValueError(
+                f"rule {self.name}: its {part} runs {', '.join(sorted(found))}; a rule must not communicate between "
+                "devices: do that outside, and its gradient follows"
+            )
+
+
+def _shapes(leaves: Sequence) -> tuple:
+    return tuple((a.shape, a.dtype) for a in leaves)
+
+
+def _lane_forward(forward: Callable, mask: tuple[bool, ...]) -> Callable:
+    return jax.vmap(forward, in_axes=[0 if m else None for m in mask])
+
+
+def _lane_backward(backward: Callable, mask: tuple[bool, ...]) -> Callable:
+    def lanes(residuals: Any, bars: list) -> list:
+        leaf_bars = jax.vmap(backward)(residuals, bars)
+        return [bar if m or bar is None else bar.sum(0) for m, bar in zip(mask, leaf_bars, strict=True)]
+
+    return lanes

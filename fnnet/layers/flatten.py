@@ -1,0 +1,19 @@
+"""`Flatten`: an example as a vector."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.layers.protocol import Layer, Params, check_entries
+
+
+@dataclass(frozen=True, repr=False)
+class Flatten(Layer):
+    """All axes of the example as one, in row-major order."""
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
+        """(*shape) -> (size,)."""
+        check_entries(self, params)
+        return jnp.ravel(x)

@@ -1,0 +1,175 @@
+"""What a layer is: a frozen, hashable description with `init` and `apply`, for ONE example.
+
+A layer holds no parameters. `init(key, shape)` makes them, a dictionary with the layer's `entries`, `apply(params, x)`
+uses them. A plain function of the example is a layer without parameters. Another kind of layer is a subclass of
+`Layer`, a frozen dataclass with `entries`, `init` and `apply`.
+"""
+
+import copy
+import dataclasses
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.core.arguments import as_array
+from fnnet.core.partials import innermost, is_partial
+
+Params = Mapping[str, Any]
+MINI_BATCH = "jax.vmap(net.apply, (None, 0)) takes a mini-batch"  # said where x may be one
+
+
+class Layer:
+    """What every layer has; without parameters, unless it says otherwise."""
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The keys of its parameters."""
+        return ()
+
+    @property
+    def kind(self) -> str:
+        """Its name without a position: "conv", "max_pool"."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+        """Parameters for one example of that shape."""
+        return {}
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        """The layer's output for one example; with a key, what is random in training is."""
+        raise NotImplementedError
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Operations of one forward, as XLA counts them in the compiled layer; `params` and `x` need only shapes."""
+        cost = jax.jit(self.apply).lower(params, x).compile().cost_analysis() or {}
+        return max(int(cost.get("flops", 0)), 0)
+
+    def without_policy(self) -> "Layer":
+        """The same without a compute_dtype, at any depth: it computes in the dtype of its parameters."""
+        return self
+
+    def __repr__(self) -> str:
+        """The layer as its user wrote it: what has its default value is left out."""
+        shown = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.default is dataclasses.MISSING:
+                shown.append(text(value))
+            elif value != field.default:
+                shown.append(f"{field.name}={text(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Container(Layer):
+    """A layer made of layers."""
+
+    def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
+        """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`."""
+        raise NotImplementedError
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        """The output for one example.
+
+        Args:
+            params: What `init` made.
+            x: One example; `jax.vmap(net.apply, (None, 0))` takes a mini-batch.
+            key: For training: each layer gets its own fold of it. Without one, Dropout is the identity.
+
+        Raises:
+            ValueError: An entry of `params` is missing, unexpected or of a wrong shape.
+            Exception: What a layer raises, with the layer's position in front: "layer 3, Dense(10): dense: x of ...".
+        """
+        x = as_array(type(self).__name__, "x", x)
+        return self.thread(lambda _, layer, own, x, key: layer.apply(own, x, key=key), params, x, key)
+
+
+@dataclass(frozen=True, repr=False)
+class Function(Layer):
+    """A function of the example alone as a layer; `Sequential` takes the plain function."""
+
+    function: Callable
+
+    @property
+    def kind(self) -> str:
+        """The function's name."""
+        name = function_name(self.function)
+        return name if name.isidentifier() else "function"
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        """function(x)."""
+        check_entries(self, params)
+        return self.function(x)
+
+    def __repr__(self) -> str:
+        """The function, as its user wrote it."""
+        return text(self.function)
+
+
+def is_threaded(layer: Any) -> TypeGuard[Container]:
+    """Whether a layer computes what `thread` does: a container with an `apply` of its own may compute other things."""
+    return isinstance(layer, Container) and type(layer).apply is Container.apply
+
+
+def with_fields(layer: Any, **fields: Any) -> Any:
+    """A copy of a frozen layer with other values in some fields; of a subclass too, whatever its constructor takes."""
+    other = copy.copy(layer)
+    for name, value in fields.items():
+        object.__setattr__(other, name, value)
+    return other
+
+
+def as_layer(layer: Layer | Callable) -> Layer:
+    """A plain function as a layer; a layer as it is."""
+    return layer if isinstance(layer, Layer) else Function(layer)
+
+
+def check_layer(function: str, argument: str, layer: Any) -> None:
+    """Whether `layer` is a layer or a function; the common mistake is a class, `Flatten` for `Flatten()`."""
+    if isinstance(layer, type) and issubclass(layer, Layer):
+        raise TypeError(f"{function}: {argument} (={layer.__name__}) is a class; write {layer.__name__}(...)")
+    if not isinstance(layer, Layer) and not callable(layer):
+        raise TypeError(f"{function}: {argument} (={layer!r}) must be a layer or a function of the example")
+
+
+def check_entries(layer: Layer, params: Params) -> None:
+    """Whether `params` has the layer's entries and no others; what is in them is not looked at."""
+    name = type(layer).__name__
+    if not isinstance(params, Mapping):
+        raise TypeError(f"{name}: params must be a dictionary of parameters, not {type(params).__name__}")
+    for entry in layer.entries:
+        if entry not in params:
+            raise ValueError(f'{name}: params lacks "{entry}"')
+    for entry in params:
+        if entry not in layer.entries:
+            takes = ", ".join(f'"{e}"' for e in layer.entries) or "no parameters"
+            raise ValueError(f'{name}: params has "{entry}"; it takes {takes}')
+
+
+def example_shape(function: str, shape: Any) -> tuple[int, ...]:
+    """The shape of one example as a tuple of positive integers."""
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise TypeError(f"{function}: shape (={shape!r}) must be one example's shape, such as (28, 28, 1)") from None
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"{function}: shape (={sizes}) must have sizes of 1 or more")
+    return sizes
+
+
+def function_name(function: Any) -> str:
+    """The name under which a function was defined, without its arguments."""
+    function = innermost(function)
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def text(value: Any) -> str:
+    """A field's value as its user wrote it: functions by name."""
+    if is_partial(value):
+        arguments = [text(value.func), *map(text, value.args), *(f"{k}={text(v)}" for k, v in value.keywords.items())]
+        return f"partial({', '.join(arguments)})"
+    return function_name(value) if callable(value) and not isinstance(value, Layer) else repr(value)

@@ -1,0 +1,98 @@
+"""`Residual`: x + body(x)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.layers.containers import folded, named_in_errors, plain_layers
+from fnnet.layers.protocol import (
+    Container,
+    Layer,
+    Params,
+    as_layer,
+    check_entries,
+    check_layer,
+    example_shape,
+    with_fields,
+)
+from fnnet.layers.sequential import Sequential
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Residual(Container):
+    """x + body(x), the body being layers one after the other; or shortcut(x) + body(x).
+
+    Args:
+        *layers: The body, as in `Sequential`.
+        shortcut: A layer where the body changes the shape, such as Conv(features, 1, stride=2).
+
+    Source: He et al. (2016), (1) and (2).
+    """
+
+    layers: tuple[Layer | Callable, ...]
+    shortcut: Layer | Callable | None = None
+
+    def __init__(self, *layers: Layer | Callable, shortcut: Layer | Callable | None = None):
+        """Raises TypeError for what is no layer, ValueError if there is none."""
+        if not layers:
+            raise ValueError("Residual: layers (=()) must be one layer or more")
+        for position, layer in enumerate(layers):
+            check_layer("Residual", f"layer {position}", layer)
+        if shortcut is not None:
+            check_layer("Residual", "shortcut", shortcut)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "shortcut", shortcut)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The names of the body's layers with parameters, and "shortcut" if that has any."""
+        shortcut = self.shortcut is not None and as_layer(self.shortcut).entries
+        return (*Sequential(*self.layers).entries, *(("shortcut",) if shortcut else ()))
+
+    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+        """Parameters for one example of that shape."""
+        shape = example_shape("Residual", shape)
+        params = Sequential(*self.layers).init(key, shape, dtype)
+        if self.shortcut is not None:
+            shortcut = as_layer(self.shortcut)
+            with named_in_errors("shortcut", shortcut):
+                own = shortcut.init(jax.random.fold_in(key, len(self.layers)), shape, dtype)
+            if own:
+                params["shortcut"] = own
+        return params
+
+    def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
+        """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`."""
+        check_entries(self, params)
+        of_body = {name: own for name, own in params.items() if name != "shortcut"}
+        body, straight = Sequential(*self.layers).thread(run, of_body, x, key), x
+        if self.shortcut is not None:
+            layer = as_layer(self.shortcut)
+            with named_in_errors("shortcut", layer):
+                straight = run("shortcut", layer, params.get("shortcut", {}), x, folded(key, len(self.layers)))
+        if straight.shape != body.shape:
+            whose = "x" if self.shortcut is None else "the shortcut"
+            raise ValueError(
+                f"Residual: the body's output of shape {body.shape} must have {whose}'s shape {straight.shape}; "
+                "a shortcut such as Conv(features, 1, stride=...) makes them agree"
+            )
+        return straight + body
+
+    def without_policy(self) -> "Residual":
+        """The same without a compute_dtype, at any depth."""
+        shortcut = self.shortcut.without_policy() if isinstance(self.shortcut, Layer) else self.shortcut
+        return with_fields(self, layers=plain_layers(self.layers), shortcut=shortcut)
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Of its own, besides its layers': the sum, one addition for each output."""
+        return jax.eval_shape(self.apply, params, x).size
+
+    def __repr__(self) -> str:
+        """The block as its user wrote it."""
+        shown = [repr(as_layer(layer)) for layer in self.layers]
+        if self.shortcut is not None:
+            shown.append(f"shortcut={as_layer(self.shortcut)!r}")
+        return f"Residual({', '.join(shown)})"

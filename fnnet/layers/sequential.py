@@ -1,0 +1,210 @@
+"""`Sequential`: layers in a row.
+
+Parameters are nested dictionaries with an entry for each layer that has any, named by kind and position: "conv_0",
+"dense_7".
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.core.partials import innermost
+from fnnet.costs.summary import Summary, summarise
+from fnnet.costs.training_step import StepCost, step_cost
+from fnnet.layers.containers import folded, named_in_errors, plain_layers
+from fnnet.layers.convolution import Conv
+from fnnet.layers.dense import Dense
+from fnnet.layers.dropout import Dropout
+from fnnet.layers.flatten import Flatten
+from fnnet.layers.kernels import he
+from fnnet.layers.pooling import AvgPool, MaxPool
+from fnnet.layers.precision import as_compute_dtype, rounded, wide
+from fnnet.layers.protocol import (
+    Container,
+    Function,
+    Layer,
+    Params,
+    as_layer,
+    check_entries,
+    check_layer,
+    example_shape,
+    with_fields,
+)
+from fnnet.rules.activations import leaky_relu, relu
+from fnnet.rules.softmax import log_softmax, softmax
+
+RECTIFIERS = (relu, leaky_relu, jax.nn.relu, jax.nn.leaky_relu)
+SOFTMAXES = (softmax, log_softmax, jax.nn.softmax, jax.nn.log_softmax)  # of which no policy may take the digits
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Sequential(Container):
+    """One layer after the other.
+
+    Args:
+        *layers: Layers, or plain functions of the example.
+        compute_dtype: Mixed precision: jnp.bfloat16 computes in bf16 what `init` keeps in f32. Each layer gets its
+            parameters and its input in this dtype, a softmax of fnnet or jax.nn (but not a function that calls one)
+            its input in f32; products are summed in f32, and the output is f32. So are the parameters' gradients, the
+            optimiser and checkpoints. A `Sequential` among the layers with a compute_dtype of its own keeps it. None:
+            the dtypes of parameters and example.
+
+    Kernels are drawn by what the next function is, past pooling, Flatten and Dropout: before relu and leaky_relu (of
+    fnnet or jax.nn, or a functools.partial of them) as He et al. (2015) say, truncated normal with variance 2 / fan in;
+    before anything else, and at the end of the layers, as the layer says, Glorot. A layer's `kernel_init` comes first.
+    Biases are 0.
+
+    Networks with equal layers are equal; functions, and so initialisers, are equal if they are the same object.
+
+    Example:
+        >>> import jax
+        >>> net = Sequential(Conv(32, 3), jax.nn.relu, MaxPool(2), Flatten(), Dense(10))
+        >>> params = net.init(jax.random.key(0), (28, 28, 1))
+        >>> jax.tree.map(lambda leaf: leaf.shape, params)["dense_4"]
+        {'bias': (10,), 'kernel': (6272, 10)}
+    """
+
+    layers: tuple[Layer | Callable, ...]
+    compute_dtype: Any = None
+
+    def __init__(self, *layers: Layer | Callable, compute_dtype: Any = None):
+        """Raises TypeError for what is no layer, or no floating dtype."""
+        for position, layer in enumerate(layers):
+            check_layer("Sequential", f"layer {position}", layer)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "compute_dtype", as_compute_dtype("Sequential", compute_dtype))
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The names of the layers with parameters."""
+        return tuple(name for name, layer in self._named() if layer.entries)
+
+    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+        """Parameters for one example of that shape, drawn in one jit: drawn one by one, each would be compiled.
+
+        Args:
+            key: Each layer gets its own fold of it.
+            shape: The shape of one example.
+            dtype: Of the parameters, and of the example.
+
+        Returns:
+            A nested dictionary with the leaves "kernel" and "bias".
+
+        Raises:
+            Exception: What a layer says to its input's shape, with the layer's position in front.
+        """
+        shape, dtype = example_shape("Sequential", shape), jnp.dtype(dtype)
+        # A jit inside another takes no compiler options; there even a new array is traced, if not the caller's key.
+        if any(isinstance(array, jax.core.Tracer) for array in (key, jnp.zeros(()))):
+            return _drawn(self, key, shape, dtype)
+        return _drawn_in_one_jit(self, key, shape, dtype)
+
+    def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
+        """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`."""
+        check_entries(self, params)
+        for position, (name, layer) in enumerate(self._named()):
+            with named_in_errors(f"layer {position}", layer):
+                own, x = self._in_compute_dtype(layer, params.get(name, {}), x)
+                x = run(name, layer, own, x, folded(key, position))
+        return x if self.compute_dtype is None else wide(x)
+
+    def without_policy(self) -> "Sequential":
+        """The same without a compute_dtype, at any depth."""
+        return with_fields(self, layers=plain_layers(self.layers), compute_dtype=None)
+
+    def _in_compute_dtype(self, layer: Layer, own: Params, x: Any) -> tuple[Params, Any]:
+        """A layer's parameters and input as the policy wants them."""
+        if self.compute_dtype is None:
+            return own, x
+        if isinstance(layer, Function) and _is_one_of(layer.function, SOFTMAXES):
+            return own, wide(x)
+        if isinstance(layer, Sequential) and layer.compute_dtype is not None:
+            return own, x
+        return rounded(own, self.compute_dtype), rounded(x, self.compute_dtype)
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Of its own, besides its layers': none."""
+        return 0
+
+    @overload
+    def summary(self, shape: Sequence[int], dtype: Any = ...) -> Summary: ...
+
+    @overload
+    def summary(
+        self, shape: Sequence[int], dtype: Any = ..., *, batch: int, devices: int | Mapping[str, int] = ...
+    ) -> StepCost: ...
+
+    def summary(
+        self,
+        shape: Sequence[int],
+        dtype: Any = jnp.float32,
+        *,
+        batch: int | None = None,
+        devices: int | Mapping[str, int] = 1,
+    ) -> Summary | StepCost:
+        """What each layer makes, holds and computes; or, with `batch`, what a training step costs. `str` makes a table.
+
+        Args:
+            shape: The shape of one example.
+            dtype: Of the parameters, and of the example.
+            batch: Examples of a mini-batch. None: output shape, parameters, operations of a forward and kept bytes of
+                each layer, for one example. A number: FLOPs, bytes to and from memory and bytes sent, of each layer in
+                a training step with Adam, on one device; also what it has to hold.
+            devices: How many share the mini-batch: a number, or {"data": ..., "parameters": ...}, where those along
+                "parameters" share parameters and optimiser state, too.
+
+        Raises:
+            ValueError: The batch is not a positive multiple of the number of devices, or there is no such axis.
+        """
+        shape = example_shape("Sequential", shape)
+        if batch is None and devices == 1:
+            return summarise(self, shape, dtype)
+        if batch is None:
+            raise ValueError(f"summary: devices (={devices!r}) needs batch, the examples of a mini-batch")
+        return step_cost(self, shape, dtype, batch, devices)
+
+    def _named(self) -> list[tuple[str, Layer]]:
+        layers = map(as_layer, self.layers)
+        return [(f"{layer.kind}_{position}", layer) for position, layer in enumerate(layers)]
+
+    def __repr__(self) -> str:
+        """The network as its user wrote it."""
+        shown = [repr(as_layer(layer)) for layer in self.layers]
+        if self.compute_dtype is not None:
+            shown.append(f"compute_dtype={self.compute_dtype.name}")
+        return f"Sequential({', '.join(shown)})"
+
+
+def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
+    params = {}
+    x = jax.ShapeDtypeStruct(shape, dtype)
+    for position, (name, layer) in enumerate(net._named()):
+        with named_in_errors(f"layer {position}", layer):
+            layer = _with_kernel_init(layer, net.layers[position + 1 :])
+            own = layer.init(jax.random.fold_in(key, position), x.shape, dtype)
+            x = jax.eval_shape(layer.apply, own, x)
+        if own:
+            params[name] = own
+    return params
+
+
+# Optimising code that runs once costs more than it saves: 1.9 s of compilation instead of 0.5 for a small network.
+_drawn_in_one_jit = jax.jit(_drawn, static_argnums=(0, 2, 3), compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _with_kernel_init(layer: Layer, following: Sequence[Layer | Callable]) -> Layer:
+    """The layer, with He's initialiser if it has none of its own and a ReLU is next."""
+    if not isinstance(layer, Dense | Conv) or layer.kernel_init is not None:
+        return layer
+    after = next((f for f in following if not isinstance(f, MaxPool | AvgPool | Flatten | Dropout)), None)
+    function = after.function if isinstance(after, Function) else after
+    return dataclasses.replace(layer, kernel_init=he) if _is_one_of(function, RECTIFIERS) else layer
+
+
+def _is_one_of(function: Any, known: Sequence[Callable]) -> bool:
+    """Whether it is one of them, perhaps with some arguments fixed."""
+    return any(innermost(function) is one for one in known)

@@ -1,0 +1,1 @@
+"""`fit` and `evaluate`: steps, mini-batches, placement on devices, checkpoints, per-example gradients."""

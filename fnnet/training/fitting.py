@@ -1,0 +1,314 @@
+"""Training: `fit` and `evaluate`. The pure functions under them are in steps.py.
+
+An epoch is a sequence of calls of one compiled program, `run`: a loop on the device over some of the epoch's steps,
+whose state is donated. How many steps a call takes is an argument, not a shape: it is chosen so that Python has the
+word about twice a second (progress, signals, checkpoints), costs no compilation, and changes no bit of the result. The
+loop ends by itself at the first loss that is not finite, with the state as it was before that step.
+"""
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.core.compiler import safe_options
+from fnnet.core.reduction import losses_and_weights, wrong_shape
+from fnnet.training.batches import Arrays, Batch, Batches, Pace, is_pair, matching, refuse_nonfinite, source_of
+from fnnet.training.placement import Placement, placement_on
+from fnnet.training.processes import lost_ones_named
+from fnnet.training.resumption import Checkpoints, Moment
+from fnnet.training.shares import SharedArrays, SharedBatches, SharedPace, all_examples, parts_together, shared_source
+from fnnet.training.steps import State, Tally, epoch_order, nothing_yet, run, score, shared_score, start
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became infinite or NaN. `state` is from before that step, `history` of the epochs before."""
+
+    def __init__(self, message: str, state: State, history: list[dict]):
+        """The message names epoch and step."""
+        super().__init__(message)
+        self.state, self.history = state, history
+
+
+def fit(
+    net: Any,
+    loss: Callable,
+    optimizer: Any,
+    data: Batch | Iterable[Batch],
+    *,
+    key: jax.Array,
+    epochs: int = 1,
+    batch_size: int = 32,
+    accumulate: int = 1,
+    params: Any = None,
+    validation: Batch | Iterable[Batch] | None = None,
+    patience: int | None = None,
+    callback: Callable[[dict, State], Any] | None = None,
+    progress: bool = True,
+    checkpoints: Checkpoints | None = None,
+    allow_nonfinite: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
+    shard_parameters: bool = False,
+) -> tuple[Any, list[dict]]:
+    """Train `net` by mini-batches: `jax.vmap` of a network of one example, gradients by the rules, steps by optax.
+
+    Args:
+        net: Has `init(key, shape) -> params` and `apply(params, x, *, key) -> output`, for one example; hashable.
+        loss: loss(outputs, ys) -> one number per example, or the pair (losses, weights). A mini-batch's loss is their
+            mean, as `fnnet.mean_loss` takes it; `jax.vmap` makes a loss of one example into such a loss.
+        optimizer: Any optax transformation, with its schedules and clipping.
+        data: The pair (xs, ys) of arrays with the examples along the first axis, or an iterable of such pairs, each one
+            mini-batch, which can be iterated once an epoch: for data larger than memory.
+        key: A key of `jax.random`: it settles the initial parameters, each epoch's order, and dropout.
+        epochs: How many times to go through the data.
+        batch_size: Examples in a mini-batch. Only complete ones are used: the leftovers of an epoch's random order are
+            dropped, and, of an iterable, the batches that are smaller than its first.
+        accumulate: Number of equal chunks into which each mini-batch is split, one of them in memory at a time; their
+            gradients are added up before the step. The result is the same up to rounding, ignored labels, weights and
+            dropout included. It must divide the mini-batch.
+        params: Parameters to start from; not changed. None: from `net.init`.
+        validation: Held-out data, evaluated after each epoch.
+        patience: Stop after so many epochs without a lower validation loss, and return the best epoch's parameters.
+        callback: callback(record, state) after each epoch, with the epoch's entry of the history; the training ends
+            when it returns True. The state's buffers are donated to the next step: a callback copies what it keeps.
+        progress: Whether to show a progress bar; there is none where standard error is not a terminal.
+        checkpoints: Where to write checkpoints, and go on from. With the same arguments and data as before (an iterable
+            must give the same batches again), the result has the bits that it would have without the interruption, on
+            the same machine and versions.
+        allow_nonfinite: Whether to train with NaN and infinite numbers in the data, of an iterable in its first batch.
+        mesh: The devices that share each mini-batch, such as jax.make_mesh((8,), ("data",)): all its axes do. The
+            result is that of one device, up to rounding. Arrays then stay on the host and go to the devices by parts.
+            Of several processes each reads of them what its own devices train on, and an iterable gives in each
+            process that process's part of the mini-batches, all of one size; an epoch ends with the shortest.
+        shard_parameters: Whether the devices share the parameters and the optimiser's state as well (as in FSDP), each
+            array along its largest axis that they divide.
+
+    Returns:
+        The trained parameters and the history: for each epoch a dictionary with "epoch", "loss", "seconds", and, with
+        validation, "validation_loss" and "validation_accuracy" (integer labels only).
+
+    Raises:
+        ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
+            divisible by `accumulate` and the mesh's devices; checkpoints of another training, or in use by one; a loss
+            that does not give one number per example, or hides its weights (`fnnet.mean_loss`).
+        NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
+        ProcessLostError: Another process of the training has ended.
+    """
+    _at_least_one("fit", "epochs", epochs)
+    _at_least_one("fit", "batch_size", batch_size)
+    _at_least_one("fit", "accumulate", accumulate)
+    if patience is not None:
+        _at_least_one("fit", "patience", patience)
+        if validation is None:
+            raise ValueError("fit: patience needs validation data")
+    if shard_parameters and mesh is None:
+        raise ValueError("fit: shard_parameters needs a mesh of devices")
+    placement = None if mesh is None else placement_on("fit", mesh, shard_parameters)
+    if placement is None:
+        source: Any = source_of("fit", data, batch_size)
+    else:
+        source = shared_source(data, batch_size, placement, not allow_nonfinite)
+        placement.check("fit", source.batch_size, accumulate)
+    if source.batch_size % accumulate:
+        raise ValueError(
+            f"fit: accumulate (={accumulate}) must divide the mini-batch, which has {source.batch_size} examples"
+        )
+    state = start(net, optimizer, key, source.shape, params, placement)
+    _check_loss("fit", net, loss, state.params, *source.sample())
+    if not allow_nonfinite:
+        refuse_nonfinite("fit", **dict(zip(("xs", "ys"), source.sample(), strict=True)))
+    pace = Pace() if placement is None else SharedPace()
+    put = (lambda tree: tree) if placement is None else placement.put
+    with lost_ones_named("fit"), contextlib.nullcontext() if checkpoints is None else checkpoints:
+        resumed = None if checkpoints is None else checkpoints.resume(state)
+        if resumed is None:
+            moment = Moment(state, put(nothing_yet()), [])
+        else:
+            best = None if resumed.best is None else (resumed.best[0], put(resumed.best[1]))
+            moment = resumed._replace(state=put(resumed.state), tally=put(resumed.tally), best=best)
+        del state, resumed  # their buffers go with the first call
+        history, best, since_best = moment.history, moment.best, moment.since_best
+        for epoch in range(int(moment.state.epoch) + 1, epochs + 1):
+            if patience is not None and since_best >= patience:
+                break  # it had ended before it was resumed
+            began = time.perf_counter() - moment.seconds
+            label = f"epoch {epoch}/{epochs}"
+            programs = _programs(net, loss, optimizer, accumulate, placement)
+            state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
+            if not np.isfinite(tally.last_loss):
+                raise NonFiniteLossError(
+                    f"fit: the loss is {float(tally.last_loss)} in epoch {epoch}, step {int(tally.steps)}",
+                    state,
+                    history,
+                )
+            record = {"epoch": epoch, "loss": float(tally.loss_sum) / int(tally.steps)}
+            if validation is not None:
+                scores = evaluate(net, state.params, loss, validation, mesh=mesh, shard_parameters=shard_parameters)
+                record |= {f"validation_{name}": value for name, value in scores.items()}
+            record["seconds"] = time.perf_counter() - began
+            history.append(record)
+            if patience is not None:
+                since_best += 1
+                if best is None or record["validation_loss"] < best[0]:
+                    best, since_best = (record["validation_loss"], jax.tree.map(jnp.copy, state.params)), 0
+            stop = callback is not None and callback(record, state)
+            ended = bool(stop) or epoch == epochs or (patience is not None and since_best >= patience)
+            moment = Moment(state, put(nothing_yet()), history, best, since_best, ended=ended)
+            if checkpoints is not None:
+                checkpoints(moment)
+            if ended:
+                break
+    return (moment.state.params if best is None else best[1]), history
+
+
+def evaluate(
+    net: Any,
+    params: Any,
+    loss: Callable,
+    data: Batch | Iterable[Batch],
+    *,
+    batch_size: int = 256,
+    mesh: jax.sharding.Mesh | None = None,
+    shard_parameters: bool = False,
+) -> dict[str, float]:
+    """Mean loss, and with integer labels the accuracy, over every example of `data`.
+
+    Args:
+        net: As in `fit`; dropout is off.
+        params: The network's parameters.
+        loss: As in `fit`.
+        data: The pair (xs, ys), or an iterable of such pairs of any sizes.
+        batch_size: Examples computed at once; the result does not depend on it but for rounding.
+        mesh, shard_parameters: As in `fit`; of several processes each reads its devices' part of the arrays, and gives,
+            of an iterable, its own part, in pieces of any sizes.
+
+    Returns:
+        {"loss": ..., "accuracy": ...}; the accuracy, the share of examples whose largest output is the label, is there
+        where ys are integers of the outputs' shape without the last axis. Examples of weight 0 (`ignore_index`) do not
+        count.
+
+    Raises:
+        ValueError: No data, or data that do not match; a loss that `fit` would refuse.
+    """
+    _at_least_one("evaluate", "batch_size", batch_size)
+    placement = None if mesh is None else placement_on("evaluate", mesh, shard_parameters)
+    score = _programs(net, loss, placement=placement).score
+    if placement is None:
+        at_once, pieces = batch_size, _on_one_device(data)
+    else:
+        at_once = -(-batch_size // placement.devices)
+        if is_pair(data):
+            whole = matching("evaluate", *data)
+            pieces = iter([(whole, all_examples(*whole, placement))])
+        else:
+            pieces = parts_together("evaluate", data, placement)
+    totals = None
+    for (xs, ys), examples in pieces:
+        _check_loss("evaluate", net, loss, params, xs[:1], np.asarray(ys))
+        sums = score(params, *examples, batch_size=min(at_once, len(examples[0])))
+        totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
+    if totals is None:
+        raise ValueError("evaluate: data is empty")
+    sums = {name: float(value) for name, value in totals.items()}
+    scores = {"loss": sums["loss"] / sums["weight"] if sums["weight"] else float("nan")}
+    if "correct" in sums:
+        scores["accuracy"] = sums["correct"] / sums["counted"] if sums["counted"] else float("nan")
+    return scores
+
+
+# Under the public functions.
+
+
+def _on_one_device(data: Batch | Iterable[Batch]) -> Iterator[tuple[Batch, tuple]]:
+    for pair in [data] if is_pair(data) else data:
+        xs, ys = map(jnp.asarray, matching("evaluate", *pair))
+        yield (xs, ys), (xs, ys)
+
+
+class _Programs(NamedTuple):
+    run: Callable
+    order: Callable
+    score: Callable
+
+
+@functools.lru_cache(maxsize=32)
+def _programs(
+    net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1, placement: Placement | None = None
+) -> _Programs:
+    """The compiled programs of one network, loss and optimiser: made once, so that an epoch compiles nothing."""
+    ran: Callable = functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement)
+    if placement is None:
+        scored = functools.partial(score, net, loss)
+    else:
+        scored, ran = functools.partial(shared_score, net, loss, placement), placement.staying(ran)
+    return _Programs(
+        jax.jit(ran, donate_argnums=(0, 1), compiler_options=safe_options()),
+        jax.jit(epoch_order, static_argnums=(1, 2)),
+        jax.jit(scored, static_argnames="batch_size", compiler_options=safe_options()),
+    )
+
+
+def _epoch(
+    programs: _Programs,
+    source: Arrays | Batches | SharedArrays | SharedBatches,
+    moment: Moment,
+    pace: Pace,
+    label: str,
+    progress: bool,
+    checkpoints: Checkpoints | None,
+) -> tuple[State, Tally]:
+    """All steps of one epoch, or those that are left of it, or up to the first loss that is not finite."""
+    state, tally, began = moment.state, moment.tally, time.perf_counter() - moment.seconds
+    pace.begin(int(tally.steps))
+    with _bar(label, source.steps, progress) as bar:
+        for xs, ys, order, stops in source.epoch(programs.order, state, pace):
+            for stop in stops:
+                state, tally = programs.run(state, tally, xs, ys, order, stop)
+                if pace.due(stop):
+                    done = int(tally.steps)
+                    pace.reached(done)
+                    bar.update(done - bar.n)
+                    bar.set_postfix(loss=f"{float(tally.last_loss):.4f}", refresh=False)
+                    if not np.isfinite(tally.last_loss):
+                        return state, tally
+                    if checkpoints is not None:
+                        seconds = time.perf_counter() - began
+                        checkpoints(moment._replace(state=state, tally=tally, seconds=seconds))
+        bar.update(int(tally.steps) - bar.n)
+    if int(tally.steps) == 0:
+        raise ValueError("fit: data is empty in this epoch; an iterable must start anew each time it is iterated")
+    return state._replace(epoch=state.epoch + 1), tally
+
+
+def _check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any) -> None:
+    """Trace the loss with labels whose values it can read, and refuse: integers at the least and the largest.
+
+    Of 2 and of 3 examples: a sum over the batch may have the right shape for one size, such as (classes,).
+    """
+    some = np.asarray(ys if ys.ndim == 1 else ys[:2])
+    ends = some[[some.argmin(), some.argmax()]] if ys.ndim == 1 else some
+    x = jax.ShapeDtypeStruct((1, *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
+    like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+    one = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
+    for examples in (2, 3):
+        labels = jnp.asarray(np.resize(ends, (examples, *ends.shape[1:])))
+        outputs = jax.tree.map(lambda o, n=examples: jax.ShapeDtypeStruct((n, *o.shape[1:]), o.dtype), one)
+        losses, _ = jax.eval_shape(lambda o, y=labels: losses_and_weights(function, loss, o, y), outputs)
+        if losses.shape != (examples,):
+            raise wrong_shape(function, examples, losses.shape)
+
+
+def _at_least_one(function: str, argument: str, value: Any) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{function}: {argument} (={value!r}) must be an integer of 1 or more")
+
+
+def _bar(label: str, steps: int | None, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=steps, desc=label, unit="step", leave=False, disable=None if progress else True)

@@ -1,0 +1,281 @@
+"""The pure functions under `fit`: a training run's state, a step, a loop of steps, and the sums of an evaluation.
+
+A mini-batch's gradient is that of a quotient of two sums over its examples, whose lower one is a constant:
+
+    params_bar = (sum_n d loss_n / d params) / sum_n weight_n        (1)
+
+so the upper sum may be taken in chunks, one after the other, or by several devices, and divided once.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from fnnet.core.arguments import accumulator
+from fnnet.core.reduction import losses_and_weights, mean_loss
+from fnnet.training.placement import Placement
+
+
+class State(NamedTuple):
+    """All that a training run carries from step to step: with the data it determines what follows."""
+
+    params: Any
+    opt_state: Any
+    key: jax.Array
+    epoch: jax.Array  # epochs completed
+    step: jax.Array  # steps taken, over all epochs
+
+
+class Tally(NamedTuple):
+    """What an epoch has added up so far."""
+
+    steps: jax.Array
+    loss_sum: jax.Array
+    last_loss: jax.Array
+
+
+def start(
+    net: Any,
+    optimizer: Any,
+    key: jax.Array,
+    shape: tuple[int, ...],
+    params: Any = None,
+    placement: Placement | None = None,
+) -> State:
+    """The state before the first step; `params` are copied, or made for examples of shape `shape`.
+
+    With a placement they are made where they belong: no device need hold the whole.
+    """
+    if placement is not None:
+        return _start_shared(net, optimizer, key, shape, params, placement)
+    init_key, run_key = jax.random.split(key)
+    params = net.init(init_key, shape) if params is None else jax.jit(_copied)(params)
+    zero = jnp.zeros((), jnp.int32)
+    return State(params, jax.jit(optimizer.init)(params), run_key, zero, jnp.copy(zero))
+
+
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.array, tree)
+
+
+def _start_shared(
+    net: Any, optimizer: Any, key: jax.Array, shape: tuple[int, ...], params: Any, placement: Placement
+) -> State:
+    words, implementation = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
+
+    def make(words: Any, params: Any) -> State:
+        init_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=implementation))
+        params = net.init(init_key, shape) if params is None else _copied(params)
+        zero = jnp.zeros((), jnp.int32)
+        return State(params, optimizer.init(params), run_key, zero, zero)
+
+    own = None if params is None else placement.put(params)
+    where = placement.shardings(jax.eval_shape(make, words, own))
+    return jax.jit(make, out_shardings=where)(words, own)
+
+
+def nothing_yet() -> Tally:
+    """The tally at the beginning of an epoch; its buffers are its own, since they are donated."""
+    return Tally(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+
+def batch_loss(net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None) -> jax.Array:
+    """The mean loss of a mini-batch."""
+    keys = None if key is None else jax.random.split(key, len(x))
+    return mean_loss(loss, _outputs(net, params, x, keys), y)
+
+
+def chunked_gradient(
+    net: Any,
+    loss: Callable,
+    params: Any,
+    x: Any,
+    y: Any,
+    key: jax.Array,
+    chunks: int,
+    placement: Placement | None = None,
+) -> tuple[jax.Array, Any]:
+    """`batch_loss` and its gradient (1), the upper sum taken over one equal chunk after the other, in f32 at least.
+
+    Each device of a placement takes its own examples, in chunks; the devices' sums are added up once.
+    """
+    examples = len(x)
+    keys = jax.random.split(key, examples)  # as without chunks and devices
+    if placement is None:
+        params_bar, total, weight = _sums(net, loss, params, x, y, keys, chunks, examples)
+    else:
+        specs, batch = jax.tree.map(placement.spec, params), P(placement.axes)
+
+        def of_device(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
+            whole = placement.gathered(params, specs)
+            sums = _sums(net, loss, whole, x, y, keys, chunks, examples)
+            return placement.summed(sums, (specs, P(), P()))
+
+        params_bar, total, weight = jax.shard_map(
+            of_device,
+            mesh=placement.mesh,
+            in_specs=(specs, batch, batch, batch),
+            out_specs=(specs, P(), P()),
+            check_vma=False,  # no gradient goes through a collective here, and a network need not know of devices
+        )(params, x, y, keys)
+    scale = examples / weight
+    params_bar = jax.tree.map(lambda bar, p: (bar * scale.astype(bar.dtype)).astype(p.dtype), params_bar, params)
+    return total / weight, params_bar
+
+
+def _sums(
+    net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array, chunks: int, examples: int
+) -> tuple[Any, jax.Array, jax.Array]:
+    """The upper sum of (1), divided by `examples`, the sum of the losses, and that of the weights.
+
+    A chunk takes every n-th example, so that a batch that is sharded over devices stays where it is.
+    """
+
+    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        outputs = _outputs(net, params, x, keys)
+        losses, weights = losses_and_weights("fit", loss, outputs, y)
+        dtype = accumulator(losses.dtype)
+        total = losses.astype(dtype).sum()
+        return total / examples, (total, weights.astype(dtype).sum())  # no larger than a mean's: f16 would overflow
+
+    if chunks == 1:
+        params_bar, (total, weight) = jax.grad(share, has_aux=True)(params, x, y, keys)
+        return jax.tree.map(lambda bar: bar.astype(accumulator(bar.dtype)), params_bar), total, weight
+    apart = jax.tree.map(lambda a: a.reshape(len(a) // chunks, chunks, *a.shape[1:]), (x, y, keys))
+
+    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+        piece = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, chunk, 1, keepdims=False), apart)
+        bar, sums = jax.grad(share, has_aux=True)(params, *piece)
+        return jax.tree.map(lambda a, b: a + b.astype(a.dtype), params_bar, bar), sums
+
+    zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulator(p.dtype)), params)
+    params_bar, (totals, weights) = jax.lax.scan(add, zeros, jnp.arange(chunks))
+    return params_bar, totals.sum(), weights.sum()
+
+
+def train_step(
+    net: Any,
+    loss: Callable,
+    optimizer: Any,
+    state: State,
+    x: Any,
+    y: Any,
+    *,
+    accumulate: int = 1,
+    placement: Placement | None = None,
+) -> tuple[State, jax.Array]:
+    """One step on one mini-batch: the next state, or the same where the loss is not finite, and the loss."""
+    import optax
+
+    key = jax.random.fold_in(_keys(state)[1], state.step)
+    if accumulate > 1 or placement is not None:
+        value, params_bar = chunked_gradient(net, loss, state.params, x, y, key, accumulate, placement)
+    else:
+        value, params_bar = jax.value_and_grad(lambda params: batch_loss(net, loss, params, x, y, key))(state.params)
+    updates, opt_state = optimizer.update(params_bar, state.opt_state, state.params)
+    moved = (optax.apply_updates(state.params, updates), opt_state, state.step + 1)
+    still = (state.params, state.opt_state, state.step)
+    finite = jnp.isfinite(value)
+    params, opt_state, step = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, still)
+    return State(params, opt_state, state.key, state.epoch, step), value
+
+
+def run(
+    net: Any,
+    loss: Callable,
+    optimizer: Any,
+    state: State,
+    tally: Tally,
+    xs: Any,
+    ys: Any,
+    order: jax.Array,
+    stop: jax.Array,
+    *,
+    accumulate: int = 1,
+    placement: Placement | None = None,
+) -> tuple[State, Tally]:
+    """Steps until `stop` of the epoch whose mini-batches are the rows of `order`, or to the first non-finite loss.
+
+    With a placement, xs and ys are mini-batches, the first of which is of the step `order`.
+    """
+
+    def goes_on(carry: tuple[State, Tally]) -> jax.Array:
+        _, tally = carry
+        return (tally.steps < stop) & jnp.isfinite(tally.last_loss)
+
+    def step(carry: tuple[State, Tally]) -> tuple[State, Tally]:
+        state, tally = carry
+        if placement is None:
+            rows = order[tally.steps % len(order)]
+        else:
+            rows = tally.steps - order
+        state, value = train_step(
+            net, loss, optimizer, state, xs[rows], ys[rows], accumulate=accumulate, placement=placement
+        )
+        value = value.astype(jnp.float32)
+        return state, Tally(tally.steps + 1, tally.loss_sum + value, value)
+
+    return jax.lax.while_loop(goes_on, step, (state, tally))
+
+
+def epoch_order(state: State, examples: int, batch_size: int) -> jax.Array:
+    """The next epoch's mini-batches as rows of indices, (steps, batch_size): a random order, leftovers dropped."""
+    steps = examples // batch_size
+    order = jax.random.permutation(jax.random.fold_in(_keys(state)[0], state.epoch), examples)
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def score(
+    net: Any, loss: Callable, params: Any, xs: Any, ys: Any, inside: Any = True, *, batch_size: int
+) -> dict[str, jax.Array]:
+    """Sums over all examples, `batch_size` at once: of loss, weight, right answers, and examples that count.
+
+    `inside` may say of each example whether it is one, or is there to make the number round.
+    """
+    inside = jnp.broadcast_to(inside, len(xs))
+
+    def of_batch(index: jax.Array) -> dict[str, jax.Array]:
+        rows = index * batch_size + jnp.arange(batch_size)
+        at = jnp.minimum(rows, len(xs) - 1)
+        counts, x, y = (rows < len(xs)) & inside[at], xs[at], ys[at]
+        outputs = jax.vmap(net.apply, (None, 0))(params, x)
+        losses, weights = losses_and_weights("evaluate", loss, outputs, y)
+        sums = {"loss": jnp.where(counts, losses, 0), "weight": jnp.where(counts, weights, 0)}
+        if jnp.issubdtype(y.dtype, jnp.integer) and y.shape == outputs.shape[:-1]:
+            counted = counts & (weights != 0)
+            sums |= {"correct": counted & (outputs.argmax(-1) == y), "counted": counted}
+        return {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
+
+    totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
+    return {name: values.sum() for name, values in totals.items()}
+
+
+def shared_score(
+    net: Any, loss: Callable, placement: Placement, params: Any, xs: Any, ys: Any, inside: Any, *, batch_size: int
+) -> dict[str, jax.Array]:
+    """`score`, each device summing over its own examples, `batch_size` of them at once."""
+    specs, batch = jax.tree.map(placement.spec, params), P(placement.axes)
+
+    def of_device(params: Any, *examples: Any) -> dict[str, jax.Array]:
+        sums = score(net, loss, placement.gathered(params, specs), *examples, batch_size=batch_size)
+        return jax.lax.psum(sums, placement.axes)
+
+    in_specs = (specs, batch, batch, batch)
+    shared = jax.shard_map(of_device, mesh=placement.mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
+    return shared(params, xs, ys, inside)
+
+
+def _outputs(net: Any, params: Any, x: Any, keys: jax.Array | None) -> Any:
+    """The network's outputs, each example with its key if there are any."""
+    if keys is None:
+        return jax.vmap(net.apply, (None, 0))(params, x)
+    return jax.vmap(lambda x, key: net.apply(params, x, key=key))(x, keys)
+
+
+def _keys(state: State) -> tuple[jax.Array, jax.Array]:
+    order_key, step_key = jax.random.split(state.key)
+    return order_key, step_key

@@ -1,0 +1,249 @@
+"""Convolution's formulations: that all of them are the same function, and which one is compiled where."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract.comparison import compare
+from contract.rows import ROWS
+from jax import export
+
+import fnnet
+from fnnet.core.geometry import window
+from fnnet.formulations import bands, canonical, convolution, patches, pieces, plain, sums, winograd
+
+RNG = np.random.default_rng(5)
+PARTS = ("output", "x_gradient", "kernel_gradient")
+SHAPES = {  # image, kernel, groups
+    "dense": ((8, 6, 5, 24), (3, 3, 24, 20), 1),
+    "few taps": ((8, 6, 5, 1), (3, 3, 1, 32), 1),
+    "groups": ((8, 6, 5, 24), (3, 3, 6, 20), 4),
+    "depthwise": ((8, 6, 5, 24), (3, 3, 1, 24), 24),
+    "wide": ((24, 9, 10, 32), (3, 3, 32, 64), 1),
+}
+
+
+@pytest.fixture(params=["one", "several"])
+def devices(request, monkeypatch):
+    """As on one device, and where several may share the batch, as in these tests."""
+    if request.param == "one":
+        monkeypatch.setattr(pieces, "sharers", lambda: 1)
+
+
+@pytest.mark.parametrize("index", range(24))
+@pytest.mark.parametrize("dilated", [False, True])
+def test_plain_and_canonical_are_the_same_function(index, dilated, x64, monkeypatch):
+    monkeypatch.setattr(canonical, "ON_ONE_CORE", dilated)
+    monkeypatch.setattr(canonical, "LEAST_DILATED", 1)
+    case = ROWS["conv"].case(index)
+    x, kernel = case.arrays["x"], case.arrays["kernel"]
+    size = kernel.shape[:-2]
+    static = {name: case.draw.static.get(name, 1) for name in ("stride", "dilation")}
+    place = window("conv", x.shape, size, padding=case.draw.static["padding"], **static)
+    shared = {"window": place, "groups": case.draw.static["groups"]}
+    images = jnp.asarray(x.reshape(-1, *x.shape[-len(size) - 1 :]))
+    if not len(images):
+        return
+    cotangents = jnp.asarray(case.generator(1).normal(size=(len(images), *place.out, kernel.shape[-1])))
+    for name, args in {
+        "output": (images, kernel),
+        "x_gradient": (kernel, cotangents),
+        "kernel_gradient": (images, cotangents),
+    }.items():
+        ours, theirs = (jax.jit(functools.partial(getattr(page, name), **shared))(*args) for page in (canonical, plain))
+        assert not compare(name, ours, theirs, 1e-12)
+
+
+LARGE = {  # image, kernel, groups
+    "few taps": ((64, 32, 32, 1), (3, 3, 1, 32), 1),
+    "depthwise": ((32, 32, 32, 64), (3, 3, 1, 64), 64),
+    "groups": ((32, 16, 16, 64), (3, 3, 16, 64), 4),
+    "wide": ((48, 28, 27, 32), (3, 3, 32, 64), 1),
+    "few outputs": ((64, 28, 28, 1), (5, 5, 1, 6), 1),
+    "few channels": ((64, 14, 14, 6), (5, 5, 6, 16), 1),
+    "few channels, wide": ((64, 14, 23, 6), (5, 5, 6, 16), 1),
+    "many examples": ((160, 8, 7, 6), (4, 3, 6, 8), 1),
+    "one tap": ((24, 9, 10, 24), (1, 1, 24, 40), 1),
+}
+
+
+SPECIAL = {sums: ["output"], bands: ["x_gradient"], patches: ["x_gradient", "kernel_gradient"], winograd: list(PARTS)}
+
+
+@pytest.mark.parametrize("page", SPECIAL, ids=lambda page: page.__name__.rpartition(".")[-1])
+@pytest.mark.parametrize("index", range(6))
+def test_special_forms_are_the_same_function(index, page, devices, x64):
+    draw = np.random.default_rng(index)
+    height, width, channels, outputs = draw.integers([3, 3, 1, 1], [12, 12, 4, 4]).tolist()
+    size, (stride, dilation) = draw.integers(1, 4, 2).tolist(), draw.integers(1, 3, 2).tolist()
+    if page is winograd:
+        size, stride, dilation = [3, 3], 1, 1
+    padding = draw.integers(0, 3, (2, 2)).tolist()
+    if any(n + sum(p) < dilation * (k - 1) + 1 for n, p, k in zip((height, width), padding, size, strict=True)):
+        padding = [(dilation * (k - 1),) * 2 for k in size]
+    x = draw.normal(size=(int(draw.choice([1, 7, 16, 24])), height, width, channels))
+    kernel = draw.normal(size=(*size, channels, outputs))
+    place = window("conv", x.shape, size, stride=stride, dilation=dilation, padding=padding)
+    g = draw.normal(size=(len(x), *place.out, outputs))
+    for name in SPECIAL[page]:
+        args = {"output": (x, kernel), "x_gradient": (kernel, g), "kernel_gradient": (x, g)}[name]
+        ours = jax.jit(functools.partial(getattr(page, name), window=place))(*args)
+        assert not compare(name, ours, getattr(plain, name)(*args, window=place, groups=1), 1e-12)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_bands_along_the_last_of_any_axes(rank, x64):
+    image, size, stride, dilation = (4, 7, 9)[-rank:], (3, 1, 4)[-rank:], (1, 1, 2)[-rank:], (1, 2, 2)[-rank:]
+    place = window("conv", (5, *image, 3), size, stride=stride, dilation=dilation, padding="SAME")
+    kernel, g = RNG.normal(size=(*size, 3, 2)), RNG.normal(size=(5, *place.out, 2))
+    ours = bands.x_gradient(kernel, jnp.asarray(g), window=place)
+    assert not compare("x_gradient", ours, plain.x_gradient(kernel, g, window=place, groups=1), 1e-12)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("shape", ["few taps", "few outputs", "few channels", "depthwise", "wide"])
+def test_exported_for_any_batch(shape):
+    image, kernel, groups = (SHAPES | LARGE)[shape]
+    any_batch = export.symbolic_shape(f"batch, {', '.join(map(str, image[1:]))}")
+    args = jax.ShapeDtypeStruct(any_batch, "float32"), jax.ShapeDtypeStruct(kernel, "float32")
+    exported = export.export(gradients(groups), platforms=["cpu"])(*args)
+    x, k = (RNG.normal(size=shape).astype(np.float32) for shape in ((16, *image[1:]), kernel))
+    for ours, direct in zip(*map(jax.tree.leaves, (exported.call(x, k), gradients(groups)(x, k))), strict=True):
+        assert not compare(shape, ours, direct, 1e-4)
+
+
+@pytest.mark.parametrize("tiles", [1, 200, 10**6])
+def test_winograd_in_pieces(tiles, devices, monkeypatch, x64):
+    monkeypatch.setattr(winograd, "TILES", tiles)
+    x, kernel, g = (RNG.normal(size=size) for size in ((48, 5, 6, 3), (3, 3, 3, 2), (48, 5, 6, 2)))
+    place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
+    for name, args in {"output": (x, kernel), "kernel_gradient": (x, g)}.items():
+        ours = jax.jit(functools.partial(getattr(winograd, name), window=place))(*args)
+        assert not compare(name, ours, getattr(plain, name)(*args, window=place, groups=1), 1e-12)
+
+
+def test_pieces_are_equal_and_neither_larger_nor_smaller_than_asked():
+    assert [pieces.number(n, 32) for n in (1, 8, 32, 33, 96, 128, 127)] == [1, 1, 1, 3, 3, 4, 1]
+    assert [pieces.number(n, 2) for n in (1, 8, 16, 17, 24)] == [1, 1, 2, 1, 3]
+
+
+def gradients(groups):
+    def loss(x, kernel):
+        return jnp.sum(jnp.sin(fnnet.conv(x, kernel, groups=groups)))
+
+    return jax.jit(jax.value_and_grad(loss, (0, 1)))
+
+
+def convolutions(text: str) -> list[str]:
+    """The convolutions of a program, each by its number of groups."""
+    return re.findall(r"feature_group_count = (\d+)", text)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("outputs", [24, 16])
+def test_before_jax_0_12_an_image_is_dilated_where_that_takes_all_cores(outputs, monkeypatch):
+    monkeypatch.setattr(canonical, "ON_ONE_CORE", True)
+    args = jnp.zeros((8, 6, 5, 24)), jnp.zeros((3, 3, 24, outputs))
+    text = jax.jit(functools.partial(fnnet.conv, stride=2)).lower(*args).as_text()
+    assert ("stride = [4, 4]" in text) == ("lhs_dilate = [2, 2]" in text) == (outputs == 24)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("shape", SHAPES)
+def test_on_a_cpu_no_convolution_has_groups(shape):
+    image, kernel, groups = SHAPES[shape]
+    text = gradients(groups).lower(jnp.zeros(image), jnp.zeros(kernel)).as_text()
+    wanted = {"dense": 3, "few taps": 1, "groups": 12, "depthwise": 0, "wide": 0}
+    assert convolutions(text) == ["1"] * wanted[shape]
+
+
+@pytest.mark.cpu
+def test_of_one_example_the_kernel_gradient_is_a_product():
+    """Under vmap(grad): batched products of patches, where autodiff has a convolution with a group an example."""
+    _, kernel, _ = SHAPES["dense"]
+    each = jax.jit(jax.vmap(lambda x, k: gradients(1)(x, k)[1][1], (0, None)))
+    text = each.lower(jnp.zeros((4, 6, 5, 24)), jnp.zeros(kernel)).as_text()
+    assert set(convolutions(text)) == {"1"}
+    assert "batching_dims" in text
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_large_shapes_agree_with_autodiff(shape, devices):
+    image, kernel, groups = LARGE[shape]
+    x, k = (RNG.normal(size=shape).astype(np.float32) for shape in (image, kernel))
+    place = window("conv", x.shape, kernel[:2], stride=1, dilation=1, padding="SAME")
+    g = jnp.asarray(RNG.normal(size=(*image[:-1], kernel[-1])).astype(np.float32))
+    _, pull = jax.vjp(functools.partial(plain.output, window=place, groups=groups), x, k)
+    _, ours = jax.vjp(functools.partial(fnnet.conv, groups=groups), x, k)
+    for name, a, b in zip(("x", "kernel"), ours(g), pull(g), strict=True):
+        assert not compare(f"{name} of {shape}", a, b, 1e-4)
+
+
+@pytest.mark.parametrize("mapped", ["both", "x", "kernel"])
+def test_special_forms_under_vmap(mapped, devices, monkeypatch, x64):
+    """The kernel mapped too: no merging of the mapped axis with the batch's."""
+    monkeypatch.setattr(convolution, "LEAST_CHANNELS", 1)
+    monkeypatch.setattr(convolution, "LEAST_WEIGHTS", 10)
+    monkeypatch.setattr(convolution, "LEAST_TILES", 1)
+    axes = {"both": (0, 0), "x": (1, None), "kernel": (None, 2)}[mapped]
+    shapes = (4, 5, 6, 9), (3, 3, 9, 10)
+    args = [
+        RNG.normal(size=shape if axis is None else (*shape[:axis], 3, *shape[axis:]))
+        for shape, axis in zip(shapes, axes, strict=True)
+    ]
+    place = window("conv", shapes[0], (3, 3), stride=1, dilation=1, padding="SAME")
+
+    def pulled(function):
+        def both(x, kernel):
+            y, pull = jax.vjp(function, x, kernel)
+            return y, *pull(jnp.sin(y))
+
+        return jax.jit(jax.vmap(both, axes))(*args)
+
+    ours, theirs = pulled(fnnet.conv), pulled(functools.partial(plain.output, window=place, groups=1))
+    for name, a, b in zip(("y", "x_bar", "kernel_bar"), ours, theirs, strict=True):
+        assert not compare(name, a, b, 1e-12)
+
+
+def test_the_output_and_its_gradient_by_x_are_of_the_batch_under_vmap_of_grad():
+    """The forms are chosen by the size of the batch, which op by op would be 1."""
+
+    def loss(kernel, x):
+        return (fnnet.conv(fnnet.conv(x, kernel), kernel) ** 2).sum()
+
+    kernel, xs = jnp.ones((3, 3, 2, 2)), jnp.ones((8, 6, 5, 2))
+    program = str(jax.make_jaxpr(jax.vmap(jax.grad(loss), (None, 0)))(kernel, xs))
+    assert re.findall(r":f32\[(\S+)\] = conv.by_g", program) == 2 * ["8,6,5,2"]
+    assert set(re.findall(r":f32\[(\S+)\] = conv.by_x", program)) == {"8,6,5,2"}
+
+
+def test_of_one_piece_the_sum_is_computed_once():
+    program = jax.jit(lambda x, kernel: fnnet.max_pool(fnnet.conv(x, kernel), 2)).lower(
+        jnp.ones((8, 12, 12, 1)), jnp.ones((5, 5, 1, 6))
+    )
+    branches = [line for line in program.compile().as_text().splitlines() if " conditional(" in line]
+    assert sum("f32[8,12,12,6]" in branch for branch in branches) == 1
+
+
+def test_what_several_loops_take_in_pieces_is_computed_once():
+    def loss(kernel, x):
+        return (fnnet.conv(jnp.sin(x), kernel) ** 2).sum()  # the sine is read by the output and the kernel's gradient
+
+    program = jax.jit(jax.grad(loss)).lower(jnp.ones((3, 3, 32, 64)), jnp.ones((128, 14, 14, 32))).compile().as_text()
+    assert program.count(" while(") >= 2
+    assert program.count(" sine(") == 1
+
+
+@pytest.mark.cpu
+def test_a_kernel_gradient_multiplies_what_lies_in_memory_as_a_product_reads_it(monkeypatch):
+    monkeypatch.setattr(pieces, "sharers", lambda: 1)
+    x, g = jnp.ones((64, 14, 14, 32)), jnp.ones((64, 14, 14, 64))
+    place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
+    text = jax.jit(functools.partial(winograd.kernel_gradient, window=place)).lower(x, g).compile().as_text()
+    found = re.findall(r"f32\[32,64\]\S* dot\(.*lhs_contracting_dims=\{(\d)\}, rhs_contracting_dims=\{(\d)\}", text)
+    assert found == [("1", "0")] * 16
+    assert len(re.findall(r"f32\[2,2,[\d,]+\]\{5,4,3,2,1,0\} copy\(", text)) == 2  # the transposes, each done once
+    assert set(re.findall(r"f32\[4,2,[\d,]+\](\{[\d,]+\})", text)) <= {"{5,4,3,2,1,0}", "{3,2,1,0}"}

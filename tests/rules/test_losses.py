@@ -1,0 +1,231 @@
+"""Losses against optax and plain formulas, differentiated by JAX, and labels against PyTorch's documented formulas."""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from contract.comparison import compare
+
+from fnnet.rules.binary_losses import binary_cross_entropy, sigmoid_binary_cross_entropy
+from fnnet.rules.class_losses import cross_entropy, negative_log_likelihood, softmax_cross_entropy
+from fnnet.rules.squared_error import squared_error
+
+REFERENCES = {
+    softmax_cross_entropy: optax.softmax_cross_entropy,
+    cross_entropy: lambda p, t: -(t * jnp.log(p)).sum(-1),
+    negative_log_likelihood: lambda q, t: -(t * q).sum(-1),
+    sigmoid_binary_cross_entropy: lambda z, y: optax.sigmoid_binary_cross_entropy(z, y).sum(-1),
+    binary_cross_entropy: lambda p, y: -(y * jnp.log(p) + (1 - y) * jnp.log(1 - p)).sum(-1),
+    squared_error: lambda a, y: optax.l2_loss(a, y).sum(-1),
+}
+CLASSES = (softmax_cross_entropy, cross_entropy, negative_log_likelihood)
+NAME = operator.attrgetter("__name__")
+LOSSES = pytest.mark.parametrize("loss", REFERENCES, ids=NAME)
+OVER_CLASSES = pytest.mark.parametrize("loss", CLASSES, ids=NAME)
+
+
+def draws(loss, shape=(4, 5)):
+    """A prediction in the loss's range, targets that do not sum to 1, and random directions and cotangent."""
+    keys = jax.random.split(jax.random.key(11), 5)
+    prediction, *others = (jax.random.normal(key, shape) for key in keys[:4])
+    if loss in (cross_entropy, binary_cross_entropy):
+        prediction = jax.nn.sigmoid(prediction)
+    target = jax.random.uniform(keys[4], shape)
+    return prediction, target, others[0], others[1], others[2][..., 0]
+
+
+def derivatives(loss, prediction, target, u, v, loss_bar):
+    """Value, both gradients, and the derivatives of these in random directions, by reverse and by forward mode."""
+
+    def gradients(prediction, target, loss_bar):
+        return jax.vjp(loss, prediction, target)[1](loss_bar)
+
+    second = jax.vjp(gradients, prediction, target, loss_bar)[1]((u, v))
+    forward = jax.jvp(lambda *both: gradients(*both, loss_bar), (prediction, target), (u, v))[1]
+    return loss(prediction, target), *gradients(prediction, target, loss_bar), *second, *forward
+
+
+@LOSSES
+def test_every_derivative_agrees_with_the_reference(x64, loss):
+    @jax.jit
+    def run(*arrays):
+        reference = derivatives(REFERENCES[loss], *arrays)
+        one_by_one = jax.vmap(functools.partial(derivatives, loss))(*arrays)
+        in_f32 = derivatives(loss, *(a.astype(jnp.float32) for a in arrays))
+        return reference, derivatives(loss, *arrays), one_by_one, in_f32
+
+    expected, direct, one_by_one, in_f32 = run(*draws(loss))
+    for number, reference in enumerate(expected):
+        assert not compare(f"f64, {number}", direct[number], reference, 1e-12)
+        assert not compare(f"f64, vmap, {number}", one_by_one[number], reference, 1e-12)
+        if number < 3:
+            assert in_f32[number].dtype == jnp.float32
+            assert not compare(f"f32, {number}", in_f32[number], reference, 2e-5)
+
+
+@LOSSES
+def test_the_whole_hessian_at_a_zero_target(x64, loss):
+    """A target of exactly 0 or 1 adds nothing to the loss in places, but its derivatives stand."""
+    prediction, *_ = draws(loss, (3,))
+    target = jnp.array([0.0, 1.0, 0.0])
+
+    @jax.jit
+    def run(prediction, target):
+        return [jax.hessian(f, argnums=(0, 1))(prediction, target) for f in (loss, REFERENCES[loss])]
+
+    ours, expected = run(prediction, target)
+    for row, expected_row in zip(ours, expected, strict=True):
+        for block, expected_block in zip(row, expected_row, strict=True):
+            assert not compare("hessian, block", block, expected_block, 1e-12)
+
+
+@LOSSES
+def test_bf16_and_f16(loss):
+    arrays = draws(loss)[:2]
+
+    @jax.jit
+    def run(loss_bar):
+        results = []
+        for dtype in (jnp.bfloat16, jnp.float16):
+            short = [a.astype(dtype) for a in arrays]
+            for f, dt in ((loss, dtype), (REFERENCES[loss], jnp.float32)):
+                value, pullback = jax.vjp(f, *(a.astype(dt) for a in short))
+                results.append((value, *pullback(loss_bar.astype(dtype).astype(dt))))
+        return results
+
+    bf16, exact_bf16, f16, exact_f16 = run(draws(loss)[4])
+    for ours, exact, dtype, tolerance in ((bf16, exact_bf16, "bfloat16", 6e-3), (f16, exact_f16, "float16", 1e-3)):
+        for a, b in zip(ours, exact, strict=True):
+            assert a.dtype == dtype
+            assert not compare(dtype, a.astype(jnp.float32), b, tolerance)
+
+
+@LOSSES
+def test_leading_axes_and_empty_batches(loss):
+    prediction, target, *_ = draws(loss, (2, 3, 5))
+    assert loss(prediction, target).shape == (2, 3)
+    np.testing.assert_allclose(loss(prediction, target)[1, 2], loss(prediction[1, 2], target[1, 2]), rtol=1e-6)
+    assert loss(prediction[:0], target[:0]).shape == (0, 3)
+    assert loss.weight(prediction, target).tolist() == [[1.0] * 3] * 2
+
+
+def test_the_gradient_of_logits_is_p_minus_y():
+    z = jnp.array([[1.0, 2.0, 0.5], [1e4, 0.0, -1e4]])
+    bars = jax.grad(lambda z: softmax_cross_entropy(z, jnp.array([2, 1])).sum())(z)
+    np.testing.assert_allclose(bars, jax.nn.softmax(z) - np.eye(3)[[2, 1]], rtol=1e-5)  # 001 (4) through 004's CCE
+    y = jnp.array([[0.0, 1.0, 0.25], [1.0, 0.0, 1.0]])
+    bars = jax.grad(lambda z: sigmoid_binary_cross_entropy(z, y).sum())(z)
+    np.testing.assert_allclose(bars, jax.nn.sigmoid(z) - y, rtol=1e-5)  # 003 (19)
+
+
+# Infinite logits, probabilities 0 and 1.
+
+
+def value_and_gradient(loss, prediction, target):
+    return jax.jit(lambda p, t: (loss(p, t), jax.grad(lambda p: loss(p, t).sum())(p)))(prediction, target)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32])
+def test_logits_of_any_size(dtype):
+    z = jnp.array([[1e4, -1e4, 0], [-6e4, 3e4, 0], [1, -jnp.inf, 1], [-jnp.inf, -jnp.inf, 2]], dtype)
+    value, bars = value_and_gradient(softmax_cross_entropy, z, jnp.array([0, 1, 2, 2]))
+    np.testing.assert_allclose(np.asarray(value, np.float64), [0, 0, np.log(2), 0], rtol=1e-3)
+    np.testing.assert_allclose(bars[2:], [[0.5, 0, -0.5], [0, 0, 0]], rtol=1e-3)
+    assert np.isfinite(bars).all()
+    value, bars = value_and_gradient(softmax_cross_entropy, z[2:3], jnp.array([1]))
+    assert value == np.inf
+    np.testing.assert_allclose(bars, [[0.5, -1, 0.5]], rtol=1e-3)
+
+
+def test_masked_logits_have_finite_second_derivatives():
+    z, labels = jnp.array([1.0, -jnp.inf, 0.5]), jnp.array(0)
+    hessian = jax.jit(jax.hessian(softmax_cross_entropy))(z, labels)
+    p = np.array(jax.nn.softmax(z))
+    np.testing.assert_allclose(hessian, np.diag(p) - np.outer(p, p), rtol=1e-5, atol=1e-7)
+
+
+def test_infinite_binary_logits():
+    z, y = jnp.array([[jnp.inf, -jnp.inf, 1e4, -1e4]]), jnp.array([[1.0, 0.0, 1.0, 0.0]])
+    value, bars = value_and_gradient(sigmoid_binary_cross_entropy, z, y)
+    assert value == 0
+    assert (bars == 0).all()
+    value, bars = value_and_gradient(sigmoid_binary_cross_entropy, z, 1 - y)
+    assert value == np.inf
+    np.testing.assert_array_equal(bars, [[1, -1, 1, -1]])
+
+
+def test_probabilities_zero_and_one():
+    p = jnp.array([[0.0, 0.25, 0.75], [0.0, 0.0, 1.0]])
+    value, bars = value_and_gradient(cross_entropy, p, jnp.array([1, 0]))
+    np.testing.assert_allclose(value, [np.log(4), np.inf], rtol=1e-6)
+    np.testing.assert_array_equal(bars, [[0, -4, 0], [-np.inf, 0, 0]])
+    y = jnp.array([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    value, bars = value_and_gradient(binary_cross_entropy, p, y)
+    np.testing.assert_allclose(value, [np.log(4) + np.log(4 / 3), np.inf], rtol=1e-6)
+    np.testing.assert_allclose(bars, [[1, -4, -4 / 3], [1, 1, np.inf]], rtol=1e-6)
+
+
+@OVER_CLASSES
+def test_nan_is_not_hidden(loss):
+    value, bars = value_and_gradient(loss, jnp.array([[jnp.nan] * 3, [0.2, 0.3, 0.5]]), jnp.array([1, 1]))
+    assert np.isnan(value).tolist() == [True, False]
+    if loss is not negative_log_likelihood:  # whose gradient does not depend on its input
+        assert np.isnan(bars[0]).any()
+
+
+# Rows of targets.
+
+ROWS = pytest.mark.parametrize("loss", [sigmoid_binary_cross_entropy, binary_cross_entropy, squared_error], ids=NAME)
+
+
+@ROWS
+def test_leading_axes_are_broadcast(loss):
+    prediction, target, *_ = draws(loss)
+    one = jnp.broadcast_to(target[0], target.shape)
+    np.testing.assert_array_equal(loss(prediction, target[0]), loss(prediction, one))
+    bar = jax.grad(lambda t: loss(prediction, t).sum())(target[0])
+    np.testing.assert_allclose(bar, jax.grad(lambda t: loss(prediction, t).sum())(one).sum(0), rtol=1e-5)
+    assert loss.weight(prediction[0], target).shape == (4,)
+
+
+@ROWS
+def test_integer_and_boolean_targets_are_numbers(loss):
+    prediction, target, *_ = draws(loss)
+    for dtype in (jnp.uint8, jnp.bool_):
+        held = (target > 0.5).astype(dtype)
+        expected = loss(prediction, held.astype(jnp.float32))
+        np.testing.assert_array_equal(loss(prediction, held), expected)
+
+
+@ROWS
+def test_rows_that_do_not_go_together_are_refused(unchecked_shapes, loss):
+    a, y = jnp.ones((4, 10)), jnp.ones(4)
+    with pytest.raises(
+        ValueError, match=rf"^{loss.__name__}: \w+ of shape \(4, 10\) and \w+ of shape \(4,\) must have eq"
+    ):
+        loss(a, y)
+    with pytest.raises(ValueError, match=rf"^{loss.__name__}: .* must have leading axes that broadcast"):
+        loss(a, jnp.ones((3, 10)))
+    with pytest.raises(ValueError, match=rf"^{loss.__name__}: \w+ of shape \(\) must have a last axis"):
+        loss(a[0, 0], y[0])
+    with pytest.raises(TypeError, match=rf"^{loss.__name__}: \w+ of dtype int32"):
+        loss(jnp.arange(3), jnp.ones(3))
+
+
+def test_positive_weights_weigh_the_positive_answers():
+    z, y = jnp.array([[2.0, -1.0, 0.5], [jnp.inf, -jnp.inf, jnp.inf]]), jnp.array([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    loss = functools.partial(sigmoid_binary_cross_entropy, z, y)
+    terms = -jnp.array([3.0 * jax.nn.log_sigmoid(2.0), jax.nn.log_sigmoid(1.0), 0.5 * jax.nn.log_sigmoid(0.5)])
+    np.testing.assert_allclose(loss(positive_weights=jnp.array([3.0, 7.0, 0.5])), [terms.sum(), jnp.inf], rtol=1e-6)
+    np.testing.assert_array_equal(loss(positive_weights=1), loss())
+
+
+def test_positive_weights_that_cannot_be_are_refused(unchecked_shapes):
+    with pytest.raises(ValueError, match=r"positive_weights of shape \(2,\) must broadcast to \(4, 3\)"):
+        sigmoid_binary_cross_entropy(jnp.ones((4, 3)), jnp.ones((4, 3)), positive_weights=jnp.ones(2))
+    with pytest.raises(TypeError, match="positive_weights of dtype complex64 must be real"):
+        sigmoid_binary_cross_entropy(jnp.ones((4, 3)), jnp.ones((4, 3)), positive_weights=1j)

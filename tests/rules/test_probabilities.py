@@ -1,0 +1,148 @@
+"""Softmax and log-softmax against jax.nn and against the whole Jacobian of the source documents."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract.comparison import compare
+
+from fnnet.rules.softmax import log_softmax, softmax
+
+RULES = pytest.mark.parametrize(("ours", "reference"), [(softmax, jax.nn.softmax), (log_softmax, jax.nn.log_softmax)])
+
+
+def derivatives(f, z, y_bar, v):
+    def gradient(z, y_bar):
+        return jax.vjp(f, z)[1](y_bar)[0]
+
+    bars = jax.vjp(gradient, z, y_bar)[1](v)
+    return f(z), gradient(z, y_bar), *bars, jax.jvp(lambda z: gradient(z, y_bar), (z,), (v,))[1]
+
+
+def draws(shape):
+    z, y_bar, v = jax.random.normal(jax.random.key(5), (3, *shape))
+    return 3 * z, y_bar, v
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+@RULES
+def test_every_derivative_agrees_with_jax_nn(x64, ours, reference, axis):
+    z, y_bar, v = draws((4, 3, 5))
+
+    @jax.jit
+    def run(z, y_bar, v):
+        single = [a.astype(jnp.float32) for a in (z, y_bar)]
+        return (
+            derivatives(functools.partial(ours, axis=axis), z, y_bar, v),
+            jax.vmap(functools.partial(derivatives, functools.partial(ours, axis=min(axis, 1))))(z, y_bar, v),
+            derivatives(functools.partial(reference, axis=axis), z, y_bar, v),
+            jax.vmap(functools.partial(derivatives, functools.partial(reference, axis=min(axis, 1))))(z, y_bar, v),
+            derivatives(functools.partial(ours, axis=axis), *single, single[1])[:2],
+        )
+
+    direct, mapped, expected, expected_mapped, in_f32 = run(z, y_bar, v)
+    for number, name in enumerate(("value", "gradient", "second", "by the cotangent", "forward over reverse")):
+        assert not compare(f"f64, {name}", direct[number], expected[number], 1e-12)
+        assert not compare(f"f64, vmap, {name}", mapped[number], expected_mapped[number], 1e-12)
+    for number, name in enumerate(("value", "gradient")):
+        assert not compare(f"f32, {name}", in_f32[number], expected[number], 2e-5)
+
+
+def test_backward_is_the_whole_jacobian_of_the_sources(x64):
+    z, p_bar, _ = draws((5,))
+    p = np.exp(z) / np.exp(z).sum()
+    jacobian = p[:, None] * (np.eye(5) - p)  # 001 (4): dp_i / dz_k = p_i (delta_ik - p_k)
+    (z_bar,) = jax.vjp(softmax, z)[1](p_bar)
+    assert not compare("001, softmax", z_bar, jacobian.T @ p_bar, 1e-12)
+    assert compare("000, the diagonal alone", z_bar, p * (1 - p) * p_bar, 1e-2)
+
+
+@RULES
+def test_masked_logits(ours, reference):
+    z = jnp.array([[1.0, -jnp.inf, 2.0], [-jnp.inf, -jnp.inf, 0.0]])
+    y_bar = jnp.array([[0.3, 0.7, -1.0], [0.5, -0.2, 0.1]])
+    y, pullback = jax.vjp(ours, z)
+    np.testing.assert_allclose(y, reference(z), rtol=1e-6)
+    bars = pullback(jnp.where(jnp.isfinite(y), y_bar, 0))[0]
+    assert np.isfinite(bars).all()
+    assert (bars[jnp.isinf(z)] == 0).all()
+    hessian = jax.jit(jax.hessian(lambda z: jnp.sin(jnp.where(jnp.isfinite(z), ours(z), 0)).sum()))(z)
+    assert np.isfinite(hessian).all()
+
+
+@RULES
+def test_a_row_without_any_class_is_nan_as_in_jax_nn(ours, reference):
+    z = jnp.array([[-jnp.inf, -jnp.inf], [0.0, 0.0], [jnp.inf, 0.0], [jnp.nan, 0.0]])
+    np.testing.assert_array_equal(ours(z), reference(z))
+    np.testing.assert_array_equal(np.isnan(ours(z)).all(1), [True, False, True, True])
+
+
+@RULES
+def test_large_logits_do_not_overflow(ours, reference):
+    large = [[1e4, 9e3, -6e4], [6e4, -6e4, 6e4], [-1e4, -1e4, -1e4]]
+    bar = [[1.0, -1.0, 0.5]] * 3
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(dtype):
+        z = jnp.array(large, dtype)
+        y, pullback = jax.vjp(ours, z)
+        expected, expected_pullback = jax.vjp(reference, z.astype(jnp.float32))
+        return y, pullback(jnp.array(bar, dtype))[0], expected, expected_pullback(jnp.array(bar))[0]
+
+    for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
+        y, z_bar, expected, expected_bar = run(dtype)
+        assert (y.dtype, z_bar.dtype) == (dtype, dtype)
+        beyond = np.abs(expected) > float(jnp.finfo(dtype).max)  # a log-probability below f16's range is -inf, not NaN
+        np.testing.assert_allclose(np.asarray(y, np.float32), np.where(beyond, -np.inf, expected), rtol=4e-3, atol=1e-3)
+        np.testing.assert_allclose(np.asarray(z_bar, np.float32), expected_bar, rtol=1e-2, atol=2e-3)
+
+
+@RULES
+def test_bf16(ours, reference):
+    z, y_bar, _ = (a.astype(jnp.bfloat16) for a in draws((6, 10)))
+
+    @jax.jit
+    def run(z, y_bar):
+        y, pullback = jax.vjp(ours, z)
+        expected, expected_pullback = jax.vjp(reference, z.astype(jnp.float32))
+        return y, expected, pullback(y_bar)[0], expected_pullback(y_bar.astype(jnp.float32))[0]
+
+    y, expected, bar, expected_bar = run(z, y_bar)
+    assert not compare("bf16, value", y.astype(jnp.float32), expected, 0.01)
+    assert not compare("bf16, gradient", bar.astype(jnp.float32), expected_bar, 0.03)
+
+
+@RULES
+def test_only_the_output_is_kept(ours, reference):
+    y, pullback = jax.vjp(jax.jit(ours), jnp.ones((7, 3), jnp.bfloat16))
+    kept = [leaf for leaf in jax.tree.leaves(pullback) if leaf.size > 1]
+    assert [(leaf.shape, leaf.dtype) for leaf in kept] == [(y.shape, y.dtype)]
+    np.testing.assert_array_equal(kept[0], y)
+
+
+@RULES
+def test_empty_arrays(ours, reference):
+    arrays = [jnp.ones((0, 10)), jnp.ones((10, 0))]
+    bars = jax.jit(jax.grad(lambda arrays: sum(ours(z).sum() for z in arrays)))(arrays)
+    assert [bar.shape for bar in bars] == [(0, 10), (10, 0)]
+
+
+@pytest.mark.parametrize(("ours", "name"), [(softmax, "softmax"), (log_softmax, "log_softmax")])
+def test_faults_are_named(unchecked_shapes, ours, name):
+    for axis in (2, -3):
+        with pytest.raises(ValueError, match=rf"^{name}: axis \(={axis}\) must be an axis of z of shape \(2, 3\)"):
+            ours(jnp.ones((2, 3)), axis)
+    with pytest.raises(ValueError, match=rf"^{name}: axis"):
+        ours(jnp.ones(()))
+    with pytest.raises(
+        ValueError, match=rf"^{name}: axis \(=\(1, -1\)\) must name no axis of z of shape \(2, 3\) twice"
+    ):
+        ours(jnp.ones((2, 3)), (1, -1))
+    with pytest.raises(ValueError, match=rf"^{name}: axis \(=\(\)\) must be an axis"):
+        ours(jnp.ones((2, 3)), ())
+    with pytest.raises(TypeError, match=rf"^{name}: axis \(=1\.0\)"):
+        ours(jnp.ones((2, 3)), 1.0)
+    with pytest.raises(TypeError, match=rf"^{name}: z of dtype int32"):
+        ours(jnp.arange(3))

@@ -1,0 +1,195 @@
+"""The page of a trace: equations, size, and what is seen in a real browser."""
+
+import base64
+import importlib
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from html import unescape
+
+import numpy as np
+import pytest
+
+from fnnet.core.registration import Rule
+from fnnet.tracing.mathml import mathml
+from fnnet.tracing.rule_pages import page_of
+from fnnet.tracing.sampling import ENTRIES, sample
+from tracing.browser import CHROMIUM, Browser
+from tracing.networks import seen
+
+PAGES = ("dense", "convolution", "activations", "max_pooling", "average_pooling", "softmax", "class_losses")
+RULES = {
+    value.name: value
+    for page in (*PAGES, "binary_losses", "squared_error")
+    for value in vars(importlib.import_module(f"fnnet.rules.{page}")).values()
+    if isinstance(value, Rule)
+}
+
+
+# Equations.
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_has_its_own_equations(name):
+    """Read from its page: those whose numbers its code quotes."""
+    page = page_of(RULES[name])
+    assert {e.side for e in page.equations} >= {"forward", "backward"}
+    for equation in page.equations:
+        assert "=" in equation.formula
+        shown = mathml(equation.formula)
+        text = re.sub(r"&(?!lt;|gt;|amp;|quot;|#)\w+;", lambda entity: unescape(entity[0]), shown)
+        ElementTree.fromstring(text)  # well-formed
+        letters = set(re.sub(r"_bar|[^A-Za-z]", "", re.sub(r"\b(sum|pi|delta|times)(?=_|\b)", "", equation.formula)))
+        assert letters <= set(re.sub(r"<[^>]*>", "", text)), equation.formula
+    backward = [e for e in page.equations if e.side == "backward"]
+    assert any(e.code for e in backward)
+
+
+def test_a_formula_is_typeset():
+    def text(formula):
+        return re.sub(r'alttext="[^"]*"', "", mathml(formula))
+
+    assert "<munder><mo>&sum;</mo><mrow><mi>o</mi></mrow></munder>" in text("x_bar_ni = sum_o y_bar_no W_io")
+    assert '<msub><mover><mi>x</mi><mo class="bar">&oline;</mo></mover>' in text("x_bar_ni = sum_o y_bar_no W_io")
+    assert "<mfrac><mrow><mn>1</mn></mrow><mn>2</mn></mfrac>" in text("l = 1/2 sum_i (a_i - y_i)^2")
+    assert text("(a - y)^2").count("<msup>") == 1
+    assert '<mrow><mo stretchy="false">(</mo><mi>a</mi>' in text("(a - y)^2")
+    assert "<script>" not in mathml("<script>alert(1)</script>")
+
+
+# Size and sampling.
+
+
+def test_what_is_left_out_is_said():
+    shown = sample((32, 28, 28, 32), batched=True)
+    assert shown.roles == "ryxc"
+    assert shown.said == "sampled: 2 of 32 on axis 0, 5 of 32 on axis 3"
+    assert sample((8, 5), batched=True).said == ""
+    batches = (32, 3136), (4, 224, 224, 64), (2, 9, 9, 9, 5), (0, 3)
+    kernels = (3136, 128), (100_000,), (7, 7, 512, 512), ()
+    for shape, batched in [(shape, True) for shape in batches] + [(shape, False) for shape in kernels]:
+        shown = sample(shape, batched, is_kernel=not batched)
+        assert np.prod([len(at) for at in shown.places], dtype=int) <= ENTRIES
+        assert shown.of(np.empty(shape, np.int8)).shape == tuple(len(at) for at in shown.places)
+
+
+def embedded(file):
+    text = file.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_page_holds_the_arrays_own_bits(tmp_path):
+    data = embedded(seen().save(tmp_path / "trace.html"))
+    for step, on_page in zip(seen(), data["steps"], strict=True):
+        tensor = on_page["incoming"]
+        found = np.frombuffer(base64.b64decode(data["arrays"][tensor["array"]]["base64"]), "<f4")
+        assert found.tobytes() == step.incoming.array.tobytes()
+        assert tensor["rms"] == step.incoming.rms
+
+
+def test_the_page_asks_nothing_of_the_network(tmp_path):
+    text = seen().save(tmp_path / "trace.html", title="<b>&</b>").read_text(encoding="utf-8")
+    assert re.findall(r"(?:src|href)=\"(?!#)", text) == []
+    assert "http" not in re.sub(r"\"sources\":\"[^\"]*\"", "", text)
+    assert "<title>&lt;b&gt;&amp;&lt;/b&gt;</title>" in text
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        file = tmp_path_factory.mktemp("page") / "trace.html"
+        browser.open(seen().save(file))
+        yield browser
+        assert browser.errors == []
+        assert [url for url in browser.requests if not url.startswith(("file:", "about:", "data:"))] == []
+
+
+def entry_on_page(browser, title):
+    place = f'document.querySelector("canvas[data-tensor=\\"{title}\\"]").parentElement.querySelector("output")'
+    return json.loads(browser.run(f"{place}.dataset.index")), browser.run(f"{place}.dataset.value")
+
+
+def test_clicking_through_the_layers(browser):
+    for step in seen():
+        browser.click(f'[data-layer="{step.name}"]')
+        assert browser.run("document.getElementById('layer-name').textContent") == step.name
+        title = f"{step.incoming.name}, coming in"
+        browser.click(f'canvas[data-tensor="{title}"]', x=0.3, y=0.4)
+        index, value = entry_on_page(browser, title)
+        assert np.float32(value) == step.incoming.array[tuple(index)], (step.name, index, value)
+        count = browser.run("document.querySelectorAll('#equations math').length")
+        assert count == sum(len(page.equations) for page in step.pages)
+
+
+def test_numbers_by_keyboard(browser):
+    browser.click('[data-layer="dense_5"]')
+    browser.run("document.querySelector('canvas[data-tensor=\"kernel_bar, going out\"]').focus()")
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
+        browser.press(key)
+    index, value = entry_on_page(browser, "kernel_bar, going out")
+    assert index == [2, 1]
+    assert np.float32(value) == seen()["dense_5"].cotangent("kernel").numbers.array[2, 1]
+    shown = browser.run("document.getElementById('chain').textContent")
+    assert 'trace.explain("dense_5", "kernel", (2, 1))' in shown  # a chain that the page does not have
+
+
+def test_the_chain_behind_an_entry(browser):
+    browser.click('[data-layer="dense_5"]')
+    first = browser.run("document.querySelector('#entry').selectedOptions[0].textContent")
+    index = tuple(map(int, re.findall(r"\d+", first.split("=")[0])))
+    of = first.split("_bar")[0]
+    chain = seen().explain("dense_5", of, index)
+    shown = browser.run("document.getElementById('chain-text').textContent")
+    value = re.match(r"\S+ = (\S+), the sum of", shown.replace(", ", ",", len(index) - 1))[1]
+    assert np.float32(value) == seen()["dense_5"].cotangent(of).numbers.array[index]
+    cells = browser.run("document.getElementById('chain-of').textContent")
+    assert all(term.name in cells for term in chain.terms)
+
+
+def test_from_layer_to_layer_by_keyboard(browser):
+    browser.click('[data-layer="dense_5"]')
+    browser.run("document.querySelector('[data-layer=\"dense_5\"]').focus()")
+    browser.press("ArrowLeft")
+    assert browser.run("document.activeElement.dataset.layer") == "dropout_4"
+    browser.press("Home")
+    assert browser.run("document.getElementById('layer-name').textContent") == "relu_0"
+
+
+def test_pictures_are_drawn_light_and_dark(browser):
+    """The pixel of an entry has the sign of the entry: blue below zero, red above, the background at zero."""
+    browser.click('[data-layer="dense_5"]')
+    array = seen()["dense_5"].incoming.array
+    low, high = (np.unravel_index(f(array), array.shape) for f in (np.argmin, np.argmax))
+
+    def pixel(at):
+        canvas = 'document.querySelector("canvas[data-tensor=\\"y_bar, coming in\\"]")'
+        return browser.run(f"Array.from({canvas}.getContext('2d').getImageData({at[1]}, {at[0]}, 1, 1).data)")
+
+    for theme in ("light", "dark"):
+        if browser.run("document.documentElement.dataset.theme") != theme:
+            browser.click("#theme")
+        assert browser.run("document.documentElement.dataset.theme") == theme
+        assert pixel(low)[2] > pixel(low)[0]
+        assert pixel(high)[0] > pixel(high)[2]
+    background = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert background == "rgb(20, 22, 26)"
+
+
+def test_a_screen_reader_finds_its_way(browser):
+    unnamed = browser.run(
+        "Array.from(document.querySelectorAll('main canvas')).filter(c => !c.getAttribute('aria-label')).length"
+    )
+    assert unnamed == 0
+    assert browser.run("document.documentElement.lang") == "en"
+    assert browser.run("document.querySelectorAll('h1').length") == 1
+    assert browser.run("document.querySelectorAll('[aria-current=true]').length") == 1
+    tree = browser.send("Accessibility.getFullAXTree")["nodes"]
+    roles = {node["role"]["value"] for node in tree if "role" in node}
+    assert {"main", "navigation", "heading", "button", "table"} <= roles
+    buttons = [node for node in tree if node.get("role", {}).get("value") == "button"]
+    assert all(node.get("name", {}).get("value") for node in buttons)
