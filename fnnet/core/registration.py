@@ -7,6 +7,7 @@ again with the mapped axis in front, so that the backward is called once, with t
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.core import primitives
+from fnnet.core.partials import innermost
 
 Lanes = tuple[tuple[bool, ...], ...]  # one row for each mapped axis that a parameter has too: which leaves have it
 
 
-def rule(forward: Callable, backward: Callable, *, batched: Sequence[str] = ()) -> "Rule":
+def rule(
+    forward: Callable, backward: Callable, *, batched: Sequence[str] = (), gain: float = 1.0, precise: bool = False
+) -> "Rule":
     """A function whose gradient is `backward`, under every transformation of JAX but forward mode.
 
     Args:
@@ -32,6 +36,9 @@ def rule(forward: Callable, backward: Callable, *, batched: Sequence[str] = ()) 
             them: the outputs and the batched arrays' cotangents carry them in front, and the other arrays' cotangents
             are sums over them. An array that is not named here never has batch axes; with no names at all, vmap
             works example by example, always right and sometimes slow.
+        gain: What the initialiser multiplies the kernel before this function by: sqrt(2) for rectifiers, 1 for others,
+            as torch.nn.init.calculate_gain.
+        precise: Whether mixed precision leaves this function's input in f32, as it does for a softmax.
 
     Returns:
         A function of forward's arrays and static values; its value is the output.
@@ -52,7 +59,22 @@ def rule(forward: Callable, backward: Callable, *, batched: Sequence[str] = ()) 
         >>> float(jax.grad(square)(3.0))
         6.0
     """
-    return Rule(forward, backward, tuple(batched))
+    return Rule(forward, backward, tuple(batched), gain, precise)
+
+
+def rule_of(function: Any) -> "Rule | None":
+    """The rule that a public function wraps, under any `functools.partial`; a `Rule` is its own; None for others.
+
+    The rule of a function `relu` is the one that its module makes from `relu_fwd`.
+    """
+    function = innermost(function)
+    if isinstance(function, Rule):
+        return function
+    name, module = getattr(function, "__name__", ""), sys.modules.get(getattr(function, "__module__", None) or "")
+    if module is None or getattr(module, name, None) is not function:  # functools.wraps copies both names
+        return None
+    rules = (value for value in vars(module).values() if isinstance(value, Rule) and value.name == name)
+    return next((found for found in rules if found.forward.__module__ == module.__name__), None)
 
 
 @jax.tree_util.register_static
@@ -78,9 +100,9 @@ class _Call:
 class Rule:
     """A function with a hand-written backward; made by `rule`."""
 
-    def __init__(self, forward: Callable, backward: Callable, batched: tuple[str, ...]):
+    def __init__(self, forward: Callable, backward: Callable, batched: tuple[str, ...], gain: float, precise: bool):
         """Use `rule`."""
-        self.forward, self.backward, self.batched = forward, backward, batched
+        self.forward, self.backward, self.batched, self.gain, self.precise = forward, backward, batched, gain, precise
         self.signature = inspect.signature(forward)
         parameters = self.signature.parameters.values()
         kinds = {p.kind for p in parameters}

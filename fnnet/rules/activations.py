@@ -51,7 +51,7 @@ def relu_bwd(silent, y_bar):
     return (jnp.where(computed_once(silent), 0, y_bar),)  # (1)
 
 
-_relu = rule(relu_fwd, relu_bwd, batched=("z",))
+_relu = rule(relu_fwd, relu_bwd, batched=("z",), gain=math.sqrt(2))
 
 
 def leaky_relu(z: Float[ArrayLike, "*shape"], slope: float = 0.01) -> Float[Array, "*shape"]:
@@ -73,7 +73,7 @@ def leaky_relu_bwd(positive, y_bar, *, slope):
     return (jnp.where(computed_once(positive), y_bar, slope * y_bar),)  # (2)
 
 
-_leaky_relu = rule(leaky_relu_fwd, leaky_relu_bwd, batched=("z",))
+_leaky_relu = rule(leaky_relu_fwd, leaky_relu_bwd, batched=("z",), gain=math.sqrt(2))
 
 
 def sigmoid(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:

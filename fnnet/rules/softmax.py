@@ -60,7 +60,7 @@ def softmax_bwd(p, p_bar, *, axis):
     return (z_bar.astype(p.dtype),)
 
 
-_softmax = rule(softmax_fwd, softmax_bwd, batched=("z",))
+_softmax = rule(softmax_fwd, softmax_bwd, batched=("z",), precise=True)
 
 
 def log_softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
@@ -95,7 +95,7 @@ def log_softmax_bwd(q, q_bar, *, axis):
     return (z_bar.astype(q.dtype),)
 
 
-_log_softmax = rule(log_softmax_fwd, log_softmax_bwd, batched=("z",))
+_log_softmax = rule(log_softmax_fwd, log_softmax_bwd, batched=("z",), precise=True)
 
 
 def log_probabilities(z, axis):

@@ -1,5 +1,8 @@
 """What the functions of a rule may take and return: integers, None, pytrees, static values, several outputs."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 from jax import lax
 
 import fnnet
+from fnnet.core.registration import rule_of
 
 X = jnp.array([[1.0, 5.0, 2.0], [4.0, -3.0, 0.0], [0.5, 0.25, 2.5]])
 
@@ -242,6 +246,41 @@ def test_rules_inside_rules_and_inside_custom_derivatives():
     outer.defjvp(lambda p, t: (outer(*p), 5 * t[0]))
     assert jax.grad(lambda x: jax.vmap(outer)(x).sum())(X[0]).tolist() == [5, 5, 5]
     assert jax.grad(lambda x: lax.map(twice, x).sum())(X[0]).tolist() == [6, 6, 6]
+
+
+def shifted(x):
+    return _shifted(x)
+
+
+def shifted_fwd(x):
+    return x + 1, None
+
+
+_shifted = fnnet.rule(shifted_fwd, lambda _, y_bar: (y_bar,), gain=2.0, precise=True)
+
+
+@functools.wraps(shifted)
+def twice_shifted(x):
+    return shifted(shifted(x))
+
+
+def test_the_rule_of_a_function():
+    assert rule_of(scaled) is rule_of(functools.partial(scaled, factors=(1,))) is scaled
+    assert rule_of(shifted) is rule_of(functools.partial(shifted, 1.0)) is _shifted
+    assert (_shifted.gain, _shifted.precise, scaled.gain, scaled.precise) == (2.0, True, 1.0, False)
+    for other in (twice_shifted, jax.jit(shifted), jax.vmap(shifted), lambda x: shifted(x), jax.nn.relu, jnp.tanh, 3):
+        assert rule_of(other) is None
+
+
+def test_what_fnnets_rules_say_of_themselves():
+    functions = {name: rule_of(getattr(fnnet, name)) for name in dir(fnnet)}
+    found = {name: own for name, own in functions.items() if own is not None}
+    assert len(found) == 19
+    assert [own.name for own in found.values()] == list(found)
+    assert {name: own.gain for name, own in found.items() if own.gain != 1} == dict.fromkeys(
+        ("relu", "leaky_relu"), math.sqrt(2)
+    )
+    assert {name for name, own in found.items() if own.precise} == {"softmax", "log_softmax"}
 
 
 def test_name_and_documentation_are_the_forwards():
