@@ -13,7 +13,8 @@ from fnnet.checking.programs import Program
 from fnnet.checking.subject import is_moving
 from fnnet.checking.undecorated import has_rules, undecorated
 from fnnet.core.reduction import losses_of
-from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_function, plain_layer
+from fnnet.proofs import reference_of
+from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_layer
 from fnnet.tracing.probes import called
 
 KEPT = 256  # layers at so many shapes
@@ -102,7 +103,7 @@ def _of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:
         return lambda outputs, y: function(outputs, y.astype(outputs.dtype) if is_moving(y) else y)
 
     own = in_one_dtype(lambda outputs, y: losses_of("trace", loss(outputs, y)))
-    known = plain_function(loss)
+    known = reference_of(loss)
     if known is not None:
         plain, against = in_one_dtype(known), INDEPENDENT
     elif has_rules(own, (outputs, y)):

@@ -6,15 +6,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnnet.checking import layer_references
-from fnnet.checking.own import FUNCTIONS, REFERENCES
 from fnnet.checking.undecorated import has_rules, undecorated
-from fnnet.core.partials import is_partial
 from fnnet.layers.convolution import Conv
 from fnnet.layers.dense import Dense
 from fnnet.layers.flatten import Flatten
 from fnnet.layers.pooling import AvgPool, MaxPool
 from fnnet.layers.protocol import Function, Layer
+from fnnet.proofs import layer_references, reference_of
 
 INDEPENDENT = "autodiff of an independent forward"
 UNDECORATED = "autodiff of its forward without the hand-written backward"
@@ -32,7 +30,7 @@ def plain_layer(layer: Any, own: Callable, args: tuple) -> tuple[Callable, str]:
     if type(layer) in _LAYERS:
         return functools.partial(_LAYERS[type(layer)], layer), INDEPENDENT
     function = layer.function if isinstance(layer, Function) else layer
-    known = plain_function(function)
+    known = reference_of(function)
     if known is not None:
         return lambda x, params: known(x, **params), INDEPENDENT
     if not has_rules(own, args):
@@ -43,16 +41,6 @@ def plain_layer(layer: Any, own: Callable, args: tuple) -> tuple[Callable, str]:
 def draws(layer: Any) -> bool:
     """Whether a layer may draw random numbers, for all that is known: Dropout, and layers of the reader's."""
     return isinstance(layer, Layer) and not isinstance(layer, Function) and type(layer) not in _LAYERS
-
-
-def plain_function(function: Any) -> Callable | None:
-    """The independent reference of one of fnnet's functions, its keywords kept; None for another function."""
-    keywords: dict[str, Any] = {}
-    while is_partial(function) and not function.args:
-        keywords = {**function.keywords, **keywords}
-        function = function.func
-    name = next((name for name, own in FUNCTIONS.items() if own is function), None)
-    return None if name is None else functools.partial(REFERENCES[name], **keywords)
 
 
 def _dense(layer: Dense, x: Any, params: Any) -> Any:

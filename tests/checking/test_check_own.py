@@ -8,7 +8,9 @@ import pytest
 from contract.rows import ROWS
 
 import fnnet
-from fnnet.checking import activation_references, layer_references, loss_references, own
+from fnnet.checking import own
+from fnnet.proofs import activation_references, layer_references, loss_references
+from fnnet.proofs.table import REFERENCES
 
 PAGES = (layer_references, activation_references, loss_references)
 
@@ -28,7 +30,7 @@ def test_references_are_independent(page):
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not {module for module in modules if module.startswith("fnnet")}
-    assert {name for name in own.REFERENCES if own.REFERENCES[name].__module__ == page.__name__}
+    assert {name for name in REFERENCES if REFERENCES[name].__module__ == page.__name__}
 
 
 @pytest.mark.parametrize(

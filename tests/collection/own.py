@@ -3,7 +3,7 @@
 import fnnet
 from collection.case import Case
 from collection.draws import normal
-from fnnet.checking import layer_references as references
+from fnnet.proofs import layer_references as references
 
 
 def right(name, f, reference, args, note="", **static):

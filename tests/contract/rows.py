@@ -7,7 +7,7 @@ import numpy as np
 import fnnet
 from contract import samplers, window_samplers
 from contract.cases import Draw, Row
-from fnnet.checking.own import REFERENCES
+from fnnet.proofs.table import REFERENCES
 
 LEADING = {"0 leading axes", "1 leading axes", "2 leading axes", "empty leading axis", "size-1 axis"}
 WINDOWED = {"rank 1", "rank 2", "rank 3", "SAME", "VALID", "padding in numbers", "padding", "uneven padding"} | {

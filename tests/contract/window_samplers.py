@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from contract.cases import Draw
-from fnnet.checking import layer_references
+from fnnet.proofs import layer_references
 
 LEADING = ((), (), (2,), (3,), (1,), (2,), (3,), (2, 3), (1, 2, 2), (3, 1), (0,), (2, 0))
 

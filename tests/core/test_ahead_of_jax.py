@@ -17,7 +17,7 @@ from jax import lax
 from jax.ad_checkpoint import print_saved_residuals
 
 import fnnet
-from fnnet.checking.own import REFERENCES
+from fnnet.proofs.table import REFERENCES
 
 RNG = np.random.default_rng(0)
 XS, LABELS = RNG.normal(size=(4, 5, 5, 2)), np.array([0, 2, 1, 2], np.int32)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from fnnet.checking import layer_references
 from fnnet.core import geometry
+from fnnet.proofs import layer_references
 
 AXES = list(itertools.product(range(1, 9), range(1, 5), range(1, 5), range(1, 4), range(3), range(3)))
 

@@ -11,7 +11,7 @@ import pytest
 import fnnet
 from fnnet.core.partials import innermost, is_partial
 from fnnet.layers.protocol import Function, text
-from fnnet.tracing.plain_layers import plain_function
+from fnnet.proofs import reference_of
 from fnnet.tracing.rule_pages import pages_of_words
 
 KEY = jax.random.key(0)
@@ -38,7 +38,7 @@ def test_partials_in_partials(partial):
     assert innermost(partial) is fnnet.leaky_relu
     assert Function(partial).kind == "leaky_relu"
     assert "leaky_relu" in text(partial)
-    known = plain_function(partial)
+    known = reference_of(partial)
     assert known is not None
     assert known(-1.0) == np.float32(-0.2)
     assert initial_scale(partial) == pytest.approx(np.sqrt(2), rel=0.02)
@@ -48,7 +48,7 @@ def test_partials_in_partials(partial):
 def test_other_wrappers_are_not_looked_into(other):
     assert not is_partial(other)
     assert innermost(other) is other
-    assert plain_function(other) is None
+    assert reference_of(other) is None
     assert initial_scale(other) == pytest.approx(1, rel=0.02)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking import layer_references
+from fnnet.proofs import layer_references
 
 Arrays = dict[str, Any]
 Static = dict[str, Any]

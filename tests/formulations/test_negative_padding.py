@@ -19,8 +19,8 @@ from contract.contracts import TOLERANCE
 from drawn import by_taps
 
 import fnnet
-from fnnet.checking import layer_references
 from fnnet.checking.programs import compiler_options
+from fnnet.proofs import layer_references
 
 EACH = 100  # in one test, whose compiled programs are then dropped
 

@@ -9,7 +9,7 @@ import pytest
 from contract.rows import ROWS
 
 import fnnet
-from fnnet.checking import layer_references
+from fnnet.proofs import layer_references
 
 
 @pytest.mark.parametrize(
