@@ -2,7 +2,7 @@
 
     python experiments/power_of_the_tests.py [RULE ...] [--cases N] [--json FILE]
 
-Each backward is made wrong, one edit at a time (`fnnet.checking.mutants`), and each mutant is put to the table's check
+Each backward is made wrong, one edit at a time (fnnet.checking.mutation), and each mutant is put to the table's check
 of values and gradients in f64, at the rule's first N drawn configurations. An edit is the same in every configuration
 in which it has the same place. One that no configuration shows is listed, unless it changes nothing at random inputs
 either. The table is in tests/contract.
@@ -24,10 +24,10 @@ from contract.cases import Case, Row
 from contract.comparison import compare
 from contract.rows import ROWS
 
-from fnnet.checking.power import PowerReport
+from fnnet.checking.checks.power import power_of_backward
+from fnnet.checking.mutation.power import PowerReport
 from fnnet.checking.programs import as_wide
 from fnnet.checking.runner import run
-from fnnet.checking.strength import power_of_backward
 
 
 def main() -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import jax
 
-from fnnet.checking import examples, faults, own
+from fnnet.checking import examples, own
 from fnnet.checking.catalogue import NAMES
+from fnnet.checking.compilation import faults
 from fnnet.checking.kinks import AS_THE_REFERENCE
 from fnnet.checking.plotting import drawn_failures
 from fnnet.checking.report import Report

@@ -10,13 +10,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.diagnosis import Evidence, diagnose
+from fnnet.checking.diagnosis.hypotheses import Evidence, diagnose
+from fnnet.checking.diagnosis.mutated_inputs import variants
 from fnnet.checking.differences import Difference
 from fnnet.checking.kinks import share, swapped
 from fnnet.checking.programs import RaisedError, as_wide, is_wide
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Convention, Session, first_line, rms
-from fnnet.checking.spoilt import variants
 from fnnet.checking.tolerance import EIGHT_DIGITS, NINE_DIGITS, Expected, wrong_entries
 
 MOST_KINKS = 48

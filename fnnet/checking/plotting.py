@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fnnet.checking.catalogue import NAMES
-from fnnet.checking.sheets import Sheets, sheets_of
+from fnnet.checking.tiling import TiledImage, tiled
 
 if TYPE_CHECKING:  # pragma: no cover
     from fnnet.checking.report import Failure, Report
@@ -21,7 +21,7 @@ FRAMES, LOST = "0.75", "black"
 def plot(report: "Report", path: str | Path) -> None:
     """Draw a row for each wrong cotangent: rule, reference, error.
 
-    Two axes of the array make an image, the others a grid of such sheets, labelled with their indices. Black is what is
+    Two axes of the array make an image, the others a grid of such tiles, labelled with their indices. Black is what is
     not finite; a square surrounds the entry that is furthest off.
 
     Raises:
@@ -69,34 +69,34 @@ def _draw(row: Any, failure: "Failure") -> None:
     wrong = f"rule - reference: {failure.wrong} of {failure.size} wrong" + (f", {lost} not finite" if lost else "")
     titles = ("rule", f"reference{scale}", wrong)
     for axes, title, array, size in zip(row.subplots(1, 3), titles, (ours, theirs, error), (*sizes, off), strict=True):
-        _panel(axes, title, sheets_of(array, failure.entry), size or 1.0)
+        _panel(axes, title, tiled(array, failure.entry), size or 1.0)
 
 
-def _panel(axes: Any, title: str, sheets: Sheets, size: float) -> None:
+def _panel(axes: Any, title: str, tiles: TiledImage, size: float) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
 
     axes.set_title(title, fontsize=10)
     axes.set_facecolor(FRAMES)
-    tall = sheets.image.shape[0] / sheets.image.shape[1]
+    tall = tiles.image.shape[0] / tiles.image.shape[1]
     shape = {"aspect": "equal" if 1 / 8 < tall < 8 else "auto", "interpolation": "nearest"}
-    values = np.ma.masked_where(~np.isfinite(sheets.image), sheets.image)
+    values = np.ma.masked_where(~np.isfinite(tiles.image), tiles.image)
     drawn = axes.imshow(values, cmap=COLOURS, vmin=-size, vmax=size, **shape)
-    axes.imshow(np.ma.masked_where(~sheets.lost, np.ones(values.shape)), cmap=ListedColormap([LOST]), **shape)
+    axes.imshow(np.ma.masked_where(~tiles.lost, np.ones(values.shape)), cmap=ListedColormap([LOST]), **shape)
     axes.figure.colorbar(drawn, ax=axes, format="%.3g").ax.tick_params(labelsize=8)
-    for line, ticks in zip((axes.yaxis, axes.xaxis), sheets.ticks, strict=True):
+    for line, ticks in zip((axes.yaxis, axes.xaxis), tiles.ticks, strict=True):
         line.set_ticks([place for place, _ in ticks], [label for _, label in ticks], fontsize=8)
-    axes.set_ylabel(sheets.labels[0], fontsize=8)
-    axes.set_xlabel(sheets.labels[1], fontsize=8)
-    if sheets.marked is not None:
-        (down, across), side = sheets.marked, max(1.0, max(sheets.image.shape) / 40)
+    axes.set_ylabel(tiles.labels[0], fontsize=8)
+    axes.set_xlabel(tiles.labels[1], fontsize=8)
+    if tiles.marked is not None:
+        (down, across), side = tiles.marked, max(1.0, max(tiles.image.shape) / 40)
         corner = across - side / 2, down - side / 2
         axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="lime", linewidth=1.5))
 
 
 def _tall(a: np.ndarray) -> float:
     """The height of its image by its width, within what a row can be."""
-    down, across = sheets_of(np.zeros(a.shape)).image.shape
+    down, across = tiled(np.zeros(a.shape)).image.shape
     return float(np.clip(down / across, 0.2, 1.2))
 
 

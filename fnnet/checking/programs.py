@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnnet.checking.operations import by_operation
+from fnnet.checking.compilation.operations import by_operation
 from fnnet.checking.subject import Subject, is_moving, moving_leaves
 from fnnet.core.compiler import safe_options
 from fnnet.core.jaxprs import Program as Operations

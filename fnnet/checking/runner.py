@@ -8,40 +8,45 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking import agreement
 from fnnet.checking.catalogue import letters
-from fnnet.checking.compiled import miscompiled_though_safe
-from fnnet.checking.edges import edges
-from fnnet.checking.linearity import linearity
-from fnnet.checking.mapping import mapping
-from fnnet.checking.memory import memory
-from fnnet.checking.miscompilation import misled
+from fnnet.checking.checks import (
+    determinism,
+    dtypes,
+    edge_values,
+    finite_differences,
+    linearity,
+    memory,
+    power,
+    primal,
+    reference,
+    second_order,
+    shapes,
+    structure,
+    transforms,
+    vmap,
+)
+from fnnet.checking.compilation.first_difference import misled
+from fnnet.checking.compilation.usual_options import miscompiled_though_safe
 from fnnet.checking.programs import Call, Programs, RaisedError, operation_by_operation, recorded
-from fnnet.checking.repetition import repetition
 from fnnet.checking.report import Failure, Line, Report
-from fnnet.checking.resizing import resizing
-from fnnet.checking.second_order import second_order
 from fnnet.checking.session import Convention, NotRun, Options, Session, describe, first_line
-from fnnet.checking.strength import strength
-from fnnet.checking.structure import structure
 from fnnet.checking.subject import subject_of
-from fnnet.checking.transforms import transforms
 
 CHECKS: dict[str, Callable[[Session], Any]] = {
-    "S": structure,
-    "P": agreement.primal,
-    "R": agreement.reference,
-    "L": linearity,
-    "F": agreement.finite_differences,
-    "V": mapping,
-    "T": transforms,
-    "E": edges,
-    "B": resizing,
-    "D": agreement.dtypes,
-    "2": second_order,
-    "X": repetition,
-    "M": memory,
-    "W": strength,
+    "S": structure.check,
+    "P": primal.check,
+    "R": reference.check,
+    "L": linearity.check,
+    "F": finite_differences.check,
+    "V": vmap.check,
+    "T": transforms.check,
+    "E": edge_values.check,
+    "B": shapes.check,
+    "D": dtypes.check,
+    "2": second_order.check,
+    "X": determinism.check,
+    "M": memory.check,
+    "W": power.check,
 }
 
 
@@ -186,14 +191,12 @@ def _conventions(session: Session) -> tuple[str, ...]:
     for c in session.conventions:
         told.setdefault((c.argument, c.rule, c.reference), []).append(c)
     lines = []
-    for (path, rule, reference), found in told.items():
+    for (path, ours, theirs), found in told.items():
         where = list(dict.fromkeys(c.circumstance for c in found))
         more = f", and {len(where) - 3} more" if len(where) > 3 else ""
         count = f"{found[0].count} of {found[0].size} entries at {where[0]}"
         others = f"; also at {', '.join(where[1:3])}{more}" if where[1:] else ""
-        lines.append(
-            f"{path}: at a kink or tie the rule takes {rule}, the reference takes {reference}: {count}{others}"
-        )
+        lines.append(f"{path}: at a kink or tie the rule takes {ours}, the reference takes {theirs}: {count}{others}")
     return tuple(lines)
 
 

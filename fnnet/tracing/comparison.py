@@ -17,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.diagnosis import Evidence, diagnose
+from fnnet.checking.diagnosis.hypotheses import Evidence, diagnose
 from fnnet.checking.differences import DOUBLE
 from fnnet.checking.programs import RaisedError, as_wide
 from fnnet.checking.subject import is_moving

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
-from fnnet.tracing.problems import first_trouble
+from fnnet.tracing.problems.first import first_trouble
+from fnnet.tracing.problems.problem import Trouble
 from fnnet.tracing.records import Step
 from fnnet.tracing.table import table
-from fnnet.tracing.trouble import Trouble
 
 if TYPE_CHECKING:
-    from fnnet.tracing.moments import Change
+    from fnnet.tracing.changes import Change
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,7 +87,7 @@ class Trace:
 
     def diff(self, other: "Trace") -> "Change":
         """What changed from this trace to another of the same network, such as a later moment of its training."""
-        from fnnet.tracing.moments import change
+        from fnnet.tracing.changes import change
 
         return change(self, other)
 
@@ -96,7 +96,7 @@ class Trace:
 
         Arrays that are large are sampled, and the page says so: it has some megabytes at most.
         """
-        from fnnet.tracing.webpage import webpage
+        from fnnet.tracing.page.webpage import webpage
 
         path = Path(file)
         path.write_text(webpage(self, title), encoding="utf-8")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fnnet.checking import differences, tolerance
-from fnnet.checking.diagnosis import Evidence, diagnose
+from fnnet.checking.checks.shapes import axis_groups
+from fnnet.checking.diagnosis.hypotheses import Evidence, diagnose
 from fnnet.checking.programs import Programs
-from fnnet.checking.resizing import axis_groups
 from fnnet.checking.session import Options, Session
 from fnnet.checking.subject import subject_of
 

@@ -10,7 +10,8 @@ from jax import lax
 from miscompiled.rules import CRASHES, RULES
 
 import fnnet
-from fnnet.checking import compiled, miscompilation, programs
+from fnnet.checking import programs
+from fnnet.checking.compilation import first_difference, usual_options
 from fnnet.checking.console import STATUS
 
 pytestmark = pytest.mark.cpu
@@ -123,7 +124,7 @@ def test_bisection_names_the_operation():
         y = jnp.sin(x) + 1
         return (jnp.exp(y) * x).sum()
 
-    assert miscompilation.first_difference(steps, False, (X,), safe=True) is None
-    assert miscompilation.differs(1.0 + 1e-5, np.float32(1.0)).sum() == 0
-    assert miscompilation.differs(1.0 + 1e-2, np.float32(1.0)).sum() == 1
-    assert compiled.RANK == 7
+    assert first_difference.first_difference(steps, False, (X,), safe=True) is None
+    assert first_difference.differs(1.0 + 1e-5, np.float32(1.0)).sum() == 0
+    assert first_difference.differs(1.0 + 1e-2, np.float32(1.0)).sum() == 1
+    assert usual_options.RANK == 7

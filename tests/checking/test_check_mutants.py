@@ -7,8 +7,8 @@ import pytest
 from jax import lax
 
 import fnnet
-from fnnet.checking.mutants import mutants, mutated
-from fnnet.checking.power import power
+from fnnet.checking.mutation.mutants import mutants, mutated
+from fnnet.checking.mutation.power import power
 from fnnet.core.jaxprs import trace
 
 A, B = (jax.random.normal(jax.random.key(i), (3, 3)) for i in range(2))

@@ -7,74 +7,74 @@ import pytest
 import fnnet
 from fnnet.checking import plotting
 from fnnet.checking.report import Failure, Report
-from fnnet.checking.sheets import sheets_of
+from fnnet.checking.tiling import tiled
 
 RNG = np.random.default_rng(0)
 X, KERNEL = (RNG.normal(size=s).astype(np.float32) for s in ((4, 3), (3, 5)))
 
 
-def labels(sheets):
-    return [[label for _, label in side] for side in sheets.ticks]
+def labels(tiles):
+    return [[label for _, label in side] for side in tiles.ticks]
 
 
 def test_a_matrix_is_an_image():
-    sheets = sheets_of(X, (3, 1))
-    np.testing.assert_array_equal(sheets.image, X)
-    assert labels(sheets) == [["0", "1", "2", "3"], ["0", "1", "2"]]
-    assert sheets.labels == ("axis 0", "axis 1")
-    assert sheets.marked == (3, 1)
+    tiles = tiled(X, (3, 1))
+    np.testing.assert_array_equal(tiles.image, X)
+    assert labels(tiles) == [["0", "1", "2", "3"], ["0", "1", "2"]]
+    assert tiles.labels == ("axis 0", "axis 1")
+    assert tiles.marked == (3, 1)
 
 
 def test_a_vector_runs_across_and_a_scalar_is_one_entry():
-    sheets = sheets_of(np.arange(20.0), (7,))
-    assert sheets.image.shape == (1, 20)
-    assert sheets.marked == (0, 7)
-    assert labels(sheets) == [[], ["0", "3", "6", "9", "12", "15", "18"]]
-    assert sheets_of(np.array(2.0), ()).image.tolist() == [[2.0]]
+    tiles = tiled(np.arange(20.0), (7,))
+    assert tiles.image.shape == (1, 20)
+    assert tiles.marked == (0, 7)
+    assert labels(tiles) == [[], ["0", "3", "6", "9", "12", "15", "18"]]
+    assert tiled(np.array(2.0), ()).image.tolist() == [[2.0]]
 
 
-def test_images_of_a_convolution_are_sheets_by_example_and_channel():
+def test_images_of_a_convolution_are_tiles_by_example_and_channel():
     x = RNG.normal(size=(2, 5, 4, 3))
-    sheets = sheets_of(x, (1, 2, 3, 0))
-    assert sheets.image.shape == (5 + 1 + 5, 4 + 1 + 4 + 1 + 4)
-    np.testing.assert_array_equal(sheets.image[6:, 5:9], x[1, :, :, 1])
-    assert np.isnan(sheets.image[5]).all()
-    assert np.isnan(sheets.image[:, [4, 9]]).all()
-    assert not sheets.lost.any()  # a frame is no NaN
-    assert sheets.marked == (6 + 2, 3)
-    assert sheets.labels == ("sheets: axis 0; within: axis 1", "sheets: axis 3; within: axis 2")
-    assert labels(sheets) == [["0", "1"], ["0", "1", "2"]]
+    tiles = tiled(x, (1, 2, 3, 0))
+    assert tiles.image.shape == (5 + 1 + 5, 4 + 1 + 4 + 1 + 4)
+    np.testing.assert_array_equal(tiles.image[6:, 5:9], x[1, :, :, 1])
+    assert np.isnan(tiles.image[5]).all()
+    assert np.isnan(tiles.image[:, [4, 9]]).all()
+    assert not tiles.lost.any()  # a frame is no NaN
+    assert tiles.marked == (6 + 2, 3)
+    assert tiles.labels == ("tiles: axis 0; within: axis 1", "tiles: axis 3; within: axis 2")
+    assert labels(tiles) == [["0", "1"], ["0", "1", "2"]]
 
 
 def test_frames_are_wider_farther_out():
     a = RNG.normal(size=(2, 1, 4, 3, 2))
-    sheets = sheets_of(a)
-    assert sheets.image.shape == (4 + 1 + 4 + 2 + 4 + 1 + 4, 3)
-    np.testing.assert_array_equal(sheets.image[16:], a[1, 0, :, :, 1])
-    assert labels(sheets)[0] == ["0, 0", "0, 1", "1, 0", "1, 1"]
+    tiles = tiled(a)
+    assert tiles.image.shape == (4 + 1 + 4 + 2 + 4 + 1 + 4, 3)
+    np.testing.assert_array_equal(tiles.image[16:], a[1, 0, :, :, 1])
+    assert labels(tiles)[0] == ["0, 0", "0, 1", "1, 0", "1, 1"]
 
 
-def test_of_many_sheets_those_around_the_worst_entry():
+def test_of_many_tiles_those_around_the_worst_entry():
     a = RNG.normal(size=(40, 5, 5))
-    sheets = sheets_of(a, (30, 1, 2))
-    assert sheets.image.shape == (6 * 5 + 5, 5)
-    assert labels(sheets)[0] == ["27", "28", "29", "30", "31", "32"]
-    assert sheets.labels[0] == "sheets: axis 0 (6 of 40); within: axis 1"
-    assert sheets.image[sheets.marked] == a[30, 1, 2]
+    tiles = tiled(a, (30, 1, 2))
+    assert tiles.image.shape == (6 * 5 + 5, 5)
+    assert labels(tiles)[0] == ["27", "28", "29", "30", "31", "32"]
+    assert tiles.labels[0] == "tiles: axis 0 (6 of 40); within: axis 1"
+    assert tiles.image[tiles.marked] == a[30, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("shape", "inside"), [((64, 28, 28, 3), (1, 2)), ((3, 3, 2, 4), (0, 1)), ((2, 7, 2), (1, 2)), ((40, 5, 5), (1, 2))]
 )
-def test_the_axes_of_a_sheet(shape, inside):
-    assert tuple(int(label[-1]) for label in sheets_of(np.zeros(shape)).labels) == inside
+def test_the_axes_of_a_tile(shape, inside):
+    assert tuple(int(label[-1]) for label in tiled(np.zeros(shape)).labels) == inside
 
 
 def test_not_finite_entries_are_told_from_frames():
     a = RNG.normal(size=(2, 3, 3))
     a[1, 0, 2] = np.inf
     a[0, 1, 1] = np.nan
-    lost = sheets_of(a).lost
+    lost = tiled(a).lost
     assert lost.sum() == 2
 
 

@@ -10,8 +10,8 @@ import pytest
 from jax import lax
 
 import fnnet
-from fnnet.checking.mutants import mutants, places
-from fnnet.checking.power import power
+from fnnet.checking.mutation.mutants import mutants, places
+from fnnet.checking.mutation.power import power
 from fnnet.core.jaxprs import trace
 
 A, V = jax.random.normal(jax.random.key(0), (3, 3)), jnp.array([0.5, -1.5, 2.0])

@@ -9,8 +9,8 @@ import pytest
 from miscompiled.cases import CASES
 
 import fnnet
-from fnnet.checking import faults
-from fnnet.checking.operations import by_operation
+from fnnet.checking.compilation import faults
+from fnnet.checking.compilation.operations import by_operation
 from fnnet.cli.command import main
 from fnnet.core.compiler import FAULTS, SAFE
 from fnnet.core.jaxprs import trace

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fnnet.core.registration import Rule
-from fnnet.tracing.mathml import mathml
+from fnnet.tracing.page.mathml import mathml
+from fnnet.tracing.page.sampling import ENTRIES, sample
 from fnnet.tracing.rule_pages import page_of
-from fnnet.tracing.sampling import ENTRIES, sample
 from tracing.browser import CHROMIUM, Browser
 from tracing.networks import seen
 

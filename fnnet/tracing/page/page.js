@@ -1,5 +1,5 @@
 "use strict";
-// The page of one trace. `data` is what fnnet/tracing/webpage.py wrote; nothing else is read.
+// The page of one trace. `data` is what fnnet/tracing/page/webpage.py wrote; nothing else is read.
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 
@@ -284,7 +284,7 @@ function equations(page) {
   const node = make("div", {}, make("p", {}, make("b", {}, page.rule), `: ${page.title}`));
   for (const one of page.equations) {
     const mathematics = make("div");
-    mathematics.innerHTML = one.mathml; // made by fnnet/tracing/mathml.py, which escapes the page's words
+    mathematics.innerHTML = one.mathml; // made by fnnet/tracing/page/mathml.py, which escapes the page's words
     const code = one.code.length ? make("pre", {}, one.code.join("\n")) : make("span", { className: "note" }, one.remark);
     node.append(make("div", { className: "equation" }, make("span", { className: "note" }, one.side), mathematics, make("span", {}, `(${one.number})`), code));
   }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fnnet.checking.agreement import overflows
+from fnnet.checking.checks.dtypes import overflows
 from fnnet.checking.judgement import judge
 from fnnet.checking.programs import RaisedError, as_wide, cast, is_wide, widened
 from fnnet.checking.report import Failure
@@ -16,7 +16,7 @@ from fnnet.checking.session import Session, rms
 from fnnet.checking.subject import is_moving
 
 
-def edges(session: Session) -> None:
+def check(session: Session) -> None:
     """One argument at a time at each edge value, in the example's dtype and in f64."""
     session.compiled_reference_pull  # noqa: B018 -- raises NotRun without one
     settings = [session.example]

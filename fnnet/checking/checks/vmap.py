@@ -23,7 +23,7 @@ MOST_SUBSETS = 8
 Bars = list[np.ndarray]
 
 
-def mapping(session: Session) -> None:
+def check(session: Session) -> None:
     """Every subset of the arguments; beyond three arguments each one, all, and all but one."""
     subject = session.subject
     singles = [_example(session, k) for k in range(EXAMPLES)]

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.loops import deciding
-from fnnet.checking.mutants import Place, places
+from fnnet.checking.mutation.loops import deciding
+from fnnet.checking.mutation.mutants import Place, places
 from fnnet.core.jaxprs import Program, trace
 
 Values = dict[int, Any]  # of a program

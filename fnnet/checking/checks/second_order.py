@@ -19,7 +19,7 @@ from fnnet.checking.session import NotRun, Session, first_line, gaussians, rms
 from fnnet.checking.tolerance import wrong_entries
 
 
-def second_order(session: Session) -> None:
+def check(session: Session) -> None:
     """Against the reference's, entry by entry; without a reference, against differences of the rule's own gradient."""
     if session.options.second_order is False:
         raise NotRun("not asked for")

@@ -9,7 +9,7 @@ from fnnet.checking.programs import Program, RaisedError, is_wide, vjp
 from fnnet.checking.session import Session, first_line
 
 
-def memory(session: Session) -> None:
+def check(session: Session) -> None:
     """A note: bytes of the pullback's residuals, in the example's dtype."""
     subject, leaves = session.subject, session.example
     try:

@@ -15,7 +15,7 @@ from fnnet.checking.subject import Subject, is_moving
 RAISES = "under differentiation raises "
 
 
-def structure(session: Session, leaves: Sequence[Any] | None = None, check: str = "S", circumstance: str = "") -> bool:
+def check(session: Session, leaves: Sequence[Any] | None = None, check: str = "S", circumstance: str = "") -> bool:
     """Call forward and backward under eval_shape, and compare each cotangent with its argument. True if right."""
     leaves = session.example if leaves is None else list(leaves)
     found = faults(session.subject, leaves, [np.zeros(o.shape, o.dtype) for o in session.out_shapes(leaves)])

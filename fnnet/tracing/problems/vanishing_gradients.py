@@ -8,8 +8,8 @@ import numpy as np
 from fnnet.layers.convolution import Conv
 from fnnet.layers.dense import Dense
 from fnnet.tracing.numbers import share
+from fnnet.tracing.problems.problem import Found
 from fnnet.tracing.records import Outgoing, Step
-from fnnet.tracing.trouble import Found
 
 DEAD = 0.95  # of a layer's units, at no example of the batch positive
 FEW = 8  # examples: with fewer a unit that is never positive says nothing

@@ -1,4 +1,4 @@
-"""An array of any rank as one image: two of its axes are a sheet, the others a grid of sheets with frames between."""
+"""An array of any rank as one image: two of its axes are a tile, the others a grid of tiles with frames between."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_SHEETS = 6  # along one axis; of more, those around the worst entry
+MOST_TILES = 6  # along one axis; of more, those around the worst entry
 MOST_TICKS = 8
 
 Line = list[tuple[int, ...] | None]  # what stands along one side of the image: indices, or None in a frame
@@ -14,7 +14,7 @@ Ticks = list[tuple[float, str]]
 
 
 @dataclass(frozen=True, eq=False)
-class Sheets:
+class TiledImage:
     """The image, and what is written at it; of each pair the first runs down, the second across.
 
     Args:
@@ -32,8 +32,8 @@ class Sheets:
     marked: tuple[int, int] | None
 
 
-def sheets_of(a: np.ndarray, entry: tuple[int, ...] | None = None) -> Sheets:
-    """`a` as an image; the sheet's axes are two neighbours of which neither is small. `entry` is marked."""
+def tiled(a: np.ndarray, entry: tuple[int, ...] | None = None) -> TiledImage:
+    """`a` as an image; the tile's axes are two neighbours of which neither is small. `entry` is marked."""
     sides = _sides(a.shape)
     worst = entry if entry is not None else (0,) * a.ndim
     shown = {axis: _shown(a.shape[axis], worst[axis], axis == side[-1]) for side in sides for axis in side}
@@ -50,11 +50,11 @@ def sheets_of(a: np.ndarray, entry: tuple[int, ...] | None = None) -> Sheets:
         marked = at[0], at[1]
     labels = [_label(side, shown, a.shape) for side in sides]
     ticks = [_ticks(line) for line in lines]
-    return Sheets(image, filled & ~np.isfinite(image), (ticks[0], ticks[1]), (labels[0], labels[1]), marked)
+    return TiledImage(image, filled & ~np.isfinite(image), (ticks[0], ticks[1]), (labels[0], labels[1]), marked)
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """The axes that run down and across, each from the outermost to that of the sheet itself."""
+    """The axes that run down and across, each from the outermost to that of the tile itself."""
     if len(shape) < 2:
         return [], list(range(len(shape)))
     inner = max(range(len(shape) - 1), key=lambda axis: (min(shape[axis : axis + 2]), axis))
@@ -63,15 +63,15 @@ def _sides(shape: tuple[int, ...]) -> tuple[list[int], list[int]]:
 
 
 def _shown(size: int, worst: int, inside: bool) -> range:
-    """The indices along one axis: all of a sheet, some of the sheets."""
-    if inside or size <= MOST_SHEETS:
+    """The indices along one axis: all of a tile, some of the tiles."""
+    if inside or size <= MOST_TILES:
         return range(size)
-    first = min(max(worst - MOST_SHEETS // 2, 0), size - MOST_SHEETS)
-    return range(first, first + MOST_SHEETS)
+    first = min(max(worst - MOST_TILES // 2, 0), size - MOST_TILES)
+    return range(first, first + MOST_TILES)
 
 
 def _line(axes: Sequence[range]) -> Line:
-    """All indices of these axes in order, with frames between the sheets: the farther out, the wider."""
+    """All indices of these axes in order, with frames between the tiles: the farther out, the wider."""
     if not axes:
         return [()]
     if len(axes) == 1:
@@ -84,7 +84,7 @@ def _line(axes: Sequence[range]) -> Line:
 
 
 def _ticks(line: Line) -> Ticks:
-    """Of one axis, indices; of several, the sheets' indices at their middles."""
+    """Of one axis, indices; of several, the tiles' indices at their middles."""
     indices = [(place, index) for place, index in enumerate(line) if index]
     if not indices:
         return []
@@ -92,7 +92,7 @@ def _ticks(line: Line) -> Ticks:
         step = -(-len(indices) // MOST_TICKS)
         return [(float(place), str(index[0])) for place, index in indices[::step]]
     grouped = itertools.groupby(indices, key=lambda pair: pair[1][:-1])
-    middles = [(np.mean([place for place, _ in group]), ", ".join(map(str, sheet))) for sheet, group in grouped]
+    middles = [(np.mean([place for place, _ in group]), ", ".join(map(str, tile))) for tile, group in grouped]
     step = -(-len(middles) // (2 * MOST_TICKS))
     return [(float(place), label) for place, label in middles[::step]]
 
@@ -102,4 +102,4 @@ def _label(side: list[int], shown: dict[int, range], shape: tuple[int, ...]) -> 
         return ""
     cut = {axis: f" ({len(shown[axis])} of {shape[axis]})" if len(shown[axis]) < shape[axis] else "" for axis in side}
     outer = ", ".join(f"{axis}{cut[axis]}" for axis in side[:-1])
-    return f"sheets: axis {outer}; within: axis {side[-1]}" if outer else f"axis {side[-1]}"
+    return f"tiles: axis {outer}; within: axis {side[-1]}" if outer else f"axis {side[-1]}"

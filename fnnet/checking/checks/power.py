@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from fnnet.checking.power import PowerReport, power
+from fnnet.checking.mutation.power import PowerReport, power
 from fnnet.checking.programs import Program, as_wide, mode, vjp
 from fnnet.checking.session import NotRun, Session, first_line
 from fnnet.checking.tolerance import wrong_entries
@@ -13,7 +13,7 @@ from fnnet.checking.tolerance import wrong_entries
 COTANGENTS = 3
 
 
-def strength(session: Session) -> None:
+def check(session: Session) -> None:
     """Nothing fails. A note names the mutants that the example cannot tell from the rule; `session.power` has all."""
     leaves = session.working
     output_bars = [session.output_bars(leaves, n) for n in range(COTANGENTS)]

@@ -72,7 +72,7 @@ def _in_a_process(number: int, options: str) -> str:
 
 def _printed(call: str) -> str:
     """The last word that a process prints which runs this call; a crash, where it ends otherwise or does not end."""
-    command = [sys.executable, "-c", f"from fnnet.checking import faults; {call}"]
+    command = [sys.executable, "-c", f"from fnnet.checking.compilation import faults; {call}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=_environment())
     except subprocess.TimeoutExpired:

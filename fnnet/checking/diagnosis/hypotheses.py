@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking.arrangements import arrangements, moved_insides
+from fnnet.checking.diagnosis.rearrangements import arrangements, moved_insides
 
 RELATIVE = 1e-6
 FEW = 4  # entries, of which fewer could be equal by chance

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnnet.checking.operations import values
+from fnnet.checking.compilation.operations import values
 from fnnet.checking.programs import Call, RaisedError, as_wide, compiler_options, mode
 from fnnet.core.compiler import safe_options
 from fnnet.core.jaxprs import Equation, trace

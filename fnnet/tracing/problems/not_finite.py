@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.programs import as_wide
+from fnnet.tracing.problems.problem import Trouble
 from fnnet.tracing.records import Step
-from fnnet.tracing.trouble import Trouble
 
 
 def labels_outside(trace: Any, steps: list[Step]) -> Trouble | None:

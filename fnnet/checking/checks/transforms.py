@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.checking.checks.determinism import eager_bars
 from fnnet.checking.programs import RaisedError, as_wide, mode, pull_of, vjp
-from fnnet.checking.repetition import eager_bars
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session, first_line, jittered
 from fnnet.checking.subject import moving_leaves
@@ -18,7 +18,7 @@ STEPS = 2
 COTANGENTS = 3
 
 
-def transforms(session: Session) -> None:
+def check(session: Session) -> None:
     """Each against plain calls of the rule."""
     leaves = session.working
     output_bars = [session.output_bars(leaves, "transforms", n) for n in range(COTANGENTS)]

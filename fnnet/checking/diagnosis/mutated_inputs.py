@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking.arrangements import said
+from fnnet.checking.diagnosis.rearrangements import said
 from fnnet.checking.programs import as_wide, widened
 from fnnet.checking.session import Session
 from fnnet.checking.subject import is_moving

@@ -3,8 +3,8 @@
 from typing import Any
 
 from fnnet.tracing.numbers import share
+from fnnet.tracing.problems.problem import Found
 from fnnet.tracing.records import Step
-from fnnet.tracing.trouble import Found
 
 EXPLODED = 1e3  # times the gradient at the network's output
 VANISHED = 1e-7

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from fnnet.checking.displacements import DISPLACEMENTS
-from fnnet.checking.loops import bodies, deciding
-from fnnet.checking.mutations import ARITHMETIC
+from fnnet.checking.mutation.displacements import DISPLACEMENTS
+from fnnet.checking.mutation.edits import ARITHMETIC
+from fnnet.checking.mutation.loops import bodies, deciding
 from fnnet.core.jaxprs import Equation, Program, trace
 
 

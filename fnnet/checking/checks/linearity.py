@@ -13,7 +13,7 @@ POWERS = (-20, 20)
 ULPS = 256
 
 
-def linearity(session: Session) -> None:
+def check(session: Session) -> None:
     """Zero, scaling by powers of two both ways, and addition; nothing but the rule itself is asked."""
     leaves = session.working
     g, h = (as_wide_list(session.output_bars(leaves, "linearity", n)) for n in range(2))

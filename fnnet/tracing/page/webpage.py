@@ -16,11 +16,11 @@ import jax
 import numpy as np
 
 from fnnet.tracing.explanation import Explanation
-from fnnet.tracing.mathml import mathml
 from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.page.mathml import mathml
+from fnnet.tracing.page.sampling import sample
 from fnnet.tracing.records import Outgoing, Saved, Step
 from fnnet.tracing.rule_pages import Page
-from fnnet.tracing.sampling import sample
 
 ALL = 48  # entries of a cotangent of which each has its chain on the page
 CHOSEN = 6  # of a larger one

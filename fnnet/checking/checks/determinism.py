@@ -15,7 +15,7 @@ from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Session, first_line, jittered
 
 
-def repetition(session: Session) -> None:
+def check(session: Session) -> None:
     """Two pullbacks of one forward, and one after a forward with other arguments."""
     leaves = session.example
     near = jittered(leaves, session.rng("between"))

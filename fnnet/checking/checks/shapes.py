@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from fnnet.checking.checks.structure import faults
 from fnnet.checking.judgement import judge
 from fnnet.checking.programs import RaisedError, as_wide, is_wide, widened
 from fnnet.checking.report import Failure
 from fnnet.checking.session import NotRun, Session, first_line, leaf_type
-from fnnet.checking.structure import faults
 from fnnet.checking.subject import is_moving
 
 Axis = tuple[int, int]  # a leaf, and one of its axes
@@ -34,7 +34,7 @@ class Configuration:
     depth: int = 1
 
 
-def resizing(session: Session) -> None:
+def check(session: Session) -> None:
     """Judge the rule at each configuration that both the reference and the function itself take."""
     session.compiled_reference_pull  # noqa: B018 -- raises NotRun without one
     tried = 0

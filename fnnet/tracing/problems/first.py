@@ -8,12 +8,12 @@ answers one off. The limits leave healthy networks alone: tests/tracing/test_tra
 
 from typing import Any
 
-from fnnet.tracing.dying import FEW, dead, saturated, underflow, zero, zero_weights
-from fnnet.tracing.not_finite import labels_outside, not_finite
 from fnnet.tracing.numbers import share
-from fnnet.tracing.proportions import grown, update
+from fnnet.tracing.problems.gradient_scale import grown, update
+from fnnet.tracing.problems.not_finite import labels_outside, not_finite
+from fnnet.tracing.problems.problem import Found, Trouble
+from fnnet.tracing.problems.vanishing_gradients import FEW, dead, saturated, underflow, zero, zero_weights
 from fnnet.tracing.records import Step
-from fnnet.tracing.trouble import Found, Trouble
 
 SHIFTED = 0.8  # of the answers, one off
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from fnnet.checking import faults
-from fnnet.checking.miscompilation import differs, first_difference, primitives
+from fnnet.checking.compilation import faults
+from fnnet.checking.compilation.first_difference import differs, first_difference, primitives
 from fnnet.checking.programs import Program, as_wide
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.checking.mutations import Edit, Editors, editor
+from fnnet.checking.mutation.edits import Edit, Editors, editor
 from fnnet.core.jaxprs import Equation
 
 DISPLACEMENTS: Editors = defaultdict(list)

@@ -1,0 +1,1 @@
+"""What XLA makes of a function, beside the function operation by operation, and XLA's known faults."""

@@ -1,0 +1,1 @@
+"""What a wrong cotangent looks like, in words: hypotheses that explain every entry of it."""
