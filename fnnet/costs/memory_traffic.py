@@ -24,19 +24,13 @@ into another order, and the kernel for x's cotangent, 2 X + 2 Y + 2 W; the gradi
 pairs of channels, and what is wanted taken from it, 4 g W'.
 """
 
-import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
 from fnnet.costs.summary import Visit
-from fnnet.layers.convolution import Conv
-from fnnet.layers.dense import Dense
-from fnnet.layers.dropout import Dropout
-from fnnet.layers.flatten import Flatten
-from fnnet.layers.pooling import AvgPool, MaxPool
-from fnnet.layers.protocol import Container, Function
+from fnnet.layers.protocol import Access, Function, is_threaded
 
 GRADIENT = 4  # bytes of an entry of a gradient
 
@@ -57,9 +51,9 @@ def traffic_of(visits: Iterable[Visit], examples: int) -> list[Traffic]:
     """What each layer moves for so many examples."""
     found, before = [], None
     visits = list(visits)
-    following = [visit for visit in visits if not isinstance(visit.layer, Flatten)][1:]
+    following = [visit for visit in visits if _access(visit).kind != "view"][1:]
     for visit in visits:
-        if isinstance(visit.layer, Flatten):
+        if _access(visit).kind == "view":
             found.append(Traffic(0))
             continue
         after = following.pop(0) if following else None
@@ -68,45 +62,45 @@ def traffic_of(visits: Iterable[Visit], examples: int) -> list[Traffic]:
     return found
 
 
+def _access(visit: Visit) -> Access:
+    return Access() if is_threaded(visit.layer) else visit.layer.access(visit.x)
+
+
 def _traffic(visit: Visit, examples: int, before: Visit | None, after: Visit | None) -> Traffic:
-    layer = visit.layer
+    layer, access = visit.layer, _access(visit)
     x, y = (examples * array.size * array.dtype.itemsize for array in (visit.x, visit.y))
     x_bar, learns = x * visit.moving, visit.moving or bool(jax.tree.leaves(visit.params))
-    if isinstance(layer, Container):
+    if is_threaded(layer):
         return Traffic((3 * y + 3 * x_bar) * bool(layer.flops(visit.params, visit.x)))
-    if isinstance(layer, Dense | Conv):
-        return _of_products(visit, x, y)
-    if isinstance(layer, MaxPool | AvgPool):
-        done_anew = _taps(before) if before is not None and isinstance(before.layer, MaxPool) else 1
-        finding = _taps(visit) * isinstance(layer, MaxPool)
+    if access.kind == "product":
+        return _of_products(visit, access, x, y)
+    if access.kind == "window":
+        chosen_before = None if before is None else _access(before)
+        recomputed = chosen_before.taps if chosen_before is not None and chosen_before.selects else 1
+        finding = access.taps * access.selects
         going_on = before is not None and _elementwise(before)
-        return Traffic(done_anew * x + y + (finding * y + y + x_bar * (not going_on)) * learns)
-    going_on = _elementwise(visit) and after is not None and isinstance(after.layer, MaxPool | AvgPool)
+        return Traffic(recomputed * x + y + (finding * y + y + x_bar * (not going_on)) * learns)
+    going_on = _elementwise(visit) and after is not None and _access(after).kind == "window"
     kept = examples * visit.kept_bytes
     if isinstance(layer, Function):
         kept = max(kept, x)  # of a sign alone, which is found again
     return Traffic(x + y + (kept + y * (not going_on) + x_bar) * learns)
 
 
-def _of_products(visit: Visit, x: int, y: int) -> Traffic:
-    layer: Any = visit.layer
+def _of_products(visit: Visit, access: Access, x: int, y: int) -> Traffic:
     leaves = jax.tree.leaves(visit.params)
     entries = sum(leaf.size for leaf in leaves)
     parameters, gradient = entries * max(leaf.dtype.itemsize for leaf in leaves), entries * GRADIENT
     forward, of_kernel, of_x = x + parameters + y, x + y + gradient, (y + parameters + x) * visit.moving
     copied = 0
-    if isinstance(layer, Conv):
+    if access.groups:
         copied = 2 * (x + y + parameters * visit.moving)
-        if layer.groups > 1:
-            copied += 4 * layer.groups * gradient
-    return Traffic(forward + of_kernel + of_x + layer.bias * y + copied, copied)
-
-
-def _taps(visit: Visit) -> int:
-    window = getattr(visit.layer, "window", 1)
-    return window ** (visit.x.ndim - 1) if isinstance(window, int) else math.prod(window)
+        if access.groups > 1:
+            copied += 4 * access.groups * gradient
+    has_bias = len(leaves) > 1
+    return Traffic(forward + of_kernel + of_x + has_bias * y + copied, copied)
 
 
 def _elementwise(visit: Visit) -> bool:
     """Whether its loop can go on with another layer's."""
-    return isinstance(visit.layer, Function | Dropout) and visit.x.shape == visit.y.shape
+    return not is_threaded(visit.layer) and _access(visit).kind == "elementwise" and visit.x.shape == visit.y.shape

@@ -15,14 +15,15 @@ them; a reshaped array is the same array. The example itself is counted where a 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnnet.layers.protocol import Container, Layer
+from fnnet.layers.protocol import Container, Layer, is_threaded
+from fnnet.layers.walk import walk
 
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims"})  # the same bytes under another shape
 
@@ -81,6 +82,11 @@ class Visit:
     kept_bytes: int = 0
     moving: bool = False  # whether x depends on parameters: then its cotangent is needed
 
+    @property
+    def entries(self) -> int:
+        """Of its own parameters, which a container has none of."""
+        return 0 if is_threaded(self.layer) else sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
 
 def summarise(net: Container, shape: tuple[int, ...], dtype: Any) -> Summary:
     """The network's layers, from one abstract run: nothing is computed."""
@@ -89,7 +95,7 @@ def summarise(net: Container, shape: tuple[int, ...], dtype: Any) -> Summary:
             Row(
                 visit.name,
                 visit.y.shape,
-                0 if isinstance(visit.layer, Container) else sum(leaf.size for leaf in jax.tree.leaves(visit.params)),
+                visit.entries,
                 visit.layer.flops(visit.params, visit.x),
                 visit.kept_bytes,
             )
@@ -108,21 +114,17 @@ def visits_of(net: Container, shape: tuple[int, ...], dtype: Any) -> list[Visit]
         kept: list[Any] = []
         inputs: list[Any] = []
 
-        def visiting(path: str) -> Callable:
-            def run(name: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
-                if isinstance(layer, Container):
-                    y, residuals = layer.thread(visiting(f"{path}{name}/"), params, x, key), []
-                else:
-                    y, backward = jax.vjp(lambda params, x: layer.apply(params, x, key=key), params, x)
-                    residuals = jax.tree.leaves(backward)  # what JAX carries to the backward
-                kept.extend(residuals)
-                inputs.append(x)
-                visits.append(Visit(path + name, layer, _shapes(params), _shapes(x), _shapes(y), len(residuals)))
-                return y
+        def note(path: str, layer: Layer, params: Any, x: Any, y: Any, residuals: Sequence[Any] = ()) -> None:
+            kept.extend(residuals)
+            inputs.append(x)
+            visits.append(Visit(path, layer, _shapes(params), _shapes(x), _shapes(y), len(residuals)))
 
-            return run
+        def visit(path: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
+            y, backward = jax.vjp(lambda params, x: layer.apply(params, x, key=key), params, x)
+            note(path, layer, params, x, y, jax.tree.leaves(backward))  # what JAX carries to the backward
+            return y
 
-        net.thread(visiting(""), params, x, key)
+        walk(net, params, x, key, visit, note)
         return kept, inputs
 
     jaxpr = jax.make_jaxpr(forward)(params, jax.ShapeDtypeStruct(shape, dtype), key).jaxpr

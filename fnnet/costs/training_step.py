@@ -13,8 +13,8 @@ are the bytes that each device sends in a ring, which is the least that an all-g
 all-reduce can do. (An array that the devices cannot divide stays whole on each: its all-reduce sends as much as (1) and
 (2).)
 
-FLOPs: a Dense or Conv does a forward's products twice more in the backward, once for the kernel and, where parameters
-lie before it, once for x; of other layers, what XLA counts in forward and backward of the layer compiled alone. Adam:
+FLOPs: a layer with products (Dense, Conv) does a forward's products twice more in the backward, once for the kernel and,
+where parameters lie before it, once for x; of other layers, what XLA counts in forward and backward of the layer compiled alone. Adam:
 16 for each parameter, as XLA counts optax's. The loss is left out.
 
 Bytes: memory_traffic.py. Adam makes either moment and the parameter one after the other, 11 readings and writings of
@@ -31,9 +31,7 @@ import jax.numpy as jnp
 
 from fnnet.costs.memory_traffic import Traffic, traffic_of
 from fnnet.costs.summary import Visit, aligned_table, visits_of
-from fnnet.layers.convolution import Conv
-from fnnet.layers.dense import Dense
-from fnnet.layers.protocol import Container
+from fnnet.layers.protocol import Container, is_threaded
 
 AXES = ("data", "parameters")
 STATE = 4  # bytes of a parameter, a gradient, a moment
@@ -121,7 +119,7 @@ def step_cost(net: Container, shape: tuple[int, ...], dtype: Any, batch: int, de
     each = batch // number
     visits = visits_of(net, shape, dtype)
     rows = [_row(visit, each, mesh, own) for visit, own in zip(visits, traffic_of(visits, each), strict=True)]
-    learnt = sum(_entries(visit) for visit in visits)
+    learnt = sum(visit.entries for visit in visits)
     share = -(-learnt // mesh["parameters"])
     rows.append(StepRow(OPTIMIZER, ADAM_FLOPS * share, ADAM_BYTES * share, dict.fromkeys(AXES, 0)))
     kept = each * sum(visit.kept_bytes for visit in visits) + (WHOLE * learnt if mesh["parameters"] > 1 else 0)
@@ -131,7 +129,7 @@ def step_cost(net: Container, shape: tuple[int, ...], dtype: Any, batch: int, de
 
 
 def _row(visit: Visit, examples: int, mesh: Mapping[str, int], traffic: Traffic) -> StepRow:
-    entries, d, p = _entries(visit), mesh["data"], mesh["parameters"]
+    entries, d, p = visit.entries, mesh["data"], mesh["parameters"]
     sent = {
         "data": 2 * STATE * entries * (d - 1) // (d * p),  # (3)
         "parameters": 2 * STATE * entries * (p - 1) // p,  # (1), (2)
@@ -141,21 +139,19 @@ def _row(visit: Visit, examples: int, mesh: Mapping[str, int], traffic: Traffic)
 
 
 def _flops(visit: Visit, examples: int) -> int:
-    if isinstance(visit.layer, Container):  # the sum of a residual, and of its two cotangents
-        own = visit.layer.flops(visit.params, visit.x)
+    layer, products = visit.layer, _products(visit)
+    if is_threaded(layer):  # the sum of a residual, and of its two cotangents
+        own = layer.flops(visit.params, visit.x)
         return examples * (own + visit.moving * visit.x.size * bool(own))
-    if isinstance(visit.layer, Dense | Conv):
-        forward = visit.layer.flops(visit.params, visit.x)  # its bias's additions are the bias's gradient's, too
-        products = _products(visit)
+    if products:
+        forward = layer.flops(visit.params, visit.x)  # its bias's additions are the bias's gradient's, too
         return examples * (2 * forward + visit.moving * products)
     return examples * _xla_flops(visit)
 
 
 def _products(visit: Visit) -> int:
-    """FLOPs of the products of one example's forward; none of what has no kernel."""
-    if not isinstance(visit.layer, Dense | Conv):
-        return 0
-    return visit.layer.flops(visit.params, visit.x) - visit.layer.bias * visit.y.size
+    """FLOPs of the products of one example's forward."""
+    return 0 if is_threaded(visit.layer) else visit.layer.products(visit.params, visit.x)
 
 
 def _xla_flops(visit: Visit) -> int:
@@ -171,11 +167,6 @@ def _xla_flops(visit: Visit) -> int:
     traced = jax.jit(step).trace(visit.params, visit.x, visit.y, keys)
     cost = traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {}
     return max(int(cost.get("flops", 0)), 0)
-
-
-def _entries(visit: Visit) -> int:
-    own = () if isinstance(visit.layer, Container) else jax.tree.leaves(visit.params)
-    return sum(leaf.size for leaf in own)
 
 
 def _mesh(devices: Any) -> dict[str, int]:

@@ -10,7 +10,7 @@ from fnnet.core.arguments import as_array
 from fnnet.interop.matching import Library, Names, held, matched, nested
 from fnnet.interop.slots import slots
 
-FLAX = Library("kernel", "/", lambda shape: shape, ordered=False)  # JAX sorts dictionaries
+FLAX = Library("flax", "/", outputs_first=False, ordered=False)  # JAX sorts dictionaries
 
 
 def from_flax(net: Any, shape: Sequence[int], tree: Any, *, names: Names | None = None) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def from_flax(net: Any, shape: Sequence[int], tree: Any, *, names: Names | None 
     Raises:
         ValueError: Entries are missing, unexpected or of a wrong shape, all of which are listed; or the modules' names
             do not tell their order and there are no `names`.
-        TypeError: An entry is not floating, or a layer is neither Dense nor Conv.
+        TypeError: An entry is not floating, or a layer with parameters has no `layout`.
     """
     found = slots("from_flax", net, shape).found
     leaves = {name: as_array("from_flax", name, leaf) for name, leaf in _by_name(tree).items()}
@@ -59,7 +59,7 @@ def to_flax(net: Any, shape: Sequence[int], params: Mapping[str, Any], tree: Any
 
     Raises:
         ValueError: As from `from_flax`, for `params` and for `tree`.
-        TypeError: A layer is neither Dense nor Conv.
+        TypeError: A layer with parameters has no `layout`.
     """
     found = slots("to_flax", net, shape).found
     own = held("to_flax", found, params)

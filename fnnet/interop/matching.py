@@ -1,13 +1,13 @@
 """Which entry of another library's parameters is which of a network's; what does not fit is listed, all of it."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
 from fnnet.interop.slots import Slot
-from fnnet.layers.dense import Dense
+from fnnet.layers.protocol import Layout
 
 Shapes = Mapping[str, tuple[int, ...]]
 Names = Mapping[str, str]
@@ -16,10 +16,18 @@ Names = Mapping[str, str]
 class Library(NamedTuple):
     """How a library names and shapes the parameters of a layer."""
 
-    kernel: str
+    field: str  # of `Layout`, with the names of the entries
     separator: str  # between a module's name and its parameter's
-    kernel_shape: Callable[[tuple[int, ...]], tuple[int, ...]]  # from fnnet's
+    outputs_first: bool  # whether kernels are (outputs, inputs, *window)
     ordered: bool  # whether modules come in the order of their definition
+
+    def names(self, layout: Layout) -> Mapping[str, str]:
+        """The library's name of each entry."""
+        return getattr(layout, self.field)
+
+    def shape(self, entry: str, own: tuple[int, ...]) -> tuple[int, ...]:
+        """The library's shape of an entry."""
+        return (own[-1], own[-2], *own[:-2]) if self.outputs_first and entry == "kernel" else own
 
 
 class Problems:
@@ -43,9 +51,9 @@ class Problems:
 def matched(
     function: str, argument: str, library: Library, slots: list[Slot], given: Shapes, names: Names | None
 ) -> dict[tuple[str, str], str]:
-    """The name of the given entry for each (path, "kernel" or "bias") of the network.
+    """The name of the given entry for each (path, entry) of the network.
 
-    Without `names`, layers of one kind are taken in their order. Raises ValueError that lists whatever does not fit.
+    Without `names`, layers of one layout are taken in their order. Raises ValueError that lists whatever does not fit.
     """
     problems = Problems(function, argument)
     modules = _modules(library, given)
@@ -57,12 +65,12 @@ def matched(
     for slot in slots:
         module = names.get(slot.path)
         for entry, own in slot.shapes.items():
-            shape = library.kernel_shape(own) if entry == "kernel" else own
-            if module is None or entry not in modules.get(module, {}):
+            shape, theirs = library.shape(entry, own), library.names(slot.layout)[entry]
+            if module is None or theirs not in modules.get(module, {}):
                 said = "" if module is None else f" in {module!r}"
                 problems.missing.append(f"{slot.path}/{entry}, of shape {shape}{said}")
                 continue
-            name = found[slot.path, entry] = modules[module][entry]
+            name = found[slot.path, entry] = modules[module][theirs]
             if given[name] != shape:
                 problems.reshaped.append(f"{name} {given[name]}, for {slot.path}/{entry}, must have shape {shape}")
     taken = set(found.values())
@@ -72,7 +80,7 @@ def matched(
 
 
 def held(function: str, slots: list[Slot], params: Any) -> dict[tuple[str, str], Any]:
-    """The network's own parameters by (path, "kernel" or "bias"), all there and of the right shapes."""
+    """The network's own parameters by (path, entry), all there and of the right shapes."""
     leaves = jax.tree.leaves_with_path(params)
     given = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     wanted = {f"{slot.path}/{entry}": shape for slot in slots for entry, shape in slot.shapes.items()}
@@ -100,24 +108,27 @@ def nested(leaves: Iterable[tuple[tuple[str, str], Any]]) -> dict[str, Any]:
 
 
 def _modules(library: Library, given: Shapes) -> dict[str, dict[str, str]]:
-    """For each module with a kernel of Dense or Conv the names of its entries."""
-    entries = {library.kernel: "kernel", "bias": "bias"}
+    """For each module the full names of its entries by their last part."""
     modules: dict[str, dict[str, str]] = {}
     for name in given:
         module, _, last = name.rpartition(library.separator)
-        if last in entries:
-            modules.setdefault(module, {})[entries[last]] = name
-    return {name: own for name, own in modules.items() if "kernel" in own and 2 <= len(given[own["kernel"]]) <= 5}
+        modules.setdefault(module, {})[last] = name
+    return modules
 
 
 def _in_order(
     function: str, library: Library, slots: list[Slot], modules: dict[str, dict[str, str]], given: Shapes
 ) -> Names:
-    """Dense layers with dense modules, convolutions with convolutions, each in their order."""
+    """The layers of each layout with the modules of their kind, in the order of both."""
     names: dict[str, str] = {}
-    for dense in (True, False):
-        own = [slot.path for slot in slots if isinstance(slot.layer, Dense) == dense]
-        theirs = [name for name, entries in modules.items() if (len(given[entries["kernel"]]) == 2) == dense]
+    for layout in {id(slot.layout): slot.layout for slot in slots}.values():
+        kernel, *_ = library.names(layout).values()
+        own = [slot.path for slot in slots if slot.layout is layout]
+        theirs = [
+            name
+            for name, entries in modules.items()
+            if kernel in entries and len(given[entries[kernel]]) in layout.ranks
+        ]
         if not library.ordered:
             theirs = _numbered(function, theirs)
         names.update(zip(own, theirs, strict=False))

@@ -6,16 +6,15 @@ parameters may stand between the two if it treats all entries alike, as activati
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.layers.convolution import Conv
-from fnnet.layers.dense import Dense
-from fnnet.layers.protocol import Container, Layer, example_shape
+from fnnet.layers.protocol import Layer, Layout, example_shape, is_threaded
+from fnnet.layers.walk import walk
 
 
 class Slot(NamedTuple):
@@ -26,7 +25,7 @@ class Slot(NamedTuple):
     """
 
     path: str  # "residual_2/conv_0"
-    layer: Dense | Conv
+    layout: Layout
     shapes: Mapping[str, tuple[int, ...]]
     rows: np.ndarray | None
 
@@ -40,38 +39,37 @@ class Slots(NamedTuple):
 
 def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
     """The network's, for examples of that shape; nothing is computed."""
-    if not isinstance(net, Container):
+    if not is_threaded(net):
         raise TypeError(f"{function}: net must be a Sequential or Residual, not {type(net).__name__}")
     example = example_shape(function, shape)
     found: list[Slot] = []
     doubts: list[str] = []
     orders: dict[int, tuple[Any, np.ndarray | None]] = {}  # by identity, of every array between layers
 
-    def visiting(prefix: str) -> Callable:
-        def run(name: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
-            path, (_, rows) = prefix + name, orders.setdefault(id(x), (x, None))
-            if isinstance(layer, Container):
-                y = layer.thread(visiting(f"{path}/"), params, x, key)  # type: ignore[attr-defined]
-                if id(y) not in orders and rows is not None:
-                    doubts.append(f"{path} adds to a flattened image")
-                orders.setdefault(id(y), (y, None))
-                return y
-            y = layer.apply(params, x)
-            if layer.entries:
-                if not isinstance(layer, Dense | Conv):
-                    raise TypeError(f"{function}: {path}, {layer!r}, must be Dense or Conv: its layout is unknown")
-                found.append(Slot(path, layer, {entry: params[entry].shape for entry in layer.entries}, rows))
-                rows = None
-            else:
-                rows, doubt = _rows_after(layer, x.shape, y.shape, rows)
-                doubts.extend([f"{path}, {layer!r}, {doubt}"] if doubt else [])
-            orders[id(y)] = (y, rows)
-            return y
+    def visit(path: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
+        _, rows = orders.setdefault(id(x), (x, None))
+        y = layer.apply(params, x)
+        if layer.entries:
+            if layer.layout is None:
+                raise TypeError(
+                    f"{function}: {path}, {layer!r}, has no layout: `Layer.layout` must say where others keep it"
+                )
+            found.append(Slot(path, layer.layout, {entry: params[entry].shape for entry in layer.entries}, rows))
+            rows = None
+        else:
+            rows, doubt = _rows_after(layer, x.shape, y.shape, rows)
+            doubts.extend([f"{path}, {layer!r}, {doubt}"] if doubt else [])
+        orders[id(y)] = (y, rows)
+        return y
 
-        return run
+    def after(path: str, layer: Layer, params: Any, x: Any, y: Any) -> None:
+        _, rows = orders.setdefault(id(x), (x, None))
+        if id(y) not in orders and rows is not None:
+            doubts.append(f"{path} adds to a flattened image")
+        orders.setdefault(id(y), (y, None))
 
     def forward(key: jax.Array) -> None:
-        net.without_policy().thread(visiting(""), net.init(key, example), jnp.zeros(example, jnp.float32), None)
+        walk(net.without_policy(), net.init(key, example), jnp.zeros(example, jnp.float32), None, visit, after)
 
     jax.eval_shape(forward, jax.random.key(0))
     return Slots(found, doubts)

@@ -17,7 +17,7 @@ import numpy as np
 from fnnet.interop.matching import Library, Names, held, matched, nested
 from fnnet.interop.slots import Slot, slots
 
-TORCH = Library("weight", ".", lambda shape: (shape[-1], shape[-2], *shape[:-2]), ordered=True)
+TORCH = Library("torch", ".", outputs_first=True, ordered=True)
 
 
 def from_torch(
@@ -40,7 +40,7 @@ def from_torch(
     Raises:
         ValueError: Entries are missing, unexpected or of a wrong shape, all of which are listed; or the order in which
             a flattened image is used cannot be told.
-        TypeError: An entry is not floating, or a layer is neither Dense nor Conv.
+        TypeError: An entry is not floating, or a layer with parameters has no `layout`.
     """
     found = _slots("from_torch", net, shape)
     arrays = {name: _as_numpy(name, value) for name, value in state_dict.items()}
@@ -78,7 +78,7 @@ def to_torch(
 
     Raises:
         ValueError: As from `from_torch`, for `params` and for `state_dict`.
-        TypeError: A layer is neither Dense nor Conv.
+        TypeError: A layer with parameters has no `layout`.
     """
     found = _slots("to_torch", net, shape)
     own = held("to_torch", found, params)
@@ -100,14 +100,14 @@ def _slots(function: str, net: Any, shape: Sequence[int]) -> list[Slot]:
 
 
 def _from(weight: np.ndarray, slot: Slot, entry: str) -> np.ndarray:
-    if entry == "bias":
+    if entry != "kernel":
         return weight
     kernel = np.transpose(weight, (*range(2, weight.ndim), 1, 0))
     return kernel if slot.rows is None else kernel[slot.rows]
 
 
 def _to(kernel: np.ndarray, slot: Slot, entry: str) -> np.ndarray:
-    if entry == "bias":
+    if entry != "kernel":
         return kernel
     if slot.rows is not None:
         kernel = kernel[np.argsort(slot.rows)]

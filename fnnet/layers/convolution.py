@@ -4,17 +4,28 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import Padding, Window, integer, window
 from fnnet.formulations.windows import valid
 from fnnet.layers.fields import image_for, set_fields, set_flags, window_on
-from fnnet.layers.kernels import Initializer, bias_of, kernel_and_bias, kernel_of, zeros
-from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries, example_shape
+from fnnet.layers.gram_norms import norms_of_product, patches
+from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
+from fnnet.layers.protocol import (
+    MINI_BATCH,
+    Access,
+    Call,
+    Initializer,
+    Layer,
+    Layout,
+    Parameter,
+    Params,
+    check_entries,
+    with_fields,
+)
 from fnnet.rules.convolution import conv
 
 
@@ -47,6 +58,8 @@ class Conv(Layer):
     kernel_init: Initializer | None = None
     bias_init: Initializer = zeros
 
+    layout: ClassVar = Layout((3, 4, 5), {"kernel": "weight", "bias": "bias"}, {"kernel": "kernel", "bias": "bias"})
+
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
         set_fields(
@@ -65,34 +78,55 @@ class Conv(Layer):
         """kernel, and bias if there is one."""
         return ("kernel", "bias") if self.bias else ("kernel",)
 
-    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         """Kernel and bias for one example of that shape."""
-        shape = example_shape("Conv", shape)
         size = window_on(self, shape)
         if shape[-1] % self.groups:
             raise ValueError(f"Conv: groups (={self.groups}) must divide x's {shape[-1]} channels, x of shape {shape}")
-        return kernel_and_bias(self, key, (*size, shape[-1] // self.groups, self.features), dtype)
+        return kernel_and_bias(self, (*size, shape[-1] // self.groups, self.features))
 
-    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
+    def with_gain(self, gain: float) -> "Conv":
+        """The layer with its kernel drawn for this gain, unless it has an initialiser of its own."""
+        return self if self.kernel_init else with_fields(self, kernel_init=initializer_for(gain))
+
+    def call(self, params: Params, x: Any) -> Call:
         """(*image, inputs) -> (*places, features)."""
         check_entries(self, params)
         check_one_example(self, params, x.shape)
-        kernel = kernel_of(self, params, (*window_on(self, x.shape), "inputs / groups", self.features))
-        return conv(
-            x,
-            kernel,
-            bias_of(self, params),
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        kernel = entry(self, params, "kernel", (*window_on(self, x.shape), "inputs / groups", self.features))
+        names = "stride", "padding", "dilation", "groups"
+        return Call(conv, (x, kernel, bias_of(self, params)), {name: getattr(self, name) for name in names})
 
     def flops(self, params: Params, x: Any) -> int:
-        """A multiplication and an addition for each tap inside the image, an addition for the bias of each output."""
-        place = self._place(x.shape)
-        products = int(valid(place).sum()) * (x.shape[-1] // self.groups) * self.features
-        return 2 * products + self.bias * math.prod(place.out) * self.features
+        """Its products, and an addition for the bias of each output."""
+        return self.products(params, x) + self.bias * math.prod(self._place(x.shape).out) * self.features
+
+    def products(self, params: Params, x: Any) -> int:
+        """A multiplication and an addition for each tap inside the image."""
+        return 2 * int(valid(self._place(x.shape)).sum()) * (x.shape[-1] // self.groups) * self.features
+
+    def access(self, x: Any) -> Access:
+        """One product, whose operands XLA puts into another order."""
+        return Access("product", groups=self.groups)
+
+    def squared_gradient_norms(self, params: Params, x: Any, y_bar: Any) -> jax.Array | None:
+        """By Gram matrices of the patches, where these are cheaper; with groups by the gradient."""
+        if self.groups > 1:
+            return None
+        return norms_of_product(params, x, y_bar, lambda: patches(x, self._place(x.shape)))
+
+    def factor(self, of: str, index: tuple[int, ...], out: tuple[int, ...], shape: tuple[int, ...]) -> tuple:
+        """dy_o / dW_t = x_(so+dt-p), and dy_o / dx_i = W_((i-so+p)/d)."""
+        if of == "bias":
+            return ()
+        place, per_group, inputs = self._place(shape), self.features // self.groups, shape[-1] // self.groups
+        starts = [o * s - lo for o, s, (lo, _) in zip(out, place.stride, place.padding, strict=False)]
+        if of == "kernel":
+            *taps, channel, output = index
+            spot = [start + d * t for start, d, t in zip(starts, place.dilation, taps, strict=True)]
+            return "x", (*spot, channel + (output // per_group) * inputs)
+        tap = [(i - start) // d for i, start, d in zip(index, starts, place.dilation, strict=False)]
+        return "kernel", (*tap, index[-1] % inputs, out[-1])
 
     def _place(self, shape: tuple[int, ...]) -> Window:
         size = window_on(self, shape)

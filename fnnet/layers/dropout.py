@@ -35,3 +35,8 @@ class Dropout(Layer):
             return x
         kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
         return jnp.where(kept, x / (1 - self.rate), 0)
+
+    @property
+    def gain(self) -> None:
+        """The next layer's."""
+        return None

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.layers.protocol import Layer, Params, check_entries
+from fnnet.layers.protocol import Access, Layer, Params, check_entries
 
 
 @dataclass(frozen=True, repr=False)
@@ -17,3 +17,12 @@ class Flatten(Layer):
         """(*shape) -> (size,)."""
         check_entries(self, params)
         return jnp.ravel(x)
+
+    @property
+    def gain(self) -> None:
+        """The next layer's."""
+        return None
+
+    def access(self, x: Any) -> Access:
+        """None."""
+        return Access("view")

@@ -1,15 +1,14 @@
 """`MaxPool` and `AvgPool`: the largest value and the mean of each window."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
 from fnnet.core.geometry import Padding, pooling_window
 from fnnet.layers.fields import image_for, set_flags, window_on
-from fnnet.layers.protocol import Layer, Params, check_entries
+from fnnet.layers.protocol import Access, Call, Layer, Params, check_entries
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 
@@ -32,17 +31,20 @@ class MaxPool(Layer):
         set_flags(self, "ceil_mode")
         pooling_window("MaxPool", image, size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
-    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
+    def call(self, params: Params, x: Any) -> Call:
         """(*image, channels) -> (*places, channels)."""
         check_entries(self, params)
-        return max_pool(
-            x,
-            window_on(self, x.shape),
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            ceil_mode=self.ceil_mode,
-        )
+        names = "stride", "padding", "dilation", "ceil_mode"
+        return Call(max_pool, (x, window_on(self, x.shape)), {name: getattr(self, name) for name in names})
+
+    @property
+    def gain(self) -> None:
+        """The next layer's."""
+        return None
+
+    def access(self, x: Any) -> Access:
+        """Slices of x, one for each tap."""
+        return Access("window", taps=math.prod(window_on(self, x.shape)), selects=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,16 +67,17 @@ class AvgPool(Layer):
         set_flags(self, "count_padding", "ceil_mode")
         pooling_window("AvgPool", image, size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
-    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> jax.Array:
+    def call(self, params: Params, x: Any) -> Call:
         """(*image, channels) -> (*places, channels)."""
         check_entries(self, params)
-        return avg_pool(
-            x,
-            window_on(self, x.shape),
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            count_padding=self.count_padding,
-            divisor=self.divisor,
-            ceil_mode=self.ceil_mode,
-        )
+        names = "stride", "padding", "dilation", "count_padding", "divisor", "ceil_mode"
+        return Call(avg_pool, (x, window_on(self, x.shape)), {name: getattr(self, name) for name in names})
+
+    @property
+    def gain(self) -> None:
+        """The next layer's."""
+        return None
+
+    def access(self, x: Any) -> Access:
+        """Slices of x, one for each tap."""
+        return Access("window", taps=math.prod(window_on(self, x.shape)))

@@ -1,30 +1,113 @@
 """What a layer is: a frozen, hashable description with `init` and `apply`, for ONE example.
 
-A layer holds no parameters. `init(key, shape)` makes them, a dictionary with the layer's `entries`, `apply(params, x)`
-uses them. A plain function of the example is a layer without parameters. Another kind of layer is a subclass of
-`Layer`, a frozen dataclass with `entries`, `init` and `apply`.
+A layer holds no parameters. `init(key, shape)` makes them, a dictionary with the layer's `entries`, and
+`apply(params, x)` uses them. A plain function of the example is a layer without parameters. Another kind of layer is a
+subclass of `Layer`, a frozen dataclass with `entries`, `parameters` (or `init`) and `apply` (or `call`).
+
+Whatever else the library wants to know of a layer, it asks the layer. Each answer has a default that is right for every
+layer: docs/architecture.md lists who asks what. A subclass with an `apply` of its own gets the defaults back, unless it
+answers itself.
 """
 
 import copy
 import dataclasses
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, Literal, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.partials import innermost, is_partial
+from fnnet.core.registration import rule_of
 
 Params = Mapping[str, Any]
+Initializer = Callable[..., jax.Array]
 MINI_BATCH = "jax.vmap(net.apply, (None, 0)) takes a mini-batch"  # said where x may be one
+
+# JAX's own functions answer for themselves nowhere; fnnet's rules do, on their pages.
+JAX_GAINS = {jax.nn.relu: math.sqrt(2), jax.nn.leaky_relu: math.sqrt(2)}
+JAX_PRECISE = (jax.nn.softmax, jax.nn.log_softmax)
+
+
+class Parameter(NamedTuple):
+    """One entry of a layer's parameters.
+
+    Attributes:
+        shape: Its shape.
+        initializer: Draws it: initializer(key, shape, dtype).
+        trained: False for a statistic: a training step leaves it as it is.
+        decayed: Whether weight decay is usual for it: for kernels, not for biases and scales.
+    """
+
+    shape: tuple[int, ...]
+    initializer: Initializer
+    trained: bool = True
+    decayed: bool = True
+
+
+class Call(NamedTuple):
+    """One call of a public function: function(*args, **keywords)."""
+
+    function: Callable
+    args: tuple
+    keywords: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a layer's compiled loops read memory, for costs/memory_traffic.py.
+
+    Attributes:
+        kind: "product", an operation of its own between loops; "window", which reads slices of its input;
+            "elementwise", any other loop; "view", which computes nothing.
+        taps: Of a window, how many entries of x an entry of y reads.
+        selects: Of a window, whether the backward finds the chosen tap again.
+        groups: Of a convolution, the groups of channels; 0 for a product whose operands need not be reordered.
+    """
+
+    kind: Literal["product", "window", "elementwise", "view"] = "elementwise"
+    taps: int = 1
+    selects: bool = False
+    groups: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where other libraries keep a layer's parameters.
+
+    Attributes:
+        ranks: The ranks of the kernel, by which a module is known to be of the same kind.
+        torch: PyTorch's name of each entry. A "kernel" has its axes as (outputs, inputs, *window) there.
+        flax: Flax's name of each entry.
+    """
+
+    ranks: tuple[int, ...]
+    torch: Mapping[str, str]
+    flax: Mapping[str, str]
 
 
 class Layer:
     """What every layer has; without parameters, unless it says otherwise."""
+
+    layout: ClassVar[Layout | None] = None  # None: interop refuses a layer with parameters, by name
+
+    # What describes `apply`, and is not inherited by a subclass with another one.
+    _OF_APPLY = ("call", "gain", "precise", "flops", "products", "access", "squared_gradient_norms", "factor")
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """A subclass that computes something else answers by the defaults, unless it says otherwise."""
+        super().__init_subclass__(**keywords)
+        others = {"apply", "call"} & cls.__dict__.keys()
+        for name in Layer._OF_APPLY if others else ():
+            if name not in cls.__dict__:
+                setattr(cls, name, Layer.__dict__[name])
+        if others == {"call"}:
+            cls.apply = Layer.apply  # type: ignore[method-assign]
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -36,18 +119,83 @@ class Layer:
         """Its name without a position: "conv", "max_pool"."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
-    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
-        """Parameters for one example of that shape."""
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
+        """Its parameters, entry by entry, for one example of that shape."""
         return {}
+
+    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+        """Parameters for one example of that shape, each drawn from its own part of the key."""
+        wanted = self.parameters(example_shape(type(self).__name__, shape))
+        keys = jax.random.split(key, max(2, len(wanted)))
+        return {
+            name: one.initializer(k, one.shape, dtype) for (name, one), k in zip(wanted.items(), keys, strict=False)
+        }
+
+    def call(self, params: Params, x: Any) -> Call | None:
+        """The one public function that the layer is, with what it is called; its reference is then the function's."""
+        return None
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """The layer's output for one example; with a key, what is random in training is."""
-        raise NotImplementedError
+        call = self.call(params, x)
+        if call is None:
+            raise NotImplementedError(f"{type(self).__name__} must define `apply` or `call`")
+        return call.function(*call.args, **call.keywords)
+
+    @property
+    def gain(self) -> float | None:
+        """The gain of the kernel before it, as in torch.nn.init.calculate_gain; None: the next layer's decides."""
+        return 1.0
+
+    def with_gain(self, gain: float) -> "Layer":
+        """The layer with its kernel drawn for this gain, unless it has an initialiser of its own."""
+        return self
+
+    @property
+    def precise(self) -> bool:
+        """Whether a compute_dtype leaves its input in f32."""
+        return False
 
     def flops(self, params: Params, x: Any) -> int:
         """Operations of one forward, as XLA counts them in the compiled layer; `params` and `x` need only shapes."""
         cost = jax.jit(self.apply).lower(params, x).compile().cost_analysis() or {}
         return max(int(cost.get("flops", 0)), 0)
+
+    def products(self, params: Params, x: Any) -> int:
+        """How many of the `flops` are of products with a kernel, which the backward does once for each operand."""
+        return 0
+
+    def access(self, x: Any) -> Access:
+        """How its loops read memory."""
+        return Access()
+
+    def squared_gradient_norms(self, params: Params, x: Any, y_bar: Any) -> jax.Array | None:
+        """For each example the squared norm of its gradient, if it has a shorter form than the gradient's.
+
+        Args:
+            params: The layer's parameters.
+            x: Its inputs, with the examples along the first axis.
+            y_bar: The cotangent of its output for each example.
+
+        Returns:
+            (examples,), summed in f32 for bf16 and f16; or None: the gradient is formed, example by example.
+        """
+        return None
+
+    def factor(self, of: str, index: tuple[int, ...], out: tuple[int, ...], shape: tuple[int, ...]) -> tuple | None:
+        """Where the layer is linear in x or in a parameter: which entry its derivative is.
+
+        Args:
+            of: "x", or an entry of the parameters.
+            index: An entry of it, in an example of `shape`.
+            out: An entry of the output.
+            shape: Of x.
+
+        Returns:
+            The name and the index of the entry that d out / d of[index] equals: ("x", (3, 4)); () where it is 1; None
+            where it is no entry.
+        """
+        return None
 
     def without_policy(self) -> "Layer":
         """The same without a compute_dtype, at any depth: it computes in the dtype of its parameters."""
@@ -100,10 +248,22 @@ class Function(Layer):
         name = function_name(self.function)
         return name if name.isidentifier() else "function"
 
-    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+    def call(self, params: Params, x: Any) -> Call:
         """function(x)."""
         check_entries(self, params)
-        return self.function(x)
+        return Call(self.function, (x,), {})
+
+    @property
+    def gain(self) -> float:
+        """The rule's."""
+        rule, function = rule_of(self.function), innermost(self.function)
+        return next((gain for one, gain in JAX_GAINS.items() if one is function), 1.0) if rule is None else rule.gain
+
+    @property
+    def precise(self) -> bool:
+        """The rule's."""
+        rule, function = rule_of(self.function), innermost(self.function)
+        return any(one is function for one in JAX_PRECISE) if rule is None else rule.precise
 
     def __repr__(self) -> str:
         """The function, as its user wrote it."""

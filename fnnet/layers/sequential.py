@@ -4,7 +4,6 @@ Parameters are nested dictionaries with an entry for each layer that has any, na
 "dense_7".
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -12,20 +11,12 @@ from typing import Any, overload
 import jax
 import jax.numpy as jnp
 
-from fnnet.core.partials import innermost
 from fnnet.costs.summary import Summary, summarise
 from fnnet.costs.training_step import StepCost, step_cost
 from fnnet.layers.containers import folded, named_in_errors, plain_layers
-from fnnet.layers.convolution import Conv
-from fnnet.layers.dense import Dense
-from fnnet.layers.dropout import Dropout
-from fnnet.layers.flatten import Flatten
-from fnnet.layers.kernels import he
-from fnnet.layers.pooling import AvgPool, MaxPool
 from fnnet.layers.precision import as_compute_dtype, rounded, wide
 from fnnet.layers.protocol import (
     Container,
-    Function,
     Layer,
     Params,
     as_layer,
@@ -34,11 +25,6 @@ from fnnet.layers.protocol import (
     example_shape,
     with_fields,
 )
-from fnnet.rules.activations import leaky_relu, relu
-from fnnet.rules.softmax import log_softmax, softmax
-
-RECTIFIERS = (relu, leaky_relu, jax.nn.relu, jax.nn.leaky_relu)
-SOFTMAXES = (softmax, log_softmax, jax.nn.softmax, jax.nn.log_softmax)  # of which no policy may take the digits
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -53,10 +39,10 @@ class Sequential(Container):
             optimiser and checkpoints. A `Sequential` among the layers with a compute_dtype of its own keeps it. None:
             the dtypes of parameters and example.
 
-    Kernels are drawn by what the next function is, past pooling, Flatten and Dropout: before relu and leaky_relu (of
-    fnnet or jax.nn, or a functools.partial of them) as He et al. (2015) say, truncated normal with variance 2 / fan in;
-    before anything else, and at the end of the layers, as the layer says, Glorot. A layer's `kernel_init` comes first.
-    Biases are 0.
+    Kernels are drawn for the gain of the next layer, past pooling, Flatten and Dropout. Before a rectifier (relu and
+    leaky_relu of fnnet or jax.nn, a functools.partial of them, a rule whose `gain` says so) they are drawn as in He et
+    al. (2015), truncated normal with variance 2 / fan in. Before anything else, and at the end of the layers, they are
+    drawn as in Glorot. A layer's `kernel_init` comes first. Biases are 0.
 
     Networks with equal layers are equal; functions, and so initialisers, are equal if they are the same object.
 
@@ -120,7 +106,7 @@ class Sequential(Container):
         """A layer's parameters and input as the policy wants them."""
         if self.compute_dtype is None:
             return own, x
-        if isinstance(layer, Function) and _is_one_of(layer.function, SOFTMAXES):
+        if layer.precise:
             return own, wide(x)
         if isinstance(layer, Sequential) and layer.compute_dtype is not None:
             return own, x
@@ -184,7 +170,7 @@ def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) 
     x = jax.ShapeDtypeStruct(shape, dtype)
     for position, (name, layer) in enumerate(net._named()):
         with named_in_errors(f"layer {position}", layer):
-            layer = _with_kernel_init(layer, net.layers[position + 1 :])
+            layer = layer.with_gain(_gain(net.layers[position + 1 :]))
             own = layer.init(jax.random.fold_in(key, position), x.shape, dtype)
             x = jax.eval_shape(layer.apply, own, x)
         if own:
@@ -196,15 +182,7 @@ def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) 
 _drawn_in_one_jit = jax.jit(_drawn, static_argnums=(0, 2, 3), compiler_options={"xla_backend_optimization_level": 0})
 
 
-def _with_kernel_init(layer: Layer, following: Sequence[Layer | Callable]) -> Layer:
-    """The layer, with He's initialiser if it has none of its own and a ReLU is next."""
-    if not isinstance(layer, Dense | Conv) or layer.kernel_init is not None:
-        return layer
-    after = next((f for f in following if not isinstance(f, MaxPool | AvgPool | Flatten | Dropout)), None)
-    function = after.function if isinstance(after, Function) else after
-    return dataclasses.replace(layer, kernel_init=he) if _is_one_of(function, RECTIFIERS) else layer
-
-
-def _is_one_of(function: Any, known: Sequence[Callable]) -> bool:
-    """Whether it is one of them, perhaps with some arguments fixed."""
-    return any(innermost(function) is one for one in known)
+def _gain(following: Sequence[Layer | Callable]) -> float:
+    """That of the first layer that has one."""
+    gains = (as_layer(layer).gain for layer in following)
+    return next((gain for gain in gains if gain is not None), 1.0)

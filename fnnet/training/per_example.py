@@ -5,7 +5,7 @@
     clipped = sum_n min(1, c / norm_n) g_n              (2)
 
 No g_n is formed. One backward pass over the whole mini-batch gives the cotangent y_bar of each layer's output, row by
-row the example's own. The layer's input and y_bar give the layer's share of (1): gram_norms.py. A layer's parameter
+row the example's own. The layer's input and y_bar give the layer's share of (1), by a short form if it has one. A layer's parameter
 gradient is linear in y_bar and sums over examples: (2) is that gradient with each row of y_bar times its example's
 factor.
 
@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnnet.core.arguments import accumulator
 from fnnet.core.reduction import losses_of, wrong_shape
-from fnnet.layers.protocol import Layer, Params
-from fnnet.layers.residual import Residual
-from fnnet.layers.sequential import Sequential
+from fnnet.layers.protocol import Layer, Params, is_threaded
+from fnnet.layers.walk import walk
 from fnnet.training.batches import checked_pair
-from fnnet.training.gram_norms import squared_norms
 
 
 def gradient_norms(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, key: Any = None) -> jax.Array:
@@ -135,7 +134,7 @@ def _layers_passed(
     function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any, key: Any
 ) -> dict[str, _Passed]:
     """Every layer with parameters under its path, such as "residual_2/conv_0"."""
-    if not _is_transparent(net):
+    if not is_threaded(net):
         raise TypeError(f"{function}: net (={type(net).__name__}) must be a Sequential or a Residual")
     xs, ys = checked_pair(function, xs, ys)
     keys = None if key is None else jax.random.split(key, len(xs))
@@ -145,20 +144,14 @@ def _layers_passed(
         """The output, each layer's input and key, and each layer's output; to which its nudge, 0, is added."""
         inputs, outputs = {}, {}
 
-        def passing(outer: str) -> Callable:
-            def run(name: str, layer: Layer, own: Params, x: Any, key: Any) -> Any:
-                path = outer + name
-                if _is_transparent(layer):
-                    return layer.thread(passing(f"{path}/"), own, x, key)  # type: ignore[attr-defined]
-                y = layer.apply(own, x, key=key)
-                if not jax.tree.leaves(own):
-                    return y
-                layers[path], inputs[path], outputs[path] = (layer, own), (x, key), y
-                return y if nudges is None else jax.tree.map(jnp.add, y, nudges[path])
+        def visit(path: str, layer: Layer, own: Params, x: Any, key: Any) -> Any:
+            y = layer.apply(own, x, key=key)
+            if not jax.tree.leaves(own):
+                return y
+            layers[path], inputs[path], outputs[path] = (layer, own), (x, key), y
+            return y if nudges is None else jax.tree.map(jnp.add, y, nudges[path])
 
-            return run
-
-        return net.thread(passing(""), params, x, key), inputs, outputs
+        return walk(net, params, x, key, visit), inputs, outputs
 
     def total(nudges: dict[str, Any]) -> tuple[jax.Array, dict]:
         outputs, inputs, _ = jax.vmap(forward)(nudges, xs, keys)
@@ -177,14 +170,23 @@ def _layers_passed(
     return passed
 
 
-def _is_transparent(layer: Any) -> bool:
-    """Whether a layer is nothing but its layers, each called once; a subclass may be something else."""
-    return type(layer) in (Sequential, Residual)
-
-
 def _norms(passed: dict[str, _Passed]) -> jax.Array:
     """(1); a sum of products of Grams may round to less than 0."""
-    return jnp.sqrt(sum(jnp.maximum(squared_norms(*one), 0) for one in passed.values()))
+    return jnp.sqrt(sum(jnp.maximum(_squared_norms(one), 0) for one in passed.values()))
+
+
+def _squared_norms(one: _Passed) -> jax.Array:
+    """For each example, over all of the layer's parameters: by the layer's short form, or else by its backward."""
+    short = one.layer.squared_gradient_norms(one.params, one.x, one.y_bar)
+    if short is not None:
+        return short
+
+    def of_one(x: Any, key: Any, y_bar: Any) -> jax.Array:
+        _, backward = jax.vjp(lambda params: one.layer.apply(params, x, key=key), one.params)
+        leaves = jax.tree.leaves(backward(y_bar))
+        return sum(jnp.square(leaf.astype(accumulator(leaf.dtype))).sum() for leaf in leaves)  # type: ignore[return-value]
+
+    return jax.vmap(of_one)(one.x, one.keys, one.y_bar)
 
 
 def _weighted_gradient(one: _Passed, factors: jax.Array) -> Any:

@@ -13,17 +13,16 @@ and Xu (2022), arXiv:2205.10683, for convolutions, and for choosing between (1) 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import accumulator
-from fnnet.core.geometry import window
+from fnnet.core.geometry import Window
 from fnnet.formulations.windows import taps
-from fnnet.layers.convolution import Conv
-from fnnet.layers.dense import Dense
-from fnnet.layers.protocol import Layer, Params
+from fnnet.layers.protocol import Params
 
 
 def gram_is_cheaper(places: int, inputs: int, outputs: int) -> bool:
@@ -36,38 +35,39 @@ def gram_is_cheaper(places: int, inputs: int, outputs: int) -> bool:
     return places == 1 or places * (inputs + outputs) < inputs * outputs
 
 
-def squared_norms(layer: Any, params: Params, x: Any, keys: Any, y_bar: Any) -> jax.Array:
-    """For each example the squared norm of its gradient over all of the layer's `params`.
+def norms_of_product(
+    params: Params, x: Any, y_bar: Any, rows_of: Callable[[], jax.Array] | None = None
+) -> jax.Array | None:
+    """For each example the squared norm of a kernel's and a bias's gradients by (2) and (3); None if (1) is cheaper.
 
     Args:
-        layer: Dense and Conv without groups go by (2) or (1), whichever is cheaper; any other by its own vjp.
-        params: The layer's parameters.
+        params: "kernel" (..., outputs), and perhaps "bias".
         x: The layer's input, with the examples along the first axis.
-        keys: A key for each example, or None.
         y_bar: The cotangent of the layer's output for each example.
-
-    Returns:
-        (examples,), summed in f32 for bf16 and f16.
+        rows_of: Gives what the kernel is multiplied with, (examples, *places, inputs); None: x itself.
     """
-    kind = type(layer)  # a subclass may compute something else
-    if kind is Dense or (kind is Conv and layer.groups == 1):
-        *_, outputs = params["kernel"].shape
-        places, inputs = math.prod(y_bar.shape[1:-1]), math.prod(params["kernel"].shape[:-1])
-        if gram_is_cheaper(places, inputs, outputs):
-            seen = x if kind is Dense else _patches(layer, params, x)
-            return _by_gram(seen.reshape(-1, places, inputs), y_bar.reshape(-1, places, outputs), bias="bias" in params)
-    return _by_gradient(layer, params, x, keys, y_bar)
+    *_, outputs = params["kernel"].shape
+    places, inputs = math.prod(y_bar.shape[1:-1]), math.prod(params["kernel"].shape[:-1])
+    if not gram_is_cheaper(places, inputs, outputs):
+        return None
+    rows = x if rows_of is None else rows_of()
+    return _by_gram(rows.reshape(-1, places, inputs), y_bar.reshape(-1, places, outputs), bias="bias" in params)
+
+
+def patches(x: jax.Array, place: Window) -> jax.Array:
+    """What the taps see from every place: (examples, *places, taps, inputs)."""
+    return jnp.stack(list(taps(x, place, 0)), -2)
 
 
 def _by_gram(x: jax.Array, y_bar: jax.Array, *, bias: bool) -> jax.Array:
     """(2) and (3) for x (examples, places, inputs) and y_bar (examples, places, outputs)."""
     x, y_bar = (a.astype(accumulator(a.dtype)) for a in (x, y_bar))
     if x.shape[1] == 1:
-        squares = _squares(x) * _squares(y_bar)
+        squares = sums_of_squares(x) * sums_of_squares(y_bar)
     else:
         squares = jnp.sum(_gram(x) * _gram(y_bar), (1, 2))  # (2)
     if bias:
-        squares += _squares(y_bar.sum(1))  # (3)
+        squares += sums_of_squares(y_bar.sum(1))  # (3)
     return squares
 
 
@@ -75,29 +75,6 @@ def _gram(rows: jax.Array) -> jax.Array:
     return jnp.matmul(rows, jnp.matrix_transpose(rows))
 
 
-def _squares(a: jax.Array) -> jax.Array:
+def sums_of_squares(a: jax.Array) -> jax.Array:
+    """Of each entry of the first axis."""
     return jnp.square(a).sum(tuple(range(1, a.ndim)))
-
-
-def _patches(layer: Any, params: Params, x: jax.Array) -> jax.Array:
-    """What the taps see from every place: (examples, *places, taps, inputs)."""
-    place = window(
-        "Conv",
-        x.shape,
-        params["kernel"].shape[:-2],
-        stride=layer.stride,
-        dilation=layer.dilation,
-        padding=layer.padding,
-    )
-    return jnp.stack(list(taps(x, place, 0)), -2)
-
-
-def _by_gradient(layer: Layer, params: Params, x: Any, keys: Any, y_bar: Any) -> jax.Array:
-    """(1), or whatever the layer's own backward is, example by example."""
-
-    def of_one(x: Any, key: Any, y_bar: Any) -> jax.Array:
-        _, backward = jax.vjp(lambda params: layer.apply(params, x, key=key), params)
-        leaves = jax.tree.leaves(backward(y_bar))
-        return sum(_squares(leaf.astype(accumulator(leaf.dtype))[None])[0] for leaf in leaves)  # type: ignore[return-value]
-
-    return jax.vmap(of_one)(x, keys, y_bar)
