@@ -13,9 +13,9 @@ are the bytes that each device sends in a ring, which is the least that an all-g
 all-reduce can do. (An array that the devices cannot divide stays whole on each: its all-reduce sends as much as (1) and
 (2).)
 
-FLOPs: a layer with products (Dense, Conv) does a forward's products twice more in the backward, once for the kernel and,
-where parameters lie before it, once for x; of other layers, what XLA counts in forward and backward of the layer compiled alone. Adam:
-16 for each parameter, as XLA counts optax's. The loss is left out.
+FLOPs: a layer with products (Dense, Conv) does a forward's products twice more in the backward, once for the kernel
+and, where parameters lie before it, once for x. Other layers: what XLA counts in forward and backward of the layer
+compiled alone. Adam: 16 for each parameter, as XLA counts optax's. The loss is left out.
 
 Bytes: memory_traffic.py. Adam makes either moment and the parameter one after the other, 11 readings and writings of
 an entry, as XLA does on a CPU.

@@ -113,7 +113,7 @@ class Conv(Layer):
         """By Gram matrices of the patches, where these are cheaper; with groups by the gradient."""
         if self.groups > 1:
             return None
-        return norms_of_product(params, x, y_bar, lambda: patches(x, self._place(x.shape)))
+        return norms_of_product(params, x, y_bar, lambda: patches(x, self._place(x.shape[1:])))
 
     def factor(self, of: str, index: tuple[int, ...], out: tuple[int, ...], shape: tuple[int, ...]) -> tuple:
         """dy_o / dW_t = x_(so+dt-p), and dy_o / dx_i = W_((i-so+p)/d)."""

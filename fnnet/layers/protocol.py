@@ -107,7 +107,7 @@ class Layer:
             if name not in cls.__dict__:
                 setattr(cls, name, Layer.__dict__[name])
         if others == {"call"}:
-            cls.apply = Layer.apply  # type: ignore[method-assign]
+            cls.apply = _apply_by(cls.__dict__["call"])  # type: ignore[method-assign]
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -137,10 +137,7 @@ class Layer:
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """The layer's output for one example; with a key, what is random in training is."""
-        call = self.call(params, x)
-        if call is None:
-            raise NotImplementedError(f"{type(self).__name__} must define `apply` or `call`")
-        return call.function(*call.args, **call.keywords)
+        raise NotImplementedError(f"{type(self).__name__} must define `apply` or `call`")
 
     @property
     def gain(self) -> float | None:
@@ -197,7 +194,7 @@ class Layer:
         """
         return None
 
-    def without_policy(self) -> "Layer":
+    def without_policy(self) -> Any:
         """The same without a compute_dtype, at any depth: it computes in the dtype of its parameters."""
         return self
 
@@ -211,6 +208,17 @@ class Layer:
             elif value != field.default:
                 shown.append(f"{field.name}={text(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _apply_by(call: Callable) -> Callable:
+    """`apply` of a layer that is one call."""
+
+    def apply(self: Layer, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        function, args, keywords = call(self, params, x)
+        return function(*args, **keywords)
+
+    apply.__doc__ = call.__doc__
+    return apply
 
 
 class Container(Layer):

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from fnnet.checking.programs import as_wide
-from fnnet.layers.convolution import Conv
-from fnnet.layers.dense import Dense
+from fnnet.layers.protocol import Layer
 from fnnet.tracing.records import Step
 
 
@@ -112,24 +111,14 @@ def explained(step: Step, of: str, index: tuple[int, ...], most: int, batched: b
 
 def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...], batched: bool) -> str:
     """What dy_o / de is, where a layer is linear in e: an entry of its input or kernel; else empty."""
-    layer = step.layer
-    if of == "bias" and type(layer) in (Dense, Conv):  # a subclass may compute something else
-        return "1"
-    if type(layer) is Dense:
-        return _entry("x", (*o[:-1], index[0])) if of == "kernel" else _entry("kernel", (index[-1], o[-1]))
-    if type(layer) is Conv:
-        place = layer._place(step.inputs.shape[batched:])
-        rank, outputs = place.rank, layer.features
-        at, per_group = o[batched : batched + rank], outputs // layer.groups
-        inputs = step.inputs.shape[-1] // layer.groups
-        starts = [a * s - lo for a, s, (lo, _) in zip(at, place.stride, place.padding, strict=True)]
-        if of == "kernel":
-            channel = index[rank] + (index[-1] // per_group) * inputs
-            spot = [start + d * t for start, d, t in zip(starts, place.dilation, index[:rank], strict=True)]
-            return _entry("x", (*o[:batched], *spot, channel))
-        tap = [(i - start) // d for i, start, d in zip(index[batched:-1], starts, place.dilation, strict=True)]
-        return _entry("kernel", (*tap, index[-1] % inputs, o[-1]))
-    return ""
+    if not isinstance(step.layer, Layer):
+        return ""
+    example = index[batched:] if of == "x" else index
+    factor = step.layer.factor(of, example, o[batched:], step.inputs.shape[batched:])
+    if not factor:
+        return "" if factor is None else "1"
+    name, entry = factor
+    return _entry(name, (*o[:batched], *entry) if name == "x" else entry)
 
 
 def _entry(name: str, index: Any) -> str:

@@ -104,7 +104,8 @@ def _step(
         shown = common | {"text": f"{type(layer).__name__}(...)"}
         return Step(**shown, pages=pages_of_words(layer), saved=(), outgoing=of_x, is_nested=True)
     names, leaves, tree = _flat(visit.params)
-    key = visit.key if draws(layer) else None
+    example = jax.ShapeDtypeStruct(visit.x.shape[problem.batched :], visit.x.dtype)
+    key = visit.key if visit.key is not None and draws(layer, visit.params, example) else None
 
     programs = programs_of_layer(layer, problem.batched, visit.x, leaves, tree, key)
     compared = Comparison(programs, (visit.x, *leaves), ("x", *names), y_bar)

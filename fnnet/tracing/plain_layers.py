@@ -1,18 +1,13 @@
 """A layer without its hand-written backward, for JAX to differentiate: an independent forward where there is one."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 
 from fnnet.checking.undecorated import has_rules, undecorated
-from fnnet.layers.convolution import Conv
-from fnnet.layers.dense import Dense
-from fnnet.layers.flatten import Flatten
-from fnnet.layers.pooling import AvgPool, MaxPool
-from fnnet.layers.protocol import Function, Layer
-from fnnet.proofs import layer_references, reference_of
+from fnnet.layers.protocol import Call, Layer
+from fnnet.proofs import reference_of
 
 INDEPENDENT = "autodiff of an independent forward"
 UNDECORATED = "autodiff of its forward without the hand-written backward"
@@ -23,79 +18,31 @@ def plain_layer(layer: Any, own: Callable, args: tuple) -> tuple[Callable, str]:
     """The layer as plain(x, params) of one example, and what that is, in words.
 
     Args:
-        layer: A layer, or what stands in the place of one.
+        layer: A layer, or a function f(x, kernel=..., bias=...) that stands in the place of one.
         own: The layer as own(x, params).
-        args: Arguments of it.
+        args: x and params, by shapes.
     """
-    if type(layer) in _LAYERS:
-        return functools.partial(_LAYERS[type(layer)], layer), INDEPENDENT
-    function = layer.function if isinstance(layer, Function) else layer
-    known = reference_of(function)
-    if known is not None:
-        return lambda x, params: known(x, **params), INDEPENDENT
+    calls: list[Call | None] = []
+    jax.eval_shape(lambda x, params: calls.append(_call(layer, x, params)), *args)
+    if calls[0] is not None and reference_of(calls[0].function) is not None:
+        return lambda x, params: _by_reference(_call(layer, x, params)), INDEPENDENT
     if not has_rules(own, args):
         return own, AUTODIFF
     return undecorated(own), UNDECORATED
 
 
-def draws(layer: Any) -> bool:
-    """Whether a layer may draw random numbers, for all that is known: Dropout, and layers of the reader's."""
-    return isinstance(layer, Layer) and not isinstance(layer, Function) and type(layer) not in _LAYERS
+def draws(layer: Any, params: Any, x: Any) -> bool:
+    """Whether a layer makes use of its key; `x` is one example, by its shape."""
+    if not isinstance(layer, Layer):
+        return False
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    traced = jax.make_jaxpr(lambda key, params, x: layer.apply(params, x, key=key))(jax.random.key(0), shapes, x).jaxpr
+    return any(traced.invars[0] is used for equation in traced.eqns for used in equation.invars)
 
 
-def _dense(layer: Dense, x: Any, params: Any) -> Any:
-    return layer_references.dense(x, params["kernel"], params.get("bias"))
+def _call(layer: Any, x: Any, params: Any) -> Call | None:
+    return layer.call(params, x) if isinstance(layer, Layer) else Call(layer, (x,), params)
 
 
-def _conv(layer: Conv, x: Any, params: Any) -> Any:
-    return layer_references.conv(
-        x,
-        params["kernel"],
-        params.get("bias"),
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-    )
-
-
-def _max_pool(layer: MaxPool, x: Any, params: Any) -> Any:
-    return layer_references.max_pool(
-        x,
-        _window(layer, x),
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        ceil_mode=layer.ceil_mode,
-    )
-
-
-def _avg_pool(layer: AvgPool, x: Any, params: Any) -> Any:
-    return layer_references.avg_pool(
-        x,
-        _window(layer, x),
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        count_padding=layer.count_padding,
-        divisor=layer.divisor,
-        ceil_mode=layer.ceil_mode,
-    )
-
-
-def _flatten(layer: Flatten, x: Any, params: Any) -> Any:
-    return jnp.reshape(x, (x.size,))
-
-
-def _window(layer: Any, x: Any) -> Any:
-    """One entry for each spatial axis of an example (*image, channels)."""
-    return (layer.window,) * (x.ndim - 1) if isinstance(layer.window, int) else layer.window
-
-
-_LAYERS: dict[type, Callable] = {
-    Dense: _dense,
-    Conv: _conv,
-    MaxPool: _max_pool,
-    AvgPool: _avg_pool,
-    Flatten: _flatten,
-}
+def _by_reference(call: Any) -> Any:
+    return reference_of(call.function)(*call.args, **call.keywords)  # type: ignore[misc]

@@ -5,9 +5,9 @@
     clipped = sum_n min(1, c / norm_n) g_n              (2)
 
 No g_n is formed. One backward pass over the whole mini-batch gives the cotangent y_bar of each layer's output, row by
-row the example's own. The layer's input and y_bar give the layer's share of (1), by a short form if it has one. A layer's parameter
-gradient is linear in y_bar and sums over examples: (2) is that gradient with each row of y_bar times its example's
-factor.
+row the example's own. The layer's input and y_bar give the layer's share of (1), by a short form if it has one. A
+layer's parameter gradient is linear in y_bar and sums over examples: (2) is that gradient with each row of y_bar times
+its example's factor.
 
 Sources: Abadi et al., Deep Learning with Differential Privacy (2016), arXiv:1607.00133, algorithm 1, for (2); Bu, Wang,
 Zha and Karypis (2022), arXiv:2210.00038, for a single backward pass.

@@ -1,5 +1,6 @@
 """Each layer alone: its parameters, its output against NumPy, lax or its function, its errors."""
 
+import dataclasses
 import math
 
 import jax
@@ -310,3 +311,52 @@ def test_a_layer_names_its_kind():
 def test_a_layer_has_to_say_how_it_is_applied():
     with pytest.raises(NotImplementedError):
         Layer().apply({}, jnp.ones(3))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Doubled(Dense):
+    """A subclass that computes something else."""
+
+    def apply(self, params, x, *, key=None):
+        return 2 * super().apply(params, x, key=key)
+
+
+def test_a_subclass_with_an_apply_of_its_own_answers_by_the_defaults():
+    params, x = Doubled(3).init(KEY, (5,)), draw(5)
+    assert Doubled(3).call(params, x) is None
+    assert Doubled(3).products(params, x) == 0
+    assert Doubled(3).factor("kernel", (0, 0), (0,), (5,)) is None
+    assert Doubled(3).squared_gradient_norms(params, x[None], draw(1, 3)) is None
+    assert Doubled(3).layout is Dense.layout  # the parameters are where they were
+    np.testing.assert_allclose(Doubled(3).apply(params, x), 2 * Dense(3).apply(params, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [Dense(3), Conv(4, 3), Conv(4, (2, 3), stride=2, dilation=2, groups=2, padding=1)])
+def test_the_derivative_of_a_linear_layer_is_the_entry_that_it_names(layer):
+    shape = (5,) if isinstance(layer, Dense) else (7, 8, 2)
+    params, x = layer.init(KEY, shape), draw(*shape)
+    arrays = {"x": x, **params}
+
+    def apply(of, value):
+        merged = {**arrays, of: value}
+        return layer.apply({name: merged[name] for name in params}, merged["x"])
+
+    rng = np.random.default_rng(1)
+    for of in arrays:
+        jacobian = np.asarray(jax.jacrev(lambda value, of=of: apply(of, value))(arrays[of]))
+        outputs = jacobian.shape[: jacobian.ndim - np.ndim(arrays[of])]
+        places = np.argwhere(jacobian)
+        for at in places[rng.choice(len(places), min(20, len(places)), replace=False)]:
+            out, index = tuple(map(int, at[: len(outputs)])), tuple(map(int, at[len(outputs) :]))
+            factor = layer.factor(of, index, out, shape)
+            assert jacobian[tuple(at)] == (arrays[factor[0]][factor[1]] if factor else 1), (of, index, out)
+
+
+def test_parameters_are_drawn_as_they_say():
+    told = Dense(3).parameters((5,))
+    assert {name: one.shape for name, one in told.items()} == {"kernel": (5, 3), "bias": (3,)}
+    assert [(one.trained, one.decayed) for one in told.values()] == [(True, True), (True, False)]
+    of_kernel, _ = jax.random.split(KEY)
+    np.testing.assert_array_equal(
+        Dense(3).init(KEY, (5,))["kernel"], jax.nn.initializers.glorot_uniform()(of_kernel, (5, 3))
+    )

@@ -10,8 +10,8 @@ import pytest
 from jax import lax
 
 import fnnet
+from fnnet.layers import gram_norms
 from fnnet.layers.protocol import Layer
-from fnnet.training import gram_norms
 
 KEY = jax.random.key(7)
 EXAMPLES = 5
