@@ -17,7 +17,7 @@ import jax
 from records import table
 
 from fnnet.cli import presets, runs
-from fnnet.cli.journal import Journal
+from fnnet.cli.runs.journal import Journal
 from fnnet.layers.dense import Dense
 from fnnet.layers.flatten import Flatten
 from fnnet.layers.sequential import Sequential

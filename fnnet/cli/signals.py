@@ -1,7 +1,7 @@
-"""SIGINT (Ctrl-C) and SIGTERM during a training: a wish to stop, met between two calls; a second one leaves at once.
+"""SIGINT (Ctrl-C) and SIGTERM during a training: the first asks it to stop between two calls, a second ends it at once.
 
-Python runs its own handlers only between two steps of the interpreter, and a call into XLA is one, of seconds while it
-compiles. A thread therefore listens to the bytes that the C handler writes at once (`signal.set_wakeup_fd`).
+Python runs its own handlers only between two steps of the interpreter. A call into XLA is one step, and lasts seconds
+while it compiles. Therefore a thread reads the bytes that the C handler writes at once (`signal.set_wakeup_fd`).
 """
 
 import os
@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import Any
 
-HEARD = (signal.SIGINT, signal.SIGTERM)
+HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
@@ -23,16 +23,16 @@ class Stopped(Exception):
         self.status = 128 + number
 
 
-class Wish:
-    """While it is entered, `number` is the signal that asked to stop, or None. Only the main thread can hear."""
+class StopRequest:
+    """While it is entered, `number` is the signal that asked to stop, or None. It works in the main thread alone."""
 
     number: int | None = None
 
-    def __enter__(self) -> "Wish":
-        """Listen, to those signals that the shell does not keep from us."""
+    def __enter__(self) -> "StopRequest":
+        """Listen to the signals that the shell did not tell us to ignore."""
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            wanted = [number for number in HEARD if signal.getsignal(number) is not signal.SIG_IGN]
+            wanted = [number for number in HANDLED if signal.getsignal(number) is not signal.SIG_IGN]
             reading, self._writing = os.pipe()
             os.set_blocking(self._writing, False)
             threading.Thread(target=self._listen, args=(reading,), daemon=True).start()
@@ -43,7 +43,7 @@ class Wish:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """As it was before."""
+        """Restore the handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if hasattr(self, "_writing"):
@@ -54,7 +54,7 @@ class Wish:
         with os.fdopen(reading, "rb", buffering=0) as heard:
             while byte := heard.read(1):
                 number = byte[0]
-                if number not in HEARD:
+                if number not in HANDLED:
                     continue
                 if self.number is not None:
                     os._exit(128 + number)

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
+from fnnet.core import atomic
 from fnnet.layers.protocol import example_shape
 from fnnet.serving.exported import FIRST_LINE, MOST_MANIFEST
 
@@ -87,7 +87,10 @@ def export(
     line = json.dumps(manifest).encode() + b"\n"
     if len(line) > MOST_MANIFEST:
         raise ValueError(f"export: classes: {len(line)} bytes of names are more than the {MOST_MANIFEST} of a manifest")
-    _write(file, FIRST_LINE + line + data)
+    try:
+        atomic.write_file(file, FIRST_LINE + line + data, replace=False)
+    except FileExistsError:
+        raise FileExistsError(f"export: {file} exists already") from None
     return file
 
 
@@ -101,20 +104,3 @@ def _without_paths() -> Iterator[None]:
         yield
     finally:
         jax.config.update(name, before)
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Beside its place, flushed to the disk, then renamed."""
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
-        with partial.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(partial, file)  # fails where somebody else was quicker
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            raise FileExistsError(f"export: {file} exists already") from None
-        raise
-    finally:
-        partial.unlink(missing_ok=True)

@@ -11,15 +11,15 @@ No code runs on loading. Format of the weights: https://github.com/huggingface/s
 import hashlib
 import json
 import os
-import shutil
 import stat
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from fnnet.core import atomic
 
 FORMAT = "fnnet checkpoint"
 VERSION, READ = 2, (1, 2)  # what is written, and what is read
@@ -36,8 +36,7 @@ DTYPES = {  # as safetensors calls them
 def save(directory: str | os.PathLike[str], trees: Mapping[str, Any], *, config: Mapping[str, Any]) -> Path:
     """Write a checkpoint.
 
-    It is written beside its place, flushed to the disk, and then renamed: whatever happens, `directory` is whole or is
-    not there.
+    Whatever happens, `directory` is whole or does not exist (`fnnet.core.atomic`).
 
     Args:
         directory: Where it goes. It must not exist; the directory that holds it must.
@@ -72,17 +71,7 @@ def save(directory: str | os.PathLike[str], trees: Mapping[str, Any], *, config:
         raise ValueError(f"save: config (={config!r}) must be JSON: {error}") from None
     if directory.exists():
         raise FileExistsError(f"save: {directory} exists already")
-    partial = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    partial.mkdir()
-    try:
-        _write(partial / WEIGHTS, weights)
-        _write(partial / MANIFEST, text.encode())
-        _flush(partial)
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    _flush(directory.parent)
+    atomic.write_directory(directory, {WEIGHTS: weights, MANIFEST: text.encode()})
     return directory
 
 
@@ -277,20 +266,3 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 def _not_json(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
-
-
-def _write(file: Path, data: bytes) -> None:
-    with file.open("xb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _flush(directory: Path) -> None:
-    """The names in a directory are on the disk, too (Windows has no such call)."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

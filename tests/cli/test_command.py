@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from fnnet import data
-from fnnet.cli import runs
+from fnnet.cli import presets, runs
 from fnnet.cli.command import main
+from fnnet.cli.commands import train
 from fnnet.data.image_files import read_image
 from fnnet.training import checkpoint, lock, resumption
 
@@ -226,6 +227,14 @@ def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_several_processes_are_started_with_the_same_settings(monkeypatch):
+    started = []
+    monkeypatch.setattr(train, "launch", lambda *of: started.append(of) or 3)
+    assert call("train", "--data", "a b", "--learning-rate", 1e-3, "--processes=2", "--allow-nonfinite") == 3
+    settings = ["--data=a b", "--learning-rate=0.001", "--allow-nonfinite", "--cluster"]
+    assert started == [(2, [sys.executable, "-m", "fnnet", "train", *settings])]
+
+
 def test_an_existing_run_is_left_alone(run, capsys):
     before = (run / "history.jsonl").read_text()
     complains(capsys, "train", "--epochs", 1, "--output", run, of=f"{run}: File exists")
@@ -331,7 +340,7 @@ def test_a_directory_of_idx_files_and_the_default_place(tmp_path, monkeypatch, c
 @pytest.mark.parametrize("size", [8, 16, 28])
 @pytest.mark.parametrize("name", ["lenet", "cnn", "mlp"])
 def test_networks_adapt_to_the_images(name, size):
-    net = runs.presets.NETS[name](7, (size, size, 1))
+    net = presets.NETS[name](7, (size, size, 1))
     params = jax.eval_shape(lambda key: net.init(key, (size, size, 1)), jax.random.key(0))
     x = jax.ShapeDtypeStruct((size, size, 1), np.float32)
     assert jax.eval_shape(net.apply, params, x).shape == (7,)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnnet.cli import pictures
+from fnnet.cli.runs import pictures
 
 CLASSES = tuple("0123456789")
 

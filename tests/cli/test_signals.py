@@ -1,4 +1,4 @@
-"""The wish to stop: heard once, even while Python is held up; heard twice, the process ends."""
+"""The request to stop: heard once, even while Python is held up; heard twice, the process ends."""
 
 import os
 import signal
@@ -21,21 +21,21 @@ def handlers():
     signal.signal(signal.SIGTERM, before[1])
 
 
-def heard(wish):
+def heard(request):
     deadline = time.monotonic() + 20
-    while wish.number is None and time.monotonic() < deadline:
+    while request.number is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    return wish.number
+    return request.number
 
 
 @pytest.mark.usefixtures("handlers")
-@pytest.mark.parametrize("number", signals.HEARD)
-def test_a_signal_is_a_wish_and_afterwards_what_it_was(number, capsys):
+@pytest.mark.parametrize("number", signals.HANDLED)
+def test_a_signal_is_a_request_and_afterwards_what_it_was(number, capsys):
     before = signal.getsignal(number)
-    with signals.Wish() as wish:
-        assert wish.number is None
+    with signals.StopRequest() as request:
+        assert request.number is None
         os.kill(os.getpid(), number)
-        assert heard(wish) == number
+        assert heard(request) == number
     assert signal.getsignal(number) is before
     assert signal.set_wakeup_fd(-1) == -1
     assert capsys.readouterr().err.startswith(f"fnnet: {signal.Signals(number).name}: saving and leaving")
@@ -45,10 +45,10 @@ def test_a_signal_is_a_wish_and_afterwards_what_it_was(number, capsys):
 @pytest.mark.usefixtures("handlers")
 def test_what_the_shell_keeps_from_us_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with signals.Wish() as wish:
+    with signals.StopRequest() as request:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.1)
-        assert wish.number is None
+        assert request.number is None
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
@@ -57,7 +57,7 @@ def test_outside_the_main_thread_nothing_changes():
     seen = []
 
     def other():
-        with signals.Wish():
+        with signals.StopRequest():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=other)
@@ -68,9 +68,9 @@ def test_outside_the_main_thread_nothing_changes():
 
 HELD_UP = """
 import hashlib, signal
-from fnnet import signals
+from fnnet.cli import signals
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with signals.Wish():
+with signals.StopRequest():
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # many minutes in which Python runs no handler of its own
 """

@@ -1,10 +1,10 @@
 """history.jsonl: a training's history, one line an epoch, written as it happens; and what is printed of it."""
 
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
+
+from fnnet.core import atomic
 
 LINES = 20  # about so many epochs are printed
 
@@ -20,7 +20,7 @@ class Journal:
         """Bring the file up to date; OSError where it cannot be written, and then the next call writes all of it."""
         written, self._written = self._written, -1
         if written < 0:
-            write_whole(self.file, "".join(map(_line, history)))
+            atomic.write_file(self.file, "".join(map(_line, history)).encode())
         else:
             with self.file.open("a") as stream:
                 stream.write("".join(map(_line, history[written:])))
@@ -33,20 +33,6 @@ class Journal:
             count = f"epoch {epoch:{len(str(self.epochs))}}/{self.epochs}"
             held_out = f"held out {record['validation_loss']:.4f}, {100 * record['validation_accuracy']:6.2f} % right"
             print(f"{count}   loss {record['loss']:.4f}   {held_out}   {record['seconds']:5.1f} s", flush=True)
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file such that it has its old contents or the new ones, whatever happens."""
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
-        with partial.open("x") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -1,0 +1,42 @@
+"""`fnnet check`: whether hand-written backward passes are right."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fnnet.cli.parsing import Command, Parser, commas, one_of, whole
+
+
+def add_to(commands: Any) -> None:
+    """Add the sub-parser."""
+    about = """Is a hand-written backward right? Without a RULE all of fnnet's own are checked; with names such as conv,
+        those; with package.module:function a rule of yours, at the example arguments that --arg gives. Exit status: 0
+        right, 1 wrong (also where the reference is), 2 inconclusive or unusable, 3 miscompiled by XLA. More is in
+        docs/checking.md."""
+    parser: Parser = commands.add_parser("check", help="check backward passes", description=about)
+    add = parser.add_argument
+    add("rules", nargs="*", metavar="RULE", help="conv, dense, ..., or one package.module:function")
+    add("--reference", metavar="MODULE:FUNCTION", help="the same in plain JAX; usually the rule's own forward")
+    add("--arg", action="append", default=[], metavar="NAME=VALUE", help="such as x=f32[2,5] or labels=i32[4]<10")
+    add("--static", action="append", default=[], metavar="NAME=VALUE", help="what is no array, such as stride=2")
+    add("--checks", help="letters such as SPRLF; usually all")
+    add("--dtypes", type=commas, help="some of f64,f32,bf16,f16; usually all")
+    add("--mapped", type=commas, metavar="NAMES", help="the arguments that vmap may map; usually all")
+    twice = "whether it must be differentiable twice; usually it may refuse, but not be wrong"
+    add("--second-order", action=argparse.BooleanOptionalAction, help=twice)
+    ties = one_of("choice for --ties", ("any", "reference"))
+    add("--ties", type=ties, default="any", help="at a kink or tie: any slope between, or the reference's")
+    add("--waive", action="append", default=[], metavar="CHECK=REASON", help="a check that may fail, and why")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="of the random numbers")
+    add("--compiler", action="store_true", help="look for the known faults of XLA on this machine instead")
+    add("--json", type=Path, metavar="FILE", help="write the report for programs")
+    add("--plot", type=Path, metavar="FILE.png", help="draw the wrong cotangents")
+    parser.set_defaults(command=Command(parser, check))
+
+
+def check(*, rules: Sequence[str], **options: Any) -> int:
+    """Check and print; returns the exit status."""
+    from fnnet.checking import console  # thirty modules, which no other command needs
+
+    return console.check(rules, **options)

@@ -1,0 +1,76 @@
+"""The checkpoints of a run: they also write the journal, and end the training when a signal asks for it."""
+
+from pathlib import Path
+
+import jax
+
+from fnnet.cli import signals
+from fnnet.cli.runs.directory import CHECKPOINTS, HISTORY, Config, warn
+from fnnet.cli.runs.journal import Journal
+from fnnet.training import processes, resumption
+from fnnet.training.orbax_checkpoints import OrbaxCheckpoints, holds_some
+from fnnet.training.resumption import Checkpoints, Moment
+from fnnet.training.steps import State
+
+
+class RunCheckpoints(Checkpoints):
+    """The checkpoints of a training in one process."""
+
+    def __init__(self, run: Path, config: Config, seconds: float, request: signals.StopRequest):
+        """Writes nothing yet."""
+        super().__init__(run / CHECKPOINTS, config=config, seconds=seconds, report=warn)
+        self.run, self.request = run, request
+        self.journal = Journal(run / HISTORY, config["epochs"])
+
+    def resume(self, state: State) -> Moment | None:
+        """As the class above; the journal then has the history up to there."""
+        moment = super().resume(state)
+        if processes.is_first():
+            self.journal.note([] if moment is None else moment.history)
+        if moment is not None and processes.is_first():
+            done = int(moment.tally.steps)
+            more = f" and {done} steps" if done else ""
+            print(f"going on after epoch {int(moment.state.epoch)}{more}", flush=True)
+        return moment
+
+    def __call__(self, moment: Moment) -> None:
+        """Note the end of an epoch, and write a checkpoint if one is due, or if the training must stop."""
+        is_end_of_epoch = not int(moment.tally.steps)
+        if is_end_of_epoch and processes.is_first():
+            self.journal.show(moment.history[-1])
+            try:
+                self.journal.note(moment.history)
+            except OSError as error:
+                if moment.ended:
+                    raise
+                warn(f"{self.journal.file} cannot be written: {error}; the training goes on")
+        number = processes.largest(self.request.number or 0)
+        if not number:
+            super().__call__(moment)
+        else:
+            raise signals.Stopped(number, self._saved_before_leaving(moment))
+
+    def _saved_before_leaving(self, moment: Moment) -> str:
+        """Save, and say where the training stopped and how to go on."""
+        where = f"stopped in epoch {int(moment.state.epoch) + 1}, after step {int(moment.tally.steps)} of it"
+        if moment.ended:
+            where = "stopped after the last epoch, before the pictures"
+        again = f"fnnet train --resume {self.run} goes on"
+        try:
+            saved = self.save(moment)
+        except OSError as error:
+            return f"{where}; this could not be saved: {error}; {again} from the checkpoint before"
+        return f"{where}; {saved} has it; {again} from there"
+
+
+class RunCheckpointsOfProcesses(RunCheckpoints, OrbaxCheckpoints):
+    """The same, which several processes write together."""
+
+
+def checkpoints_of(run: Path, config: Config, seconds: float, request: signals.StopRequest) -> RunCheckpoints:
+    """Of one process or of several, as the run began; ValueError where several find the checkpoints of one."""
+    is_of_several = holds_some(run / CHECKPOINTS)
+    if jax.process_count() > 1 and not is_of_several and resumption.found_in(run / CHECKPOINTS):
+        raise ValueError(f"resume: {run} was begun in one process, and must go on in one")
+    kind = RunCheckpointsOfProcesses if is_of_several or jax.process_count() > 1 else RunCheckpoints
+    return kind(run, config, seconds, request)

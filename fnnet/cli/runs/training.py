@@ -1,0 +1,191 @@
+"""A training that fills a run directory, and one that goes on in it."""
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnnet import data
+from fnnet.cli import presets, signals
+from fnnet.cli.runs import pictures
+from fnnet.cli.runs.checkpoints import checkpoints_of
+from fnnet.cli.runs.directory import (
+    Config,
+    created,
+    must_be_directory,
+    network,
+    parameters,
+    probabilities,
+    read_config,
+    write_config,
+)
+from fnnet.layers.sequential import Sequential
+from fnnet.training import lock, processes
+from fnnet.training.fitting import fit
+from fnnet.training.placement import placement_on
+
+NEEDED = ("matplotlib", "PIL", "safetensors", "tqdm")
+
+
+def train(
+    config: Config,
+    directory: Path | None,
+    *,
+    seconds: float = 30.0,
+    devices: int | None = None,
+    shard_parameters: bool = False,
+) -> Path:
+    """Train as `config` says and fill a new run directory with the results; returns it.
+
+    Args:
+        config: "data", "net", "epochs", "batch_size", "accumulate", "optimizer", "learning_rate", "label_smoothing",
+            "compute_dtype", "seed", "allow_nonfinite".
+        directory: Must not exist. None: runs/<data>-<net>-<time>.
+        seconds: The time from one checkpoint to the next.
+        devices: How many share each mini-batch; None: one, or those of all processes if there are several.
+        shard_parameters: Whether they share the parameters, too.
+
+    Raises:
+        ValueError: The data are not as they should be, or fewer than a mini-batch; there are fewer devices, or a
+            mini-batch cannot be shared evenly.
+        OSError: The data cannot be read, or the directory cannot be made.
+        ImportError: What writes the results is not installed.
+        NonFiniteLossError: From `fit`; the history so far is kept.
+        Stopped: A signal ended it, after a checkpoint; its message says how to go on.
+    """
+    began = time.perf_counter()
+    _needs_libraries()
+    dataset = data.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+    xs = dataset.train[0]
+    where = config["data"] if config["data"] == "digits" else str(Path(config["data"]).resolve())
+    config = config | {"data": where, "classes": list(dataset.classes), "shape": list(xs.shape[1:])}
+    config["data_sha256"] = _digest(dataset)
+    if config["batch_size"] > len(xs):
+        raise ValueError(f"train: batch size {config['batch_size']} must be at most the number of images, {len(xs)}")
+    if config["batch_size"] % config["accumulate"]:
+        raise ValueError(f"train: accumulate {config['accumulate']} must divide batch size {config['batch_size']}")
+    network(config)  # raises for layers that do not fit the images, before there is a directory
+    shared = _shared(config, devices, shard_parameters)
+    with processes.lost_ones_named("train"):
+        new = created(directory, dataset.name, config["net"]) if processes.is_first() else ""
+        run = Path(processes.agreed_text(str(new)))
+        with _held(run):
+            if processes.is_first():
+                write_config(run, config)
+            return _trained(run, config, dataset, seconds, began, shared)
+
+
+def resume(run: Path, *, seconds: float = 30.0, devices: int | None = None, shard_parameters: bool = False) -> Path:
+    """Go on with the training of a run directory from its newest whole checkpoint, or from its beginning.
+
+    The result has the bits of a training that was never interrupted, on the same machine and versions.
+
+    Args:
+        run: The directory.
+        seconds, devices, shard_parameters: As in `train`; other devices than before give other roundings.
+
+    Raises:
+        ValueError: It is no run directory, its data have changed, or another process trains in it.
+        OSError, ImportError, NonFiniteLossError, Stopped: As in `train`.
+    """
+    began = time.perf_counter()
+    _needs_libraries()
+    must_be_directory(run)
+    with processes.lost_ones_named("train"), _held(run):
+        config = read_config(run)
+        dataset = data.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+        if _digest(dataset) != config["data_sha256"]:
+            raise ValueError(f"resume: the data in {config['data']} are not those that {run} was trained on")
+        return _trained(run, config, dataset, seconds, began, _shared(config, devices, shard_parameters))
+
+
+def _trained(
+    run: Path, config: Config, dataset: data.Dataset, seconds: float, began: float, shared: dict[str, Any]
+) -> Path:
+    """Train in a locked directory, from its newest whole checkpoint if it has one, and draw the results."""
+    net, loss = network(config)
+    size = sum(leaf.size for leaf in jax.tree.leaves(parameters(net, config)))
+    (xs, _), held_out, epochs = dataset.train, len(dataset.test[0]), config["epochs"]
+    say = functools.partial(print, flush=True) if processes.is_first() else lambda *_: None
+    say(f"{dataset.name}: {len(xs)} images to train on, {held_out} held out; {config['net']}: {size} parameters")
+    if shared:
+        say(f"on {shared['mesh'].size} devices of {jax.process_count()} processes")
+    with signals.StopRequest() as request:
+        params, history = fit(
+            net,
+            loss,
+            presets.optimizer(config["optimizer"], config["learning_rate"], epochs * (len(xs) // config["batch_size"])),
+            dataset.train,
+            key=jax.random.key(config["seed"]),
+            epochs=epochs,
+            batch_size=config["batch_size"],
+            accumulate=config["accumulate"],
+            validation=dataset.test,  # for the history: nothing is chosen by it
+            checkpoints=checkpoints_of(run, config, seconds, request),
+            allow_nonfinite=config["allow_nonfinite"],
+            progress=processes.is_first(),
+            **shared,
+        )
+    params = processes.on_host(params)
+    if processes.is_first():
+        _draw(run, net, params, history, dataset, config)
+    accuracy = history[-1]["validation_accuracy"]
+    of = f"{round(accuracy * held_out)} of {held_out}"
+    say(f"held out: {100 * accuracy:.2f} % right, {of}; {time.perf_counter() - began:.1f} s in all")
+    say(f"run: {run}")
+    return run
+
+
+def _needs_libraries() -> None:
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise ImportError(f'train: {", ".join(missing)} must be installed: pip install "fnnet[train]"')
+
+
+def _digest(dataset: data.Dataset) -> str:
+    """SHA-256 of all examples, by which a resumed training knows its data."""
+    digest = hashlib.sha256()
+    for array in (*dataset.train, *dataset.test):
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _held(run: Path) -> contextlib.AbstractContextManager:
+    """The lock of the run directory; the first process holds it for all."""
+    return lock.held(run) if processes.is_first() else contextlib.nullcontext()
+
+
+def _shared(config: Config, devices: int | None, shard_parameters: bool) -> dict[str, Any]:
+    """What `fit` is given of the devices; ValueError where they are too few or cannot share a mini-batch."""
+    if devices is None and jax.process_count() == 1:
+        if shard_parameters:
+            raise ValueError("train: --shard-parameters needs --devices or --processes")
+        return {}
+    found = jax.devices()
+    if devices is not None and devices > len(found):
+        kind = found[0].platform
+        more = f"; XLA_FLAGS=--xla_force_host_platform_device_count={devices} makes so many" if kind == "cpu" else ""
+        raise ValueError(
+            f"train: --devices {devices} must be at most the number of devices here, {len(found)} ({kind}){more}"
+        )
+    mesh = jax.sharding.Mesh(np.array(found[:devices]), ("data",))
+    placement_on("train", mesh, shard_parameters).check("train", config["batch_size"], config["accumulate"])
+    return {"mesh": mesh, "shard_parameters": shard_parameters}
+
+
+def _draw(run: Path, net: Sequential, params: Any, history: list, dataset: data.Dataset, config: Config) -> None:
+    """All pictures of the run."""
+    xs, ys = dataset.test
+    chances = np.asarray(probabilities(net, params, xs))
+    smoothing = f", labels smoothed by {config['label_smoothing']}" if config["label_smoothing"] else ""
+    title = f"{config['net']} on {dataset.name}, {config['optimizer']}{smoothing}"
+    pictures.curves(run / "curves.png", history, title=title)
+    pictures.confusion(run / "confusion.png", ys, chances.argmax(-1), dataset.classes)
+    pictures.surest_mistakes(run / "wrong.png", xs, ys, chances, dataset.classes)
+    first = next(own["kernel"] for own in params.values())
+    pictures.kernels(run / "kernels.png", np.asarray(first), xs.shape[1:])
