@@ -13,9 +13,10 @@ import optax
 
 import fnnet
 from devices.collectives import collectives_in
-from fnnet.training import batches, processes, shares
-from fnnet.training.placement import placement_on
-from fnnet.training.steps import nothing_yet, run, start
+from fnnet.training import batches, processes
+from fnnet.training.device_mesh import placement_on
+from fnnet.training.state import nothing_yet
+from fnnet.training.steps import run, start
 
 NET = fnnet.Sequential(
     fnnet.Conv(16, 3),
@@ -93,9 +94,10 @@ def communicated(mesh: jax.sharding.Mesh, shard_parameters: bool, xs: Any, ys: A
     """The collective operations of the compiled training program, and what a step of it moves a device."""
     placement = placement_on("devices", mesh, shard_parameters)
     state = start(NET, OPTIMIZER, jax.random.key(0), xs.shape[1:], placement=placement)
-    source = shares.SharedArrays(xs, ys, BATCH, placement, False)
+    source: Any = placement.source((xs, ys), BATCH, finite=False)
     program = jax.jit(placement.staying(functools.partial(run, NET, LOSS, OPTIMIZER, placement=placement)))
-    hlo = program.lower(state, placement.put(nothing_yet()), *source.shapes(), np.int32(0), 1).compile().as_text()
+    rows = np.zeros(source.block, np.int32)
+    hlo = program.lower(state, placement.put(nothing_yet()), *source.shapes(), rows, 1).compile().as_text()
     found, n = collectives_in(hlo or ""), placement.devices
     moved = sum(one.bytes * PER_BYTE[one.kind](n) for one in found if one.bytes > FEW)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))

@@ -14,7 +14,7 @@ import numpy as np
 
 from fnnet.training import checkpoint, resumption
 from fnnet.training.resumption import Checkpoints, Moment
-from fnnet.training.steps import State, Tally
+from fnnet.training.state import State, Tally
 
 KEEP = 3
 

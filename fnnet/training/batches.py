@@ -1,17 +1,16 @@
-"""Where the mini-batches of a training run come from: arrays in memory, or an iterable; and how many a call takes."""
+"""What mini-batches are read from, checked; and how many of them a call takes."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.training.steps import State
+from fnnet.training.placement import Batch
 
 SECONDS_A_CALL = 0.5
-Batch = tuple[Any, Any]
 
 
 class Pace:
@@ -34,61 +33,12 @@ class Pace:
         wanted = int(taken * SECONDS_A_CALL / seconds)
         self.done, self.since, self.steps = done, now, min(max(wanted, 1), 4 * self.steps)
 
-
-class Arrays:
-    """Data in memory: each epoch runs over rows chosen on the device."""
-
-    def __init__(self, xs: Any, ys: Any, batch_size: int):
-        """`batch_size` examples of xs and ys a step."""
-        self.xs, self.ys, self.batch_size = xs, ys, batch_size
-        self.shape, self.steps = xs.shape[1:], len(xs) // batch_size
-
-    def sample(self) -> Batch:
-        """Examples to look at before training: all of them."""
-        return self.xs, self.ys
-
-    def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
-        """Yields (xs, ys, rows of indices, the steps before which to stop); `order` is `steps.epoch_order`."""
-
-        def stops() -> Iterator[int]:
-            stop = pace.done
-            while stop < self.steps:
-                stop = min(stop + pace.steps, self.steps)
-                yield stop
-
-        yield self.xs, self.ys, order(state, len(self.xs), self.batch_size), stops()
-
-
-class Batches:
-    """An iterable of mini-batches: each is one step, dispatched while the one before is computed."""
-
-    steps = None
-
-    def __init__(self, batches: Iterable[Batch]):
-        """Looks at the first mini-batch; raises ValueError where there is none or `batches` is used up by that."""
-        first = iterated_anew("fit", batches)
-        self.batches = batches
-        self.first = xs, _ = checked_pair("fit", *first)
-        self.shape, self.batch_size = xs.shape[1:], len(xs)
-        self.order = jnp.arange(self.batch_size)[None]
-
-    def sample(self) -> Batch:
-        """Examples to look at before training: the first mini-batch."""
-        return self.first
-
-    def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
-        """Yields each mini-batch as `Arrays.epoch` does all of them."""
-        step, done = 0, pace.done
-        for pair in self.batches:
-            xs, ys = checked_pair("fit", *pair)
-            if len(xs) > self.batch_size or xs.shape[1:] != self.shape:
-                raise ValueError(
-                    f"fit: a batch of shape {xs.shape} follows a first one of shape {(self.batch_size, *self.shape)}"
-                )
-            if len(xs) == self.batch_size:
-                step += 1
-            if len(xs) == self.batch_size and step > done:
-                yield xs, ys, self.order, [step]
+    def stops(self, end: int) -> Iterator[int]:
+        """The steps before which calls stop, until `end`; how far apart they are, `reached` says while they go."""
+        stop = self.done
+        while stop < end:
+            stop = min(stop + self.steps, end)
+            yield stop
 
 
 def iterated_anew(function: str, batches: Iterable[Batch]) -> Batch:
@@ -103,14 +53,14 @@ def iterated_anew(function: str, batches: Iterable[Batch]) -> Batch:
     return first
 
 
-def source_of(function: str, data: Any, batch_size: int) -> Arrays | Batches:
-    """The mini-batches of `data`: a pair of arrays, or an iterable. Raises ValueError, in the name of `function`."""
-    if not is_pair(data):
-        return Batches(data)
-    xs, ys = checked_pair(function, *data)
-    if batch_size > len(xs):
-        raise ValueError(f"{function}: batch_size (={batch_size}) must be at most the number of examples, {len(xs)}")
-    return Arrays(xs, ys, batch_size)
+def whole_batches(batches: Iterable[Batch], size: int, shape: tuple[int, ...]) -> Iterator[Batch]:
+    """The mini-batches of `size` examples; smaller ones are left out, others raise ValueError."""
+    for pair in batches:
+        xs, ys = matching("fit", *pair)
+        if len(xs) > size or xs.shape[1:] != shape:
+            raise ValueError(f"fit: a batch of shape {xs.shape} follows a first one of shape {(size, *shape)}")
+        if len(xs) == size:
+            yield xs, ys
 
 
 def is_pair(data: Any) -> bool:

@@ -9,7 +9,7 @@ loop ends by itself at the first loss that is not finite, with the state as it w
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +18,13 @@ import numpy as np
 
 from fnnet.core.compiler import safe_options
 from fnnet.core.reduction import losses_and_weights, wrong_shape
-from fnnet.training.batches import Arrays, Batch, Batches, Pace, is_pair, matching, refuse_nonfinite, source_of
-from fnnet.training.placement import Placement, placement_on
+from fnnet.training.batches import Pace, refuse_nonfinite
+from fnnet.training.device_mesh import placement_on
+from fnnet.training.placement import Batch, Placement, Source
 from fnnet.training.processes import lost_ones_named
 from fnnet.training.resumption import Checkpoints, Moment
-from fnnet.training.shares import SharedArrays, SharedBatches, SharedPace, all_examples, parts_together, shared_source
-from fnnet.training.steps import State, Tally, epoch_order, nothing_yet, run, score, shared_score, start
+from fnnet.training.state import State, Tally, nothing_yet
+from fnnet.training.steps import ONE_DEVICE, epoch_order, run, score, start
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -106,24 +107,14 @@ def fit(
         _at_least_one("fit", "patience", patience)
         if validation is None:
             raise ValueError("fit: patience needs validation data")
-    if shard_parameters and mesh is None:
-        raise ValueError("fit: shard_parameters needs a mesh of devices")
-    placement = None if mesh is None else placement_on("fit", mesh, shard_parameters)
-    if placement is None:
-        source: Any = source_of("fit", data, batch_size)
-    else:
-        source = shared_source(data, batch_size, placement, not allow_nonfinite)
-        placement.check("fit", source.batch_size, accumulate)
-    if source.batch_size % accumulate:
-        raise ValueError(
-            f"fit: accumulate (={accumulate}) must divide the mini-batch, which has {source.batch_size} examples"
-        )
+    placement = placement_on("fit", mesh, shard_parameters)
+    source = placement.source(data, batch_size, finite=not allow_nonfinite)
+    placement.check("fit", source.batch_size, accumulate)
     state = start(net, optimizer, key, source.shape, params, placement)
     _check_loss("fit", net, loss, state.params, *source.sample())
     if not allow_nonfinite:
         refuse_nonfinite("fit", **dict(zip(("xs", "ys"), source.sample(), strict=True)))
-    pace = Pace() if placement is None else SharedPace()
-    put = (lambda tree: tree) if placement is None else placement.put
+    pace, put = placement.pace(), placement.put
     with lost_ones_named("fit"), contextlib.nullcontext() if checkpoints is None else checkpoints:
         resumed = None if checkpoints is None else checkpoints.resume(state)
         if resumed is None:
@@ -196,17 +187,9 @@ def evaluate(
         ValueError: No data, or data that do not match; a loss that `fit` would refuse.
     """
     _at_least_one("evaluate", "batch_size", batch_size)
-    placement = None if mesh is None else placement_on("evaluate", mesh, shard_parameters)
+    placement = placement_on("evaluate", mesh, shard_parameters)
     score = _programs(net, loss, placement=placement).score
-    if placement is None:
-        at_once, pieces = batch_size, _on_one_device(data)
-    else:
-        at_once = -(-batch_size // placement.devices)
-        if is_pair(data):
-            whole = matching("evaluate", *data)
-            pieces = iter([(whole, all_examples(*whole, placement))])
-        else:
-            pieces = parts_together("evaluate", data, placement)
+    at_once, pieces = placement.pieces(data, batch_size)
     totals = None
     for (xs, ys), examples in pieces:
         _check_loss("evaluate", net, loss, params, xs[:1], np.asarray(ys))
@@ -224,12 +207,6 @@ def evaluate(
 # Under the public functions.
 
 
-def _on_one_device(data: Batch | Iterable[Batch]) -> Iterator[tuple[Batch, tuple]]:
-    for pair in [data] if is_pair(data) else data:
-        xs, ys = map(jnp.asarray, matching("evaluate", *pair))
-        yield (xs, ys), (xs, ys)
-
-
 class _Programs(NamedTuple):
     run: Callable
     order: Callable
@@ -238,14 +215,11 @@ class _Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 def _programs(
-    net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1, placement: Placement | None = None
+    net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1, placement: Placement = ONE_DEVICE
 ) -> _Programs:
     """The compiled programs of one network, loss and optimiser: made once, so that an epoch compiles nothing."""
-    ran: Callable = functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement)
-    if placement is None:
-        scored = functools.partial(score, net, loss)
-    else:
-        scored, ran = functools.partial(shared_score, net, loss, placement), placement.staying(ran)
+    ran = placement.staying(functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement))
+    scored = functools.partial(score, net, loss, placement)
     return _Programs(
         jax.jit(ran, donate_argnums=(0, 1), compiler_options=safe_options()),
         jax.jit(epoch_order, static_argnums=(1, 2)),
@@ -255,7 +229,7 @@ def _programs(
 
 def _epoch(
     programs: _Programs,
-    source: Arrays | Batches | SharedArrays | SharedBatches,
+    source: Source,
     moment: Moment,
     pace: Pace,
     label: str,
@@ -266,9 +240,9 @@ def _epoch(
     state, tally, began = moment.state, moment.tally, time.perf_counter() - moment.seconds
     pace.begin(int(tally.steps))
     with _bar(label, source.steps, progress) as bar:
-        for xs, ys, order, stops in source.epoch(programs.order, state, pace):
+        for xs, ys, rows, stops in source.epoch(programs.order, state, pace):
             for stop in stops:
-                state, tally = programs.run(state, tally, xs, ys, order, stop)
+                state, tally = programs.run(state, tally, xs, ys, rows, stop)
                 if pace.due(stop):
                     done = int(tally.steps)
                     pace.reached(done)

@@ -25,7 +25,7 @@ from fnnet.training.resumption import (
     record_of,
     trees_of,
 )
-from fnnet.training.steps import State, nothing_yet
+from fnnet.training.state import State, nothing_yet
 
 
 class OrbaxCheckpoints(Checkpoints):

@@ -1,125 +1,78 @@
-"""Where a training's arrays lie when several devices share it, and how its gradients are added up over them.
+"""Where a training's arrays lie, and how its sums are formed: the interface of one device and of several.
 
-    batch                   split over all devices, along its examples
-    parameters, gradients   on every device, or (as in FSDP) each along its largest axis that the devices divide
-    optimiser's state       as the parameters, leaf by leaf
-    all else                on every device
-
-A step then sends, with n devices in a ring and B bytes of parameters, 2 (n - 1) / n B from each device: for the sum of
-the gradients (all-reduce), or, where parameters are shared, half for gathering them (all-gather) and half for the sum,
-of which each device keeps its part (reduce-scatter). Each array is gathered once a step, and is whole until its layer's
-backward is done.
-
-Source: Rajbhandari et al. (2020), ZeRO, arXiv:1910.02054, section 5 (the sharding), 7 (what it communicates).
+`one_device.OneDevice` and `device_mesh.DeviceMesh` are the two placements. The training code asks its placement and
+never looks which of the two it is.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
-from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+
+from fnnet.training.state import State
+
+Batch = tuple[Any, Any]
 
 
-@dataclass(frozen=True)
+class Source:
+    """The mini-batches of a training, from arrays or from an iterable."""
+
+    batch_size: int
+    shape: tuple[int, ...]  # of one example
+    steps: int | None = None  # of an epoch; None: not known
+
+    def sample(self) -> Batch:
+        """Examples to look at before training."""
+        raise NotImplementedError
+
+    def epoch(self, order: Callable, state: State, pace: Any) -> Iterator[tuple[Any, Any, Any, Iterable[int]]]:
+        """Pieces of an epoch: (xs, ys, rows, stops).
+
+        Step s of the epoch takes xs[rows[s % len(rows)]]. `stops` are the steps before which the calls on this piece
+        end. `order` is `steps.epoch_order`, compiled.
+        """
+        raise NotImplementedError
+
+
 class Placement:
-    """A mesh, all of whose axes share the batch, and whether its devices share the parameters too."""
+    """Where arrays lie; hashable, since compiled programs are kept for each."""
 
-    mesh: Mesh
-    shard_parameters: bool
-
-    @property
-    def devices(self) -> int:
-        """How many there are."""
-        return self.mesh.size
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """The mesh's axes: together they are one."""
-        return self.mesh.axis_names
-
-    def spec(self, leaf: Any) -> P:
-        """How a leaf of parameters or of an optimiser's state is split."""
-        shape = np.shape(leaf)
-        fitting = [axis for axis, size in enumerate(shape) if size and size % self.devices == 0]
-        if not self.shard_parameters or not fitting:
-            return P()
-        return P(*(None,) * max(fitting, key=lambda axis: shape[axis]), self.axes)
-
-    def of_batch(self, axis: int = 0) -> NamedSharding:
-        """Examples along that axis are split."""
-        return NamedSharding(self.mesh, P(*(None,) * axis, self.axes))
-
-    def whole(self) -> NamedSharding:
-        """On every device."""
-        return NamedSharding(self.mesh, P())
-
-    def shardings(self, tree: Any) -> Any:
-        """Where each leaf of a training state or tally lies."""
-        return jax.tree.map(lambda leaf: NamedSharding(self.mesh, self.spec(leaf)), tree)
+    devices = 1
 
     def put(self, tree: Any) -> Any:
         """A tree of arrays, the same in every process, where they belong."""
-        return jax.tree.map(self._put, tree)
+        raise NotImplementedError
 
-    def _put(self, leaf: Any) -> jax.Array:
-        belongs = NamedSharding(self.mesh, self.spec(leaf))
-        if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(belongs, leaf.ndim):
-            return leaf
-        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            words = self._sent(jax.random.key_data(leaf), self.whole())
-            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
-        return self._sent(leaf, belongs)
-
-    def _sent(self, leaf: Any, where: NamedSharding) -> jax.Array:
-        host = np.asarray(leaf)
-        return jax.make_array_from_callback(host.shape, where, lambda index: host[index], dtype=host.dtype)
+    def made(self, make: Callable, key: jax.Array, params: Any) -> Any:
+        """make(key, params), each array of the result where it belongs."""
+        raise NotImplementedError
 
     def staying(self, run: Callable) -> Callable:
-        """`run`, whose state and tally come out where they went in: what is donated is then used again."""
+        """run(state, tally, ...), whose state and tally come out where they went in: donated memory is used again."""
+        raise NotImplementedError
 
-        def run_there(state: Any, tally: Any, *rest: Any) -> tuple[Any, Any]:
-            return lax.with_sharding_constraint(run(state, tally, *rest), self.shardings((state, tally)))
+    def sums(self, function: Callable, params: Any, *examples: Any, gradients: bool = False) -> Any:
+        """function(params, *examples), summed over the devices, each of which has its own examples.
 
-        return run_there
+        With `gradients` it returns a pair: sums like `params`, and others.
+        """
+        raise NotImplementedError
+
+    def source(self, data: Any, batch_size: int, *, finite: bool) -> Source:
+        """The mini-batches of `fit`'s data; with `finite`, NaN and infinite numbers read later are refused."""
+        raise NotImplementedError
+
+    def pieces(self, data: Any, batch_size: int) -> tuple[int, Iterator[tuple[Batch, tuple]]]:
+        """Of `evaluate`'s data: examples at once on a device, and the pieces, here and as arguments of a program."""
+        raise NotImplementedError
+
+    def pace(self) -> Any:
+        """How many steps a call takes."""
+        raise NotImplementedError
 
     def check(self, function: str, batch_size: int, accumulate: int) -> None:
-        """Raises ValueError where a mini-batch cannot be split evenly."""
-        if batch_size % (self.devices * accumulate):
-            chunks = f", in {accumulate} chunks each," if accumulate > 1 else ""
+        """Raises ValueError where a mini-batch cannot be split into so many equal chunks."""
+        if batch_size % accumulate:
             raise ValueError(
-                f"{function}: the mesh's {self.devices} devices{chunks} must divide the mini-batch, which has "
-                f"{batch_size} examples"
+                f"{function}: accumulate (={accumulate}) must divide the mini-batch, which has {batch_size} examples"
             )
-
-    # Inside shard_map, on a device's own part.
-
-    def gathered(self, params: Any, specs: Any) -> Any:
-        """The whole parameters, from every device's part of them."""
-        return jax.tree.map(
-            lambda leaf, spec: lax.all_gather(leaf, self.axes, axis=len(spec) - 1, tiled=True) if spec else leaf,
-            params,
-            specs,
-        )
-
-    def summed(self, params_bar: Any, specs: Any) -> Any:
-        """Gradients of the whole parameters added up over the devices, of which each keeps its part."""
-        flat, tree = jax.tree.flatten(params_bar)
-        flat_specs = jax.tree.leaves(specs, is_leaf=lambda leaf: isinstance(leaf, P))
-        whole = iter(lax.psum([bar for bar, spec in zip(flat, flat_specs, strict=True) if not spec], self.axes))
-        summed = [
-            lax.psum_scatter(bar, self.axes, scatter_dimension=len(spec) - 1, tiled=True) if spec else next(whole)
-            for bar, spec in zip(flat, flat_specs, strict=True)
-        ]
-        return jax.tree.unflatten(tree, summed)
-
-
-def placement_on(function: str, mesh: Any, shard_parameters: bool) -> Placement:
-    """All axes of `mesh`, as the compiler's to fill in; raises TypeError in the name of `function`."""
-    if not isinstance(mesh, Mesh):
-        raise TypeError(f"{function}: mesh (={mesh!r}) must be a jax.sharding.Mesh, as jax.make_mesh makes it")
-    automatic = (AxisType.Auto,) * len(mesh.axis_names)
-    return Placement(Mesh(mesh.devices, mesh.axis_names, axis_types=automatic), bool(shard_parameters))

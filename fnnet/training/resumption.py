@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 from fnnet.training import checkpoint, lock
-from fnnet.training.steps import State, Tally, nothing_yet
+from fnnet.training.state import State, Tally, nothing_yet
 
 NAME = re.compile(r"epoch-(\d{1,15})-step-(\d{1,15})")
 LEFT_OVER = re.compile(r"\.epoch-.*\.[0-9a-f]{32}")  # of a process that was killed while it wrote or removed one

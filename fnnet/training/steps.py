@@ -7,35 +7,20 @@ A mini-batch's gradient is that of a quotient of two sums over its examples, who
 so the upper sum may be taken in chunks, one after the other, or by several devices, and divided once.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import PartitionSpec as P
 
 from fnnet.core.arguments import accumulator
 from fnnet.core.reduction import losses_and_weights, mean_loss
+from fnnet.training.one_device import OneDevice
 from fnnet.training.placement import Placement
+from fnnet.training.state import State, Tally
 
-
-class State(NamedTuple):
-    """All that a training run carries from step to step: with the data it determines what follows."""
-
-    params: Any
-    opt_state: Any
-    key: jax.Array
-    epoch: jax.Array  # epochs completed
-    step: jax.Array  # steps taken, over all epochs
-
-
-class Tally(NamedTuple):
-    """What an epoch has added up so far."""
-
-    steps: jax.Array
-    loss_sum: jax.Array
-    last_loss: jax.Array
+ONE_DEVICE = OneDevice()
 
 
 def start(
@@ -44,43 +29,24 @@ def start(
     key: jax.Array,
     shape: tuple[int, ...],
     params: Any = None,
-    placement: Placement | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> State:
     """The state before the first step; `params` are copied, or made for examples of shape `shape`.
 
-    With a placement they are made where they belong: no device need hold the whole.
+    Every array is made where the placement wants it.
     """
-    if placement is not None:
-        return _start_shared(net, optimizer, key, shape, params, placement)
-    init_key, run_key = jax.random.split(key)
-    params = net.init(init_key, shape) if params is None else jax.jit(_copied)(params)
-    zero = jnp.zeros((), jnp.int32)
-    return State(params, jax.jit(optimizer.init)(params), run_key, zero, jnp.copy(zero))
+
+    def make(key: jax.Array, params: Any) -> State:
+        init_key, run_key = jax.random.split(key)
+        params = net.init(init_key, shape) if params is None else jax.jit(_copied)(params)
+        zero = jnp.zeros((), jnp.int32)
+        return State(params, jax.jit(optimizer.init)(params), run_key, zero, jnp.copy(zero))
+
+    return placement.made(make, key, params)
 
 
 def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.array, tree)
-
-
-def _start_shared(
-    net: Any, optimizer: Any, key: jax.Array, shape: tuple[int, ...], params: Any, placement: Placement
-) -> State:
-    words, implementation = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
-
-    def make(words: Any, params: Any) -> State:
-        init_key, run_key = jax.random.split(jax.random.wrap_key_data(words, impl=implementation))
-        params = net.init(init_key, shape) if params is None else _copied(params)
-        zero = jnp.zeros((), jnp.int32)
-        return State(params, optimizer.init(params), run_key, zero, zero)
-
-    own = None if params is None else placement.put(params)
-    where = placement.shardings(jax.eval_shape(make, words, own))
-    return jax.jit(make, out_shardings=where)(words, own)
-
-
-def nothing_yet() -> Tally:
-    """The tally at the beginning of an epoch; its buffers are its own, since they are donated."""
-    return Tally(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
 
 
 def batch_loss(net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None) -> jax.Array:
@@ -97,7 +63,7 @@ def chunked_gradient(
     y: Any,
     key: jax.Array,
     chunks: int,
-    placement: Placement | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> tuple[jax.Array, Any]:
     """`batch_loss` and its gradient (1), the upper sum taken over one equal chunk after the other, in f32 at least.
 
@@ -105,23 +71,11 @@ def chunked_gradient(
     """
     examples = len(x)
     keys = jax.random.split(key, examples)  # as without chunks and devices
-    if placement is None:
-        params_bar, total, weight = _sums(net, loss, params, x, y, keys, chunks, examples)
-    else:
-        specs, batch = jax.tree.map(placement.spec, params), P(placement.axes)
 
-        def of_device(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
-            whole = placement.gathered(params, specs)
-            sums = _sums(net, loss, whole, x, y, keys, chunks, examples)
-            return placement.summed(sums, (specs, P(), P()))
+    def of_device(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+        return _sums(net, loss, params, x, y, keys, chunks, examples)
 
-        params_bar, total, weight = jax.shard_map(
-            of_device,
-            mesh=placement.mesh,
-            in_specs=(specs, batch, batch, batch),
-            out_specs=(specs, P(), P()),
-            check_vma=False,  # no gradient goes through a collective here, and a network need not know of devices
-        )(params, x, y, keys)
+    params_bar, (total, weight) = placement.sums(of_device, params, x, y, keys, gradients=True)
     scale = examples / weight
     params_bar = jax.tree.map(lambda bar, p: (bar * scale.astype(bar.dtype)).astype(p.dtype), params_bar, params)
     return total / weight, params_bar
@@ -129,7 +83,7 @@ def chunked_gradient(
 
 def _sums(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array, chunks: int, examples: int
-) -> tuple[Any, jax.Array, jax.Array]:
+) -> tuple[Any, tuple[jax.Array, jax.Array]]:
     """The upper sum of (1), divided by `examples`, the sum of the losses, and that of the weights.
 
     A chunk takes every n-th example, so that a batch that is sharded over devices stays where it is.
@@ -144,7 +98,7 @@ def _sums(
 
     if chunks == 1:
         params_bar, (total, weight) = jax.grad(share, has_aux=True)(params, x, y, keys)
-        return jax.tree.map(lambda bar: bar.astype(accumulator(bar.dtype)), params_bar), total, weight
+        return jax.tree.map(lambda bar: bar.astype(accumulator(bar.dtype)), params_bar), (total, weight)
     apart = jax.tree.map(lambda a: a.reshape(len(a) // chunks, chunks, *a.shape[1:]), (x, y, keys))
 
     def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
@@ -154,7 +108,7 @@ def _sums(
 
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulator(p.dtype)), params)
     params_bar, (totals, weights) = jax.lax.scan(add, zeros, jnp.arange(chunks))
-    return params_bar, totals.sum(), weights.sum()
+    return params_bar, (totals.sum(), weights.sum())
 
 
 def train_step(
@@ -166,13 +120,13 @@ def train_step(
     y: Any,
     *,
     accumulate: int = 1,
-    placement: Placement | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> tuple[State, jax.Array]:
     """One step on one mini-batch: the next state, or the same where the loss is not finite, and the loss."""
     import optax
 
     key = jax.random.fold_in(_keys(state)[1], state.step)
-    if accumulate > 1 or placement is not None:
+    if accumulate * placement.devices > 1:
         value, params_bar = chunked_gradient(net, loss, state.params, x, y, key, accumulate, placement)
     else:
         value, params_bar = jax.value_and_grad(lambda params: batch_loss(net, loss, params, x, y, key))(state.params)
@@ -192,15 +146,15 @@ def run(
     tally: Tally,
     xs: Any,
     ys: Any,
-    order: jax.Array,
+    rows: jax.Array,
     stop: jax.Array,
     *,
     accumulate: int = 1,
-    placement: Placement | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> tuple[State, Tally]:
-    """Steps until `stop` of the epoch whose mini-batches are the rows of `order`, or to the first non-finite loss.
+    """Steps until `stop` of the epoch, or to the first loss that is not finite.
 
-    With a placement, xs and ys are mini-batches, the first of which is of the step `order`.
+    Step s takes xs[rows[s % len(rows)]]: `rows` has the indices of a mini-batch, or the number of one in a block.
     """
 
     def goes_on(carry: tuple[State, Tally]) -> jax.Array:
@@ -209,12 +163,9 @@ def run(
 
     def step(carry: tuple[State, Tally]) -> tuple[State, Tally]:
         state, tally = carry
-        if placement is None:
-            rows = order[tally.steps % len(order)]
-        else:
-            rows = tally.steps - order
+        at = rows[tally.steps % len(rows)]
         state, value = train_step(
-            net, loss, optimizer, state, xs[rows], ys[rows], accumulate=accumulate, placement=placement
+            net, loss, optimizer, state, xs[at], ys[at], accumulate=accumulate, placement=placement
         )
         value = value.astype(jnp.float32)
         return state, Tally(tally.steps + 1, tally.loss_sum + value, value)
@@ -230,12 +181,21 @@ def epoch_order(state: State, examples: int, batch_size: int) -> jax.Array:
 
 
 def score(
+    net: Any, loss: Callable, placement: Placement, params: Any, *examples: Any, batch_size: int
+) -> dict[str, jax.Array]:
+    """Sums over all examples, each device taking `batch_size` of its own at once: of loss, weight, right answers, and
+    examples that count.
+
+    `examples` are xs and ys, and perhaps of each example whether it is one, or is there to make the number round.
+    """
+
+    scores = functools.partial(_scores, net, loss, batch_size=batch_size)
+    return placement.sums(scores, params, *examples)
+
+
+def _scores(
     net: Any, loss: Callable, params: Any, xs: Any, ys: Any, inside: Any = True, *, batch_size: int
 ) -> dict[str, jax.Array]:
-    """Sums over all examples, `batch_size` at once: of loss, weight, right answers, and examples that count.
-
-    `inside` may say of each example whether it is one, or is there to make the number round.
-    """
     inside = jnp.broadcast_to(inside, len(xs))
 
     def of_batch(index: jax.Array) -> dict[str, jax.Array]:
@@ -252,21 +212,6 @@ def score(
 
     totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
     return {name: values.sum() for name, values in totals.items()}
-
-
-def shared_score(
-    net: Any, loss: Callable, placement: Placement, params: Any, xs: Any, ys: Any, inside: Any, *, batch_size: int
-) -> dict[str, jax.Array]:
-    """`score`, each device summing over its own examples, `batch_size` of them at once."""
-    specs, batch = jax.tree.map(placement.spec, params), P(placement.axes)
-
-    def of_device(params: Any, *examples: Any) -> dict[str, jax.Array]:
-        sums = score(net, loss, placement.gathered(params, specs), *examples, batch_size=batch_size)
-        return jax.lax.psum(sums, placement.axes)
-
-    in_specs = (specs, batch, batch, batch)
-    shared = jax.shard_map(of_device, mesh=placement.mesh, in_specs=in_specs, out_specs=P(), check_vma=False)
-    return shared(params, xs, ys, inside)
 
 
 def _outputs(net: Any, params: Any, x: Any, keys: jax.Array | None) -> Any:

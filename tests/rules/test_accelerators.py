@@ -21,6 +21,7 @@ from jax import export, lax
 import fnnet
 from fnnet.cli import presets
 from fnnet.training import steps
+from fnnet.training.state import nothing_yet
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 DTYPES = ("float32", "bfloat16")
@@ -184,7 +185,7 @@ def test_the_training_step(platform, dtype):
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_the_epoch_is_one_loop_with_its_state_donated(platform):
     net, state, xs, ys = of_a_training("bfloat16")
-    tally, stop = jax.eval_shape(steps.nothing_yet), jax.ShapeDtypeStruct((), "int32")
+    tally, stop = jax.eval_shape(nothing_yet), jax.ShapeDtypeStruct((), "int32")
     order = jax.ShapeDtypeStruct((2, BATCH // 2), "int32")
     run = jax.jit(functools.partial(steps.run, net, LOSS, ADAM), donate_argnums=(0, 1))
     text = export.export(run, platforms=[platform])(state, tally, xs, ys, order, stop).mlir_module()

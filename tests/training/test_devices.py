@@ -11,10 +11,11 @@ from devices.collectives import collectives_in
 from jax.sharding import PartitionSpec as P
 
 import fnnet
-from fnnet.training import batches, fitting, shares
-from fnnet.training.placement import placement_on
+from fnnet.training import batches, fitting, sharded_batches
+from fnnet.training.device_mesh import placement_on
 from fnnet.training.resumption import Moment
-from fnnet.training.steps import nothing_yet, start
+from fnnet.training.state import nothing_yet
+from fnnet.training.steps import start
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def standard_promotion():
 def short_calls(monkeypatch):
     """An epoch is more than one call, and more than one block of data."""
     monkeypatch.setattr(batches, "SECONDS_A_CALL", 1e-9)
-    monkeypatch.setattr(shares, "BLOCK", 2 * 24 * (8 * 8 * 4 + 8))
+    monkeypatch.setattr(sharded_batches, "BLOCK", 2 * 24 * (8 * 8 * 4 + 8))
 
 
 NET = fnnet.Sequential(
@@ -178,7 +179,7 @@ def test_what_a_step_communicates(shard_parameters, accumulate):
     """One all-reduce for the gradients; parameters are gathered and gradients scattered where they are shared."""
     placement = placement_on("fit", mesh_of(8), shard_parameters)
     state = start(NET, ADAM, jax.random.key(0), (8, 8, 1), placement=placement)
-    source = shares.shared_source((XS, YS), 24, placement, True)
+    source = placement.source((XS, YS), 24, finite=True)
     programs = fitting._programs(NET, LOSS, ADAM, accumulate, placement)
     pace = batches.Pace()
     pace.begin(0)

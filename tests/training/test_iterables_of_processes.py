@@ -11,8 +11,8 @@ import optax
 import pytest
 
 import fnnet
-from fnnet.training import processes, shares
-from fnnet.training.placement import placement_on
+from fnnet.training import processes, sharded_batches
+from fnnet.training.device_mesh import placement_on
 from fnnet.training.steps import epoch_order, start
 
 RNG = np.random.default_rng(0)
@@ -110,10 +110,10 @@ def test_pieces_of_any_sizes_on_eight_devices():
 def test_an_epoch_ends_in_all_processes_where_it_ends_in_one(monkeypatch):
     """As another process would say it: that there is no third mini-batch."""
     placement = placement_on("fit", jax.make_mesh((8,), ("data",)), False)
-    source = shares.SharedBatches([(XS[:24], YS[:24])] * 4, placement)
+    source = sharded_batches.ShardedBatches([(XS[:24], YS[:24])] * 4, placement)
     answers = iter([1, 1, 0])
-    monkeypatch.setattr(shares, "smallest", lambda value: min(value, next(answers)))
-    pace = shares.SharedPace()
+    monkeypatch.setattr(sharded_batches, "smallest", lambda value: min(value, next(answers)))
+    pace = sharded_batches.SharedPace()
     pace.begin(0)
     state = start(NET, optax.adam(1e-2), jax.random.key(0), (5,), placement=placement)
     assert len(list(source.epoch(epoch_order, state, pace))) == 2
@@ -122,6 +122,6 @@ def test_an_epoch_ends_in_all_processes_where_it_ends_in_one(monkeypatch):
 def test_parts_that_differ_are_refused(monkeypatch):
     placement = placement_on("fit", jax.make_mesh((8,), ("data",)), False)
     answers = iter([1, 0])
-    monkeypatch.setattr(shares, "smallest", lambda value: min(value, next(answers)))
+    monkeypatch.setattr(sharded_batches, "smallest", lambda value: min(value, next(answers)))
     with pytest.raises(ValueError, match=r"fit: the first batch of each process must have .* float32\(24, 5\) and int"):
-        shares.SharedBatches([(XS[:24], YS[:24])], placement)
+        sharded_batches.ShardedBatches([(XS[:24], YS[:24])], placement)

@@ -13,7 +13,8 @@ import pytest
 
 import fnnet
 from fnnet.training import batches, checkpoint, lock, resumption
-from fnnet.training.steps import nothing_yet, start
+from fnnet.training.state import nothing_yet
+from fnnet.training.steps import start
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from fnnet.cli.runs.journal import Journal
 from fnnet.training import processes, resumption
 from fnnet.training.orbax_checkpoints import OrbaxCheckpoints, holds_some
 from fnnet.training.resumption import Checkpoints, Moment
-from fnnet.training.steps import State
+from fnnet.training.state import State
 
 
 class RunCheckpoints(Checkpoints):

@@ -28,7 +28,7 @@ from fnnet.cli.runs.directory import (
 from fnnet.layers.sequential import Sequential
 from fnnet.training import lock, processes
 from fnnet.training.fitting import fit
-from fnnet.training.placement import placement_on
+from fnnet.training.device_mesh import placement_on
 
 NEEDED = ("matplotlib", "PIL", "safetensors", "tqdm")
 

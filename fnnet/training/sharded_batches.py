@@ -1,19 +1,22 @@
-"""Where the mini-batches come from when several devices share them: each process reads what its own devices train on.
+"""The mini-batches of a mesh of devices: each process reads what its own devices train on.
 
-The counterpart of batches.py. Arrays stay on the host (or on the disk: a `numpy.memmap` will do), and go to the devices
+Arrays stay on the host (or on the disk: a `numpy.memmap` will do), and go to the devices
 in blocks of some mini-batches, each example to its own device.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from fnnet.training.batches import Batch, Pace, is_pair, iterated_anew, matching, refuse_nonfinite
-from fnnet.training.placement import Placement
+from fnnet.training.batches import Pace, is_pair, iterated_anew, matching, refuse_nonfinite, whole_batches
+from fnnet.training.placement import Batch, Source
 from fnnet.training.processes import agreed, agreed_text, largest, smallest
-from fnnet.training.steps import State
+from fnnet.training.state import State
+
+if TYPE_CHECKING:
+    from fnnet.training.device_mesh import DeviceMesh
 
 BLOCK = 1 << 26  # bytes that go to the devices at once, or one mini-batch if that is more
 
@@ -27,10 +30,12 @@ class SharedPace(Pace):
         self.steps = agreed(self.steps)
 
 
-class SharedArrays:
+class ShardedArrays(Source):
     """Arrays that every process can read: of each mini-batch it reads what is its devices'."""
 
-    def __init__(self, xs: Any, ys: Any, batch_size: int, placement: Placement, refuse: bool):
+    steps: int
+
+    def __init__(self, xs: Any, ys: Any, batch_size: int, placement: "DeviceMesh", refuse: bool):
         """`batch_size` examples a step; where `refuse`, a NaN or an infinity in an example that is read is an error."""
         xs, ys = (np.asarray(a) if isinstance(a, jax.Array) else a for a in (xs, ys))
         self.xs, self.ys, self.batch_size, self.placement, self.refuse = xs, ys, batch_size, placement, refuse
@@ -42,19 +47,13 @@ class SharedArrays:
         return self.xs[:1], np.asarray(self.ys)
 
     def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
-        """Yields (xs, ys, the step of their first mini-batch, the steps before which to stop)."""
-        rows = np.asarray(order(state, len(self.xs), self.batch_size))
+        """Blocks of some mini-batches, each a row."""
+        drawn = np.asarray(order(state, len(self.xs), self.batch_size))
         for first in range(pace.done, self.steps, self.block):
             end = min(first + self.block, self.steps)
-            wanted = np.resize(rows[first:end], (self.block, self.batch_size))  # as many, or it would compile again
-
-            def stops(end: int = end) -> Iterator[int]:
-                stop = pace.done
-                while stop < end:
-                    stop = min(stop + pace.steps, end)
-                    yield stop
-
-            yield self._put(self.xs, wanted), self._put(self.ys, wanted), np.int32(first), stops()
+            wanted = np.resize(drawn[first:end], (self.block, self.batch_size))  # as many, or it would compile again
+            rows = (np.arange(self.block, dtype=np.int32) - first) % self.block
+            yield self._put(self.xs, wanted), self._put(self.ys, wanted), rows, pace.stops(end)
 
     def shapes(self) -> list[jax.ShapeDtypeStruct]:
         """Of a block of xs and of ys."""
@@ -75,16 +74,14 @@ class SharedArrays:
         return jax.make_array_from_callback(shape, self.placement.of_batch(1), part, dtype=on_host(array[:1]).dtype)
 
 
-class SharedBatches:
+class ShardedBatches(Source):
     """An iterable of mini-batches, which gives in each process that process's part of them.
 
     An epoch ends in all processes where it ends in one: whether each has another part they ask before every step. They
     have loaded it by then, while the step before is computed.
     """
 
-    steps = None
-
-    def __init__(self, batches: Iterable[Batch], placement: Placement):
+    def __init__(self, batches: Iterable[Batch], placement: "DeviceMesh"):
         """Looks at the first; raises ValueError where there is none, `batches` is used up by that, or they differ."""
         self.batches, self.placement = batches, placement
         self.first = xs, ys = _first(batches)
@@ -103,23 +100,14 @@ class SharedBatches:
         return self.first
 
     def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
-        """Yields each mini-batch as `SharedArrays.epoch` does many."""
-        step, done, sharding = 0, pace.done, self.placement.of_batch(1)
-        whole = self._whole()
+        """Each mini-batch, as a block of one."""
+        done, sharding, rows = pace.done, self.placement.of_batch(1), np.zeros(1, np.int32)
+        step, whole = 0, whole_batches(self.batches, self.own, self.shape)
         while smallest(int((pair := next(whole, None)) is not None)) and pair is not None:
             step += 1
             if step > done:
-                put = [jax.make_array_from_process_local_data(sharding, on_host(a)[None]) for a in pair]
-                yield *put, np.int32(step - 1), [step]
-
-    def _whole(self) -> Iterator[Batch]:
-        """Those as large as the first."""
-        for pair in self.batches:
-            xs, ys = matching("fit", *pair)
-            if len(xs) > self.own or xs.shape[1:] != self.shape:
-                raise ValueError(f"fit: a batch of shape {xs.shape} follows a first one of {(self.own, *self.shape)}")
-            if len(xs) == self.own:
-                yield xs, ys
+                xs, ys = (jax.make_array_from_process_local_data(sharding, on_host(a)[None]) for a in pair)
+                yield xs, ys, rows, [step]
 
 
 def _first(batches: Iterable[Batch]) -> Batch:
@@ -134,20 +122,20 @@ def _first(batches: Iterable[Batch]) -> Batch:
     raise fault or ValueError("fit: data is empty, or cannot be used, in another process")
 
 
-def shared_source(data: Any, batch_size: int, placement: Placement, refuse: bool) -> SharedArrays | SharedBatches:
-    """The mini-batches of `data`, as `batches.source_of` has them for one device."""
+def source_of(data: Any, batch_size: int, placement: "DeviceMesh", refuse: bool) -> ShardedArrays | ShardedBatches:
+    """The mini-batches of `data`, a pair of arrays or an iterable."""
     if not is_pair(data):
-        return SharedBatches(data, placement)
+        return ShardedBatches(data, placement)
     xs, ys = matching("fit", *data)
     if batch_size > len(xs):
         raise ValueError(f"fit: batch_size (={batch_size}) must be at most the number of examples, {len(xs)}")
-    return SharedArrays(xs, ys, batch_size, placement, refuse)
+    return ShardedArrays(xs, ys, batch_size, placement, refuse)
 
 
 Examples = tuple[jax.Array, jax.Array, jax.Array]
 
 
-def all_examples(xs: Any, ys: Any, placement: Placement) -> Examples:
+def all_examples(xs: Any, ys: Any, placement: "DeviceMesh") -> Examples:
     """Every example once, each on one device, and whether it is one: some are there twice to make the number round."""
     number = len(xs)
     rows = np.arange(-(-number // placement.devices) * placement.devices)
@@ -166,7 +154,9 @@ def all_examples(xs: Any, ys: Any, placement: Placement) -> Examples:
     return put(xs), put(ys), inside
 
 
-def parts_together(function: str, batches: Iterable[Batch], placement: Placement) -> Iterator[tuple[Batch, Examples]]:
+def parts_together(
+    function: str, batches: Iterable[Batch], placement: "DeviceMesh"
+) -> Iterator[tuple[Batch, Examples]]:
     """Of an iterable that gives in each process that process's part: this process's, and all as `all_examples`.
 
     The parts may have any sizes, and a process may have fewer of them: then its last one stands in, and does not count.
