@@ -27,8 +27,8 @@ from fnnet.cli.runs.directory import (
 )
 from fnnet.layers.sequential import Sequential
 from fnnet.training import lock, processes
-from fnnet.training.fitting import fit
 from fnnet.training.device_mesh import placement_on
+from fnnet.training.fitting import fit
 
 NEEDED = ("matplotlib", "PIL", "safetensors", "tqdm")
 
