@@ -20,8 +20,9 @@ from fnnet.checking.plotting import drawn_failures
 from fnnet.checking.report import Report
 from fnnet.checking.runner import Run, run
 from fnnet.checking.subject import GIVEN
-from fnnet.checking.targets import found, placed, said
+from fnnet.checking.targets import found, placed
 from fnnet.core.compiler import FAULTS
+from fnnet.core.one_line import in_one_line
 from fnnet.core.suggestions import did_you_mean
 
 STATUS = {
@@ -183,7 +184,7 @@ def _in_a_line(name: str) -> Iterator[None]:
             raise ValueError(str(problem)) from problem
         notes = [note for note in getattr(problem, "__notes__", ()) if note.startswith("check: ")]
         where = notes[0] if notes else f"check: {name} cannot be checked"
-        raise ValueError(f"{where}: {said(problem)}") from problem
+        raise ValueError(f"{where}: {in_one_line(problem)}") from problem
 
 
 def _checked(begun: Run, what: str) -> Report:

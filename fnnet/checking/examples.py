@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.core.paths import nested_dictionary
 from fnnet.core.suggestions import did_you_mean
 
 DTYPES = {
@@ -65,18 +66,10 @@ def argument(name: str, text: str, seed: int) -> Any:
 
 def nested(arrays: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Arguments that are dictionaries put together: params.kernel and params.bias are entries of params."""
-    whole: dict[str, Any] = {}
-    for name, array in arrays:
-        *path, last = name.split(".")
-        place = whole
-        for key in path:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"check: --arg {name}: {key} is an array already")
-        if last in place:
-            raise ValueError(f"check: --arg {name} is given twice")
-        place[last] = array
-    return whole
+    try:
+        return nested_dictionary(arrays, separator=".")
+    except ValueError as error:
+        raise ValueError(f"check: --arg {error}") from None
 
 
 def static(text: str) -> Any:

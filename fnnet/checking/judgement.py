@@ -16,7 +16,7 @@ from fnnet.checking.differences import Difference
 from fnnet.checking.kinks import share, swapped
 from fnnet.checking.programs import RaisedError, as_wide, is_wide
 from fnnet.checking.report import Failure, number
-from fnnet.checking.session import Convention, Session, first_line, rms
+from fnnet.checking.session import Convention, Session, rms
 from fnnet.checking.tolerance import EIGHT_DIGITS, NINE_DIGITS, Expected, wrong_entries
 
 MOST_KINKS = 48
@@ -36,7 +36,7 @@ def judge(
     try:
         _, bars = session.pull(leaves, output_bars)
     except RaisedError as problem:
-        session.failures.append(Failure(check, "", circumstance, f"raises {first_line(problem)}"))
+        session.failures.append(Failure(check, "", circumstance, f"raises {problem}"))
         return False
     bars = [as_wide(bar) for bar in bars]
     failed, conventions = len(session.failures), len(session.conventions)

@@ -17,8 +17,8 @@ import numpy as np
 from fnnet.checking.compilation.operations import by_operation
 from fnnet.checking.subject import Subject, is_moving, moving_leaves
 from fnnet.core.compiler import safe_options
-from fnnet.core.jaxprs import Program as Operations
-from fnnet.core.jaxprs import trace
+from fnnet.core.jaxprs import FlatJaxpr, flat_jaxpr
+from fnnet.core.one_line import in_one_line
 
 # Options of XLA's CPU and GPU backends. The older emitters take a third of the time; newer versions have none.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -28,11 +28,11 @@ Leaves = Sequence[Any]
 
 
 class RaisedError(Exception):
-    """A function of the caller's raised, and what it raised: `problem`."""
+    """A function of the caller's raised `problem`; the message is that exception in one line."""
 
     def __init__(self, problem: Exception):
         """Wrap what was raised."""
-        super().__init__(str(problem))
+        super().__init__(in_one_line(problem))
         self.problem = problem
 
 
@@ -81,7 +81,7 @@ class Program:
         self.compiled = jax.jit(function, compiler_options=compiler_options(safe))
         self.untraceable = ""
         self._shapes: dict[Hashable, Any] = {}
-        self._operations: dict[Hashable, Operations] = {}
+        self._operations: dict[Hashable, FlatJaxpr] = {}
 
     def __call__(self, *args: Any) -> Any:
         """The result, as NumPy arrays."""
@@ -104,7 +104,7 @@ class Program:
             try:
                 key = _shapes_of(args)
                 if key not in self._operations:
-                    self._operations[key] = trace(self.function, *args)
+                    self._operations[key] = flat_jaxpr(self.function, *args)
                 return jax.tree.map(np.asarray, by_operation(self._operations[key], args))
             except TRACING:
                 return jax.tree.map(np.asarray, self._eagerly(args))

@@ -29,7 +29,7 @@ from fnnet.checking.compilation.first_difference import misled
 from fnnet.checking.compilation.usual_options import miscompiled_though_safe
 from fnnet.checking.programs import Call, Programs, RaisedError, operation_by_operation, recorded
 from fnnet.checking.report import Failure, Line, Report
-from fnnet.checking.session import Convention, NotRun, Options, Session, describe, first_line
+from fnnet.checking.session import Convention, NotRun, Options, Session, describe
 from fnnet.checking.subject import subject_of
 
 CHECKS: dict[str, Callable[[Session], Any]] = {
@@ -182,7 +182,7 @@ def _check(session: Session, letter: str) -> None:
         with alone, np.errstate(all="ignore"):  # values at the edge overflow, and are meant to
             CHECKS[letter](session)
     except RaisedError as problem:
-        session.failures.append(Failure(letter, "", "", f"raises {first_line(problem)}"))
+        session.failures.append(Failure(letter, "", "", f"raises {problem}"))
 
 
 def _conventions(session: Session) -> tuple[str, ...]:

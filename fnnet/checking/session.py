@@ -148,7 +148,7 @@ class Session:
             values = self.programs.reference_in[True].shape(doubles)
             if [v.shape for v in values] != [o.shape for o in outs]:
                 ours, theirs = ([tuple(s.shape) for s in shapes] for shapes in (outs, values))
-                raise ValueError(f"its output has the shapes {theirs}, the rule's has {ours}")
+                raise ValueError(f"ValueError: its output has the shapes {theirs}, the rule's has {ours}")
             self.programs.reference_pull.shape(doubles, [np.zeros(o.shape) for o in outs])
             self.has_reference = True
             if self.takes_doubles and self.is_reference_given and not is_wide(self.example):
@@ -161,7 +161,7 @@ class Session:
                     "differences are independent of it"
                 )
         except (RaisedError, ValueError) as problem:
-            said = f"{self.subject.origin} cannot be differentiated: {first_line(problem)}"
+            said = f"{self.subject.origin} cannot be differentiated: {problem}"
             if self.subject.origin == GIVEN:
                 self.failures.append(Failure("R", "", "", said, blame="reference"))
             self.notes.append(said)
@@ -388,12 +388,3 @@ def leaf_type(leaf: Any) -> str:
     name = str(leaf.dtype)
     kind = name.rstrip("0123456789")
     return f"{short.get(kind, kind)}{name[len(kind) :]}[{','.join(map(str, leaf.shape))}]"
-
-
-def first_line(problem: BaseException) -> str:
-    """An exception in one line."""
-    if isinstance(problem, RaisedError):
-        problem = problem.problem
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    return f"{type(problem).__name__}: {text[:300]}" if text else type(problem).__name__

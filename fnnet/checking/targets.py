@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fnnet.core.one_line import in_one_line
 from fnnet.core.registration import Rule
 from fnnet.core.suggestions import did_you_mean
 
@@ -42,7 +43,7 @@ def _imported(where: str, name: str) -> Any:
         missing = problem.name if isinstance(problem, ModuleNotFoundError) else None
         if missing and f"{name}.".startswith(f"{missing}."):
             raise ValueError(f"{where}: there is no module {missing}, neither here nor installed") from None
-        raise ValueError(f"{where}: importing {name} raises {said(problem)}") from None
+        raise ValueError(f"{where}: importing {name} raises {in_one_line(problem)}") from None
 
 
 def placed(name: str, f: Any, arrays: Mapping[str, Any], static: Mapping[str, Any]) -> tuple[list, dict[str, Any]]:
@@ -88,9 +89,3 @@ def _parameters(f: Any) -> Mapping[str, inspect.Parameter] | None:
         return inspect.signature(f[0] if isinstance(f, tuple | list) and f else f).parameters
     except (TypeError, ValueError):
         return None
-
-
-def said(problem: BaseException) -> str:
-    """An exception in one line."""
-    text = " ".join(str(problem).split())
-    return f"{type(problem).__name__}: {text[:300]}" if text else type(problem).__name__

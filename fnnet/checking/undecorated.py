@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from fnnet.core.jaxprs import all_equations, inner_jaxprs
+
 INLINED = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2")
 
 
@@ -20,7 +22,7 @@ def undecorated(function: Callable) -> Callable:
         closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
         found = _kinds(closed.jaxpr)
         targets = frozenset(found - {"custom_jvp_call"}) or frozenset(found)
-        outs = _run(closed.jaxpr, closed.consts, jax.tree.leaves(args), targets)
+        outs = _run(closed, jax.tree.leaves(args), targets)
         return jax.tree.unflatten(jax.tree.structure(shape), outs)
 
     return plain
@@ -31,14 +33,13 @@ def has_rules(function: Callable, args: tuple) -> bool:
     return bool(_kinds(jax.make_jaxpr(function)(*args).jaxpr))
 
 
-def _run(jaxpr: Any, consts: list, args: list, targets: frozenset[str]) -> list:
-    values: dict[Any, Any] = {}
+def _run(closed: Any, args: list, targets: frozenset[str]) -> list:
+    jaxpr = closed.jaxpr
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*closed.consts, *args), strict=True))
 
     def read(atom: Any) -> Any:
         return atom.val if hasattr(atom, "val") else values[atom]
 
-    values.update(zip(jaxpr.constvars, consts, strict=True))
-    values.update(zip(jaxpr.invars, args, strict=True))
     for equation in jaxpr.eqns:
         outs = _apply(equation, [read(atom) for atom in equation.invars], targets)
         values.update(zip(equation.outvars, outs, strict=True))
@@ -52,35 +53,29 @@ def _apply(equation: Any, args: list, targets: frozenset[str]) -> list:
             closed = jax.make_jaxpr(functools.partial(equation.primitive.impl, **params))(*args)
         else:
             closed = params["call_jaxpr"]
-        ((jaxpr, consts),) = _bodies(closed)
-        return _run(jaxpr, consts, args, targets | {"custom_vjp_call"})
-    found = [key for key, value in params.items() if any(_kinds(jaxpr) & targets for jaxpr, _ in _bodies(value))]
+        (called,) = inner_jaxprs(closed)
+        return _run(called, args, targets | {"custom_vjp_call"})
+    found = [
+        key for key, value in params.items() if any(_kinds(inner.jaxpr) & targets for inner in inner_jaxprs(value))
+    ]
     if found and name in INLINED:
-        ((jaxpr, consts),) = _bodies(params[found[0]])
-        return _run(jaxpr, consts, args, targets)
+        (called,) = inner_jaxprs(params[found[0]])
+        return _run(called, args, targets)
     replaced = dict(params)
     for key in found:
-        plain = [_stripped(jaxpr, consts, targets) for jaxpr, consts in _bodies(params[key])]
+        plain = [_stripped(inner, targets) for inner in inner_jaxprs(params[key])]
         replaced[key] = type(params[key])(plain) if isinstance(params[key], tuple | list) else plain[0]
     outs = equation.primitive.bind(*args, **equation.primitive.get_bind_params(replaced))
     return list(outs) if equation.primitive.multiple_results else [outs]
 
 
-def _stripped(jaxpr: Any, consts: list, targets: frozenset[str]) -> Any:
-    return jax.make_jaxpr(lambda *args: _run(jaxpr, consts, list(args), targets))(*(v.aval for v in jaxpr.invars))
+def _stripped(closed: Any, targets: frozenset[str]) -> Any:
+    return jax.make_jaxpr(lambda *args: _run(closed, list(args), targets))(*closed.in_avals)
 
 
 def _kinds(jaxpr: Any) -> set[str]:
     """The sorts of custom derivative inside."""
-    kinds = set()
-    for equation in jaxpr.eqns:
-        kind = _kind(equation)
-        if kind:
-            kinds.add(kind)
-        for value in equation.params.values():
-            for inner, _ in _bodies(value):
-                kinds |= _kinds(inner)
-    return kinds
+    return {kind for equation in all_equations(jaxpr) if (kind := _kind(equation))}
 
 
 def _kind(equation: Any) -> str:
@@ -88,13 +83,3 @@ def _kind(equation: Any) -> str:
     if name.startswith("fnnet.") and "call" in equation.params:
         return "fnnet.rule"
     return name if name in ("custom_vjp_call", "custom_jvp_call") else ""
-
-
-def _bodies(value: Any) -> list[tuple[Any, list]]:
-    """The jaxprs in a parameter of an equation, with their constants."""
-    values = value if isinstance(value, tuple | list) else [value]
-    return [
-        (getattr(v, "jaxpr", v), list(getattr(v, "consts", ())))
-        for v in values
-        if hasattr(v, "eqns") or hasattr(v, "jaxpr")
-    ]

@@ -1,14 +1,14 @@
-"""A function as one flat list of equations, any of which can be replaced: what the power check mutates.
+"""Jaxprs: their equations at every depth, and a function as one flat list of operations, any of which can be replaced.
 
-`jax.make_jaxpr` gives equations that call further jaxprs. Here calls are written out, and so are primitives from
-outside JAX such as those of `bridge`, by tracing what they compute. Equations that no output needs are left out. To
-tell literals from variables it needs jax.extend, as `bridge` does; no other module touches JAX's extension interface.
+`jax.make_jaxpr` gives equations that call further jaxprs. `flattened` writes these calls out, and also primitives from
+outside JAX, such as those of `primitives`, by tracing what they compute. It leaves out what no output needs. It imports
+jax.extend to tell literals from variables; only this module and `primitives` use JAX's extension interface.
 """
 
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,25 +27,49 @@ CALLS = {
 }
 # Lines in JAX, or in these, say nothing of where an equation comes from.
 JAX, HERE = os.path.dirname(jax.__file__), os.path.dirname(__file__)
-MACHINERY = frozenset(
-    os.path.join(HERE, f"{name}.py") for name in ("bridge", "equations", "multilinear", "registration")
-)
+MACHINERY = frozenset(os.path.join(HERE, f"{name}.py") for name in ("primitives", "multilinear", "registration"))
+
+
+def inner_jaxprs(value: Any) -> list[ClosedJaxpr]:
+    """The jaxprs in a parameter of an equation, or in a list of parameters: of a call, a loop, a conditional."""
+    found = jax.tree.leaves(value, is_leaf=lambda v: isinstance(v, Jaxpr | ClosedJaxpr))
+    found = [v for v in found if isinstance(v, Jaxpr | ClosedJaxpr)]
+    return [v if isinstance(v, ClosedJaxpr) else ClosedJaxpr(v, ()) for v in found]
+
+
+def all_equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    """Every equation, each followed by those of the jaxprs inside it."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in inner_jaxprs(list(eqn.params.values())):
+            yield from all_equations(inner.jaxpr)
+
+
+def dependent_outputs(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:
+    """Which outputs depend on the flagged inputs; the others are constants, which XLA makes where they are read."""
+    known = {id(var) for var, flag in zip(jaxpr.invars, inputs, strict=True) if flag}
+    for eqn in jaxpr.eqns:
+        flags = [id(var) in known for var in eqn.invars]
+        called = eqn.params["jaxpr"].jaxpr if eqn.primitive.name == "jit" else None
+        outputs = dependent_outputs(called, flags) if called else [any(flags)] * len(eqn.outvars)
+        known.update(id(var) for var, flag in zip(eqn.outvars, outputs, strict=True) if flag)
+    return [id(var) in known for var in jaxpr.outvars]
 
 
 @dataclass(frozen=True, eq=False)
-class Equation:
+class Operation:
     """outputs = run(*inputs).
 
     Args:
-        name: The primitive's name; "constant" (without inputs) and "output" (the identity) are equations too.
+        name: The primitive's name; "constant" (without inputs) and "output" (the identity) are operations too.
         run: run(*values) -> list of values.
-        inputs: Where its operands are kept: each value of a program has an index.
-        outputs: Where its results are put.
+        inputs: Indices of its operands: each value of a FlatJaxpr has an index.
+        outputs: Indices of its results.
         in_avals: Shapes and dtypes of the operands.
-        out_avals: Those of the results.
+        out_avals: Shapes and dtypes of the results.
         params: The primitive's parameters.
         inside: The primitives from outside JAX that it was written out of, the outermost first.
-        where: File, line and function that it comes from, if known.
+        where: The file, line and function that it comes from, if known.
     """
 
     name: str
@@ -65,18 +89,18 @@ class Equation:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
-    """A function as its equations, in an order in which they can be run; it is called as the function is.
+class FlatJaxpr:
+    """A function as a list of operations, in an order in which they can run; it is called as the function is.
 
     Args:
-        in_avals: Of its inputs, which are its first values.
-        equations: What it does.
-        outputs: The values that it returns.
+        in_avals: Shapes and dtypes of its inputs, which are its first values.
+        operations: What it computes.
+        outputs: Indices of the values that it returns.
         out_tree: The structure of what it returns.
     """
 
     in_avals: tuple[Any, ...]
-    equations: tuple[Equation, ...]
+    operations: tuple[Operation, ...]
     outputs: tuple[int, ...]
     out_tree: Any
 
@@ -88,70 +112,69 @@ class Program:
     def values(self, *args: Any) -> dict[int, Any]:
         """Every value, by its index."""
         values = dict(enumerate(map(jnp.asarray, jax.tree.leaves(args))))
-        for equation in self.equations:
-            outs = equation.run(*(values[i] for i in equation.inputs))
-            values.update(zip(equation.outputs, outs, strict=True))
+        for op in self.operations:
+            values.update(zip(op.outputs, op.run(*(values[i] for i in op.inputs)), strict=True))
         return values
 
-    def replaced(self, number: int, run: Callable[..., list]) -> "Program":
-        """The program whose equation `number` runs `run`."""
-        changed = replace(self.equations[number], run=run)
-        return replace(self, equations=(*self.equations[:number], changed, *self.equations[number + 1 :]))
+    def replaced(self, number: int, run: Callable[..., list]) -> "FlatJaxpr":
+        """The same with `run` in operation `number`."""
+        changed = replace(self.operations[number], run=run)
+        return replace(self, operations=(*self.operations[:number], changed, *self.operations[number + 1 :]))
 
     def rerun(self, values: dict[int, Any], number: int, run: Callable[..., list]) -> list | None:
-        """The outputs of `replaced(number, run)` where the program itself has `values`: only what changes is computed.
+        """The outputs of `replaced(number, run)`, computed from this jaxpr's `values`: only what changes is computed.
 
-        None where the equation's results have the same bits as before, so that nothing else can have changed.
+        None if the operation's results have the same bits as before: then nothing else can have changed.
         """
-        first = self.equations[number]
+        first = self.operations[number]
         changed = dict(zip(first.outputs, run(*(values[i] for i in first.inputs)), strict=True))
         if all(_same_bits(changed[i], values[i]) for i in first.outputs):
             return None
-        for equation in self.equations[number + 1 :]:
-            if any(i in changed for i in equation.inputs):
-                outs = equation.run(*(changed.get(i, values[i]) for i in equation.inputs))
-                changed.update(zip(equation.outputs, outs, strict=True))
+        for op in self.operations[number + 1 :]:
+            if any(i in changed for i in op.inputs):
+                outs = op.run(*(changed.get(i, values[i]) for i in op.inputs))
+                changed.update(zip(op.outputs, outs, strict=True))
         return [changed.get(i, values[i]) for i in self.outputs]
 
     def ancestors(self, wanted: Iterable[int]) -> set[int]:
         """The values that the wanted ones are computed from, and these themselves."""
         needed = set(wanted)
-        for equation in reversed(self.equations):
-            if needed.intersection(equation.outputs):
-                needed.update(equation.inputs)
+        for op in reversed(self.operations):
+            if needed.intersection(op.outputs):
+                needed.update(op.inputs)
         return needed
 
 
-def trace(function: Callable, *args: Any) -> Program:
-    """`function` at the shapes and dtypes of these arguments (arrays, or pytrees of arrays), as a program."""
+def flat_jaxpr(function: Callable, *args: Any) -> FlatJaxpr:
+    """`function`, traced at the shapes and dtypes of these arguments (arrays, or pytrees of arrays)."""
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-    program = written(closed)
-    count = 1 + max([len(program.in_avals), *(i for e in program.equations for i in e.outputs)])
+    flat = flattened(closed)
+    count = 1 + max([len(flat.in_avals), *(i for op in flat.operations for i in op.outputs)])
     ends = tuple(
-        Equation("output", lambda value: [value], (i,), (count + n,), (aval,), (aval,))
-        for n, (i, aval) in enumerate(zip(program.outputs, closed.out_avals, strict=True))
+        Operation("output", lambda value: [value], (i,), (count + n,), (aval,), (aval,))
+        for n, (i, aval) in enumerate(zip(flat.outputs, closed.out_avals, strict=True))
     )
     outputs = tuple(range(count, count + len(ends)))
-    return Program(program.in_avals, (*program.equations, *ends), outputs, jax.tree.structure(shapes))
+    return FlatJaxpr(flat.in_avals, (*flat.operations, *ends), outputs, jax.tree.structure(shapes))
 
 
-def written(closed: ClosedJaxpr) -> Program:
-    """A jaxpr as a program that returns a list."""
+def flattened(closed: ClosedJaxpr) -> FlatJaxpr:
+    """A jaxpr, its calls written out; called, it returns a list."""
     writer = _Writer(len(closed.jaxpr.invars))
     consts = [writer.constant(value) for value in closed.consts]
     outputs = writer.inline(closed.jaxpr, consts, range(len(closed.jaxpr.invars)))
     tree = jax.tree.structure([0] * len(outputs))
-    program = Program(tuple(closed.in_avals), tuple(writer.equations), tuple(outputs), tree)
-    needed = program.ancestors(outputs)
-    return replace(program, equations=tuple(e for e in program.equations if needed.intersection(e.outputs)))
+    flat = FlatJaxpr(tuple(closed.in_avals), tuple(writer.operations), tuple(outputs), tree)
+    needed = flat.ancestors(outputs)
+    return replace(flat, operations=tuple(op for op in flat.operations if needed.intersection(op.outputs)))
 
 
 class _Writer:
-    """Writes jaxprs out as equations; a jaxpr that is called twice is written twice, with values of its own."""
+    """Writes jaxprs out as operations; a jaxpr that is called twice is written twice, with values of its own."""
 
     def __init__(self, count: int):
         self.count = count
-        self.equations: list[Equation] = []
+        self.operations: list[Operation] = []
 
     def fresh(self, how_many: int) -> list[int]:
         self.count += how_many
@@ -159,7 +182,7 @@ class _Writer:
 
     def constant(self, value: Any) -> int:
         (output,) = self.fresh(1)
-        self.equations.append(Equation("constant", lambda: [value], (), (output,), (), (jax.typeof(value),)))
+        self.operations.append(Operation("constant", lambda: [value], (), (output,), (), (jax.typeof(value),)))
         return output
 
     def inline(
@@ -170,20 +193,20 @@ class _Writer:
         inside: tuple[str, ...] = (),
         called_at: str = "",
     ) -> list[int]:
-        """Where the jaxpr's outputs are put."""
-        places: dict[Any, int] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+        """Indices of the jaxpr's outputs."""
+        indices: dict[Any, int] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
-        def place(atom: Any) -> int:
+        def index(atom: Any) -> int:
             if isinstance(atom, Literal):
                 return self.constant(np.asarray(atom.val, atom.aval.dtype))  # type: ignore[attr-defined]
-            return places[atom]
+            return indices[atom]
 
         for eqn in jaxpr.eqns:
-            inputs, where = list(map(place, eqn.invars)), _where(eqn) or called_at
+            inputs, where = list(map(index, eqn.invars)), _where(eqn) or called_at
             called, name = _called(eqn)
             if called is None:
                 outputs = self.fresh(len(eqn.outvars))
-                equation = Equation(
+                operation = Operation(
                     name=eqn.primitive.name,
                     run=functools.partial(_bind, eqn.primitive, eqn.params),
                     inputs=tuple(inputs),
@@ -194,13 +217,13 @@ class _Writer:
                     inside=inside,
                     where=where,
                 )
-                self.equations.append(equation)
+                self.operations.append(operation)
             else:
                 held = list(map(self.constant, called.consts))
                 operands = inputs[len(inputs) - len(called.jaxpr.invars) :]  # a branch does not take its number
                 outputs = self.inline(called.jaxpr, held, operands, (*inside, *name), where)
-            places.update(zip(eqn.outvars, outputs, strict=True))
-        return [place(atom) for atom in jaxpr.outvars]
+            indices.update(zip(eqn.outvars, outputs, strict=True))
+        return [index(atom) for atom in jaxpr.outvars]
 
 
 def _called(eqn: Any) -> tuple[ClosedJaxpr | None, tuple[str, ...]]:

@@ -5,18 +5,19 @@ is a say in how vmap, differentiation and sharding treat the function. docs/rule
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Primitive, take_current_trace
+from jax.extend.core import Primitive, take_current_trace
 from jax.interpreters import ad, batching, mlir
 
 from fnnet.core import supported
 from fnnet.core.compiler import safe_options
+from fnnet.core.jaxprs import all_equations
 
 supported.warn_of(jax.__version__)  # here, since this module is what another version may break
 
@@ -142,25 +143,14 @@ def same_varying(args: Sequence) -> Arrays:
 
 def collectives(function: Callable, *args: Any) -> set[str]:
     """Names of the collective operations that function(*args) runs."""
-    return {name for name in _primitives(jax.make_jaxpr(function)(*args).jaxpr) if name in COLLECTIVES}
+    closed = jax.make_jaxpr(function)(*args)
+    return {equation.primitive.name for equation in all_equations(closed.jaxpr)} & COLLECTIVES
 
 
 def devices_have_names() -> bool:
     """Whether this is traced inside shard_map, where a collective operation finds its axis."""
     mesh = jax.sharding.get_abstract_mesh()
     return not mesh.empty and bool(mesh.manual_axes)
-
-
-def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
-    for equation in jaxpr.eqns:
-        yield equation.primitive.name
-        for value in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda v: isinstance(v, Jaxpr | ClosedJaxpr)
-        ):
-            if isinstance(value, ClosedJaxpr):
-                yield from _primitives(value.jaxpr)
-            elif isinstance(value, Jaxpr):
-                yield from _primitives(value)
 
 
 def with_shardings(function: Callable, args: tuple, specs: Sequence) -> Any:

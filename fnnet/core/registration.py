@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.core import primitives
+from fnnet.core.jax_messages import is_axis_unbound, is_forward_mode_refused
 from fnnet.core.partials import innermost
 
 Lanes = tuple[tuple[bool, ...], ...]  # one row for each mapped axis that a parameter has too: which leaves have it
@@ -162,7 +163,7 @@ class Rule:
         try:
             outs, out_dots = jax.jvp(of_moving, tuple(primals[i] for i in moving), dots)
         except TypeError as error:
-            if "forward-mode" not in str(error):
+            if not is_forward_mode_refused(error):
                 raise
             raise TypeError(
                 f"{self.name} has no forward-mode derivative (jax.jvp, jacfwd, linearize), only its backward, by "
@@ -257,7 +258,7 @@ class Rule:
             try:
                 cotangents = self.backward(kept, output_bar, **dict(call.static))
             except NameError as error:
-                if "unbound axis name" in str(error):
+                if is_axis_unbound(error):
                     self._refuse_collectives("backward", {f"a collective ({error})"})
                 raise
         return self._checked(call, primals.avals, cotangents)

@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnnet.core.jaxprs import dependent_outputs
 from fnnet.layers.protocol import Container, Layer, is_threaded
 from fnnet.layers.walk import walk
 
@@ -130,7 +131,7 @@ def visits_of(net: Container, shape: tuple[int, ...], dtype: Any) -> list[Visit]
     jaxpr = jax.make_jaxpr(forward)(params, jax.ShapeDtypeStruct(shape, dtype), key).jaxpr
     learnt = len(jax.tree.leaves(params))
     sizes = _bytes_of_each(jaxpr, free=learnt)
-    moving = computed_outputs(jaxpr, [place < learnt for place in range(len(jaxpr.invars))])
+    moving = dependent_outputs(jaxpr, [place < learnt for place in range(len(jaxpr.invars))])
     for visit, depends in zip(visits, moving[len(moving) - len(visits) :], strict=True):
         visit.kept_bytes = sum(next(sizes) for _ in range(visit.kept))
         visit.moving = depends
@@ -147,24 +148,13 @@ def _bytes_of_each(jaxpr: Any, free: int) -> Iterator[int]:
     counted = set(map(id, jaxpr.invars[:free]))
     copies = (equation for equation in jaxpr.eqns if equation.primitive.name == "convert_element_type")
     counted |= {id(copy.outvars[0]) for copy in copies if id(copy.invars[0]) in counted}
-    for var, is_computed in zip(jaxpr.outvars, computed_outputs(jaxpr, [True] * len(jaxpr.invars)), strict=True):
+    for var, is_computed in zip(jaxpr.outvars, dependent_outputs(jaxpr, [True] * len(jaxpr.invars)), strict=True):
         array = original.get(id(var), id(var))
         if is_computed and array not in counted:
             counted.add(array)
             yield math.prod(var.aval.shape) * var.aval.dtype.itemsize
         else:
             yield 0
-
-
-def computed_outputs(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
-    """Which outputs depend on the flagged inputs; the others are constants, which XLA makes where they are read."""
-    known = {id(var) for var, flag in zip(jaxpr.invars, inputs, strict=True) if flag}
-    for equation in jaxpr.eqns:
-        flags = [id(var) in known for var in equation.invars]
-        inner = equation.params.get("jaxpr") if equation.primitive.name == "jit" else None
-        outputs = computed_outputs(inner.jaxpr, flags) if inner else [any(flags)] * len(equation.outvars)
-        known.update(id(var) for var, flag in zip(equation.outvars, outputs, strict=True) if flag)
-    return [id(var) in known for var in jaxpr.outvars]
 
 
 def _shapes(tree: Any) -> Any:

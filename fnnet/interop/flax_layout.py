@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
-from fnnet.interop.matching import Library, Names, held, matched, nested
+from fnnet.core.paths import nested_dictionary
+from fnnet.interop.matching import Library, Names, held, matched
 from fnnet.interop.slots import slots
 
 FLAX = Library("flax", "/", outputs_first=False, ordered=False)  # JAX sorts dictionaries
@@ -39,8 +40,10 @@ def from_flax(net: Any, shape: Sequence[int], tree: Any, *, names: Names | None 
     for name, leaf in leaves.items():
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"from_flax: {name} of dtype {leaf.dtype} must have a floating dtype")
-    return nested(
-        ((slot.path, entry), jnp.array(leaves[entries[slot.path, entry]])) for slot in found for entry in slot.shapes
+    return nested_dictionary(
+        (f"{slot.path}/{entry}", jnp.array(leaves[entries[slot.path, entry]]))
+        for slot in found
+        for entry in slot.shapes
     )
 
 

@@ -1,7 +1,7 @@
 """Which entry of another library's parameters is which of a network's; what does not fit is listed, all of it."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -94,17 +94,6 @@ def held(function: str, slots: list[Slot], params: Any) -> dict[tuple[str, str],
     ]
     problems.raise_if_any()
     return {(slot.path, entry): given[f"{slot.path}/{entry}"] for slot in slots for entry in slot.shapes}
-
-
-def nested(leaves: Iterable[tuple[tuple[str, str], Any]]) -> dict[str, Any]:
-    """A tree of parameters as `net.init` makes it."""
-    params: dict[str, Any] = {}
-    for (path, entry), leaf in leaves:
-        layer = params
-        for name in path.split("/"):
-            layer = layer.setdefault(name, {})
-        layer[entry] = leaf
-    return params
 
 
 def _modules(library: Library, given: Shapes) -> dict[str, dict[str, str]]:

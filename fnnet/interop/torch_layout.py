@@ -14,7 +14,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.interop.matching import Library, Names, held, matched, nested
+from fnnet.core.paths import nested_dictionary
+from fnnet.interop.matching import Library, Names, held, matched
 from fnnet.interop.slots import Slot, slots
 
 TORCH = Library("torch", ".", outputs_first=True, ordered=True)
@@ -49,8 +50,8 @@ def from_torch(
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"from_torch: {name} of dtype {array.dtype} must have a floating dtype")
-    return nested(
-        ((slot.path, entry), jnp.array(_from(arrays[entries[slot.path, entry]], slot, entry)))
+    return nested_dictionary(
+        (f"{slot.path}/{entry}", jnp.array(_from(arrays[entries[slot.path, entry]], slot, entry)))
         for slot in found
         for entry in slot.shapes
     )

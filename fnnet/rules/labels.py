@@ -29,6 +29,10 @@ Targets = Num[ArrayLike, "... entries"] | Bool[ArrayLike, "... entries"]
 INT32 = np.iinfo(np.int32)
 
 
+class LabelError(ValueError):
+    """A label is no class."""
+
+
 def weighted(weight: Array, value: Array) -> Array:
     """weight * value, where a weight of 0 silences what is infinite or NaN: 0 log 0 = 0.
 
@@ -193,7 +197,7 @@ def _check_range(function: str, labels: np.ndarray, count: int, ignored: int | N
     if wrong.any():
         place = [int(i) for i in np.argwhere(wrong)[0]]
         also = "" if ignored is None else f", or ignore_index (={ignored})"
-        raise ValueError(
+        raise LabelError(
             f"{function}: labels{place or ''} (={labels[tuple(place)]}) must be a class, from 0 to {count - 1}{also}"
         )
 

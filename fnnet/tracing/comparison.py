@@ -99,7 +99,7 @@ class Comparison:
             rounded = self._pulled(False) if self.wide else self._theirs
             near = [self._pulled(True, nudged=by) for by in (SMALL, -SMALL)] if self.wide else []
         except RaisedError as error:
-            self.problem = str(error) or type(error.problem).__name__
+            self.problem = str(error)
             return
         self._noise = {i: _largest(rounded[i] - self._theirs[i]) for i in self.places}
         self._jumps = {i: _jumps(self._theirs[i], [one[i] for one in near]) for i in self.places}

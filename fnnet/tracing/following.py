@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.subject import is_moving
-from fnnet.costs.summary import computed_outputs
+from fnnet.core.jaxprs import dependent_outputs
+from fnnet.core.paths import entry
 from fnnet.layers.protocol import Container, Layer, function_name, is_threaded, text
+from fnnet.rules.labels import LabelError
 from fnnet.tracing import probes
 from fnnet.tracing.comparison import Comparison
 from fnnet.tracing.layer_programs import programs_of_layer, programs_of_loss
@@ -44,9 +46,7 @@ def follow(
     keys = problem.keys(key, x)
     try:
         gone = probes.passes(problem, params, x, y, keys)
-    except ValueError as error:
-        if "must be a class" not in str(error):
-            raise
+    except LabelError:
         problem = problem._replace(hidden_labels=True)
         gone = probes.passes(problem, params, x, y, keys)
     if missing := replace.keys() - {visit.name for visit in gone.visits}:
@@ -56,7 +56,7 @@ def follow(
     updates, loss_after = _updates(problem, optimizer, opt_state, params, params_bar, x, y, keys)
     rng = np.random.default_rng(0)
     steps = [
-        _step(problem, visit, x_bar, y_bar, probes.entry(params_bar, visit.name), _of(updates, visit.name), rng)
+        _step(problem, visit, x_bar, y_bar, entry(params_bar, visit.name), _of(updates, visit.name), rng)
         for visit, x_bar, y_bar in zip(gone.visits, gone.x_bars, gone.y_bars, strict=True)
     ]
     steps.append(_loss_step(problem, gone, y, rng))
@@ -174,7 +174,7 @@ def _saved(own: Callable, x: Any, y: Any, names: Any, leaves: Any) -> tuple[Save
         return [a for a in jax.tree.leaves(jax.vjp(of_moving, *(args[i] for i in moving))[1]) if hasattr(a, "dtype")]
 
     jaxpr = jax.make_jaxpr(residuals)(*args).jaxpr
-    depends = computed_outputs(jaxpr, [True] * len(jaxpr.invars))
+    depends = dependent_outputs(jaxpr, [True] * len(jaxpr.invars))
     known = [*zip(names, leaves, strict=True), ("y, the layer's output", y), ("x, the layer's input", x)]
     found: list[Saved] = []
     for leaf, is_computed in zip(residuals(*args), depends, strict=True):
@@ -219,4 +219,4 @@ def _flat(params: Any) -> tuple[list[str], list[Any], Any]:
 
 
 def _of(updates: Any, path: str) -> Any:
-    return None if updates is None else probes.entry(updates, path)
+    return None if updates is None else entry(updates, path)

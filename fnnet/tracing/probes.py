@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.subject import is_moving
+from fnnet.core.paths import entry
 from fnnet.core.reduction import losses_and_weights, losses_of, weighted_mean
 from fnnet.layers.protocol import Container, Layer, Params, is_threaded
 
@@ -213,13 +214,6 @@ def same_bits(a: Any, b: Any) -> bool:
     """Whether two trees of arrays have the same bits."""
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     return all(np.asarray(one).tobytes() == np.asarray(other).tobytes() for one, other in pairs)
-
-
-def entry(params: Any, path: str) -> Any:
-    """The parameters of the layer at a path; none where the tree has no such entry."""
-    for step in path.split("/"):
-        params = params.get(step, {})
-    return params
 
 
 def _tapped(value: Any, probe: Any) -> Any:

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from fnnet.core import atomic
+from fnnet.core.paths import nested_dictionary
 
 FORMAT = "fnnet checkpoint"
 VERSION, READ = 2, (1, 2)  # what is written, and what is read
@@ -232,20 +233,13 @@ def paths(trees: Mapping[str, Any]) -> dict[str, Any]:
 
 def nested(file: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays as dictionaries by the steps of their paths."""
-    trees: dict[str, Any] = {}
-    for path, array in arrays.items():
-        *parents, last = path.split("/", DEEPEST + 1)
-        if len(parents) > DEEPEST:
+    for path in arrays:
+        if path.count("/") > DEEPEST:
             raise ValueError(f"load: {file}: the path {path[:80]}... has more than {DEEPEST} steps")
-        node = trees
-        for step in parents:
-            node = node.setdefault(step, {})
-            if not isinstance(node, dict):
-                raise ValueError(f"load: {file}: {path} goes through another array")
-        if last in node:
-            raise ValueError(f"load: {file}: {path} is an array and has arrays below it")
-        node[last] = array
-    return trees
+    try:
+        return nested_dictionary(arrays.items())
+    except ValueError as error:
+        raise ValueError(f"load: {file}: {error}") from None
 
 
 def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import accumulator
+from fnnet.core.paths import nested_dictionary
 from fnnet.core.reduction import losses_of, wrong_shape
 from fnnet.layers.protocol import Layer, Params, is_threaded
 from fnnet.layers.walk import walk
@@ -109,13 +110,7 @@ def clipped_gradients(
     norms = _norms(passed)
     longest = jnp.asarray(max_norm, norms.dtype)
     factors = longest / jnp.maximum(norms, longest)
-    bars: dict[str, Any] = {}
-    for path, one in passed.items():
-        *outer, last = path.split("/")
-        inside = bars
-        for name in outer:
-            inside = inside.setdefault(name, {})
-        inside[last] = _weighted_gradient(one, factors)
+    bars = nested_dictionary((path, _weighted_gradient(one, factors)) for path, one in passed.items())
     bars_in_order = jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(bars))
     return jax.tree.map(lambda bar, p: bar.astype(jnp.result_type(p)), bars_in_order, params)  # of a compute_dtype
 

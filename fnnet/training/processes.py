@@ -23,10 +23,10 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from fnnet.core.jax_messages import is_process_lost
+
 HEARTBEAT = 30  # seconds without a sign of life
 PLACE = "FNNET_PROCESS"  # "1 of 4", for the processes of `launch`
-SAID = re.compile(r"[A-Z]{3}[A-Z_]*: ")  # the status with which an error of JAX's runtime begins
-LOST = re.compile(r"gloo|nccl|rccl|connection|unavailable|heartbeat|coordination|socket|aborted", re.IGNORECASE)
 
 
 class ProcessLostError(RuntimeError):
@@ -181,7 +181,7 @@ def lost_ones_named(where: str) -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:  # a ValueError where NumPy reads what was not computed
-        if jax.process_count() == 1 or not (SAID.match(str(error)) and LOST.search(str(error))):
+        if jax.process_count() == 1 or not is_process_lost(error):
             raise
         said = " ".join(str(error).split())[:200]
         raise ProcessLostError(

@@ -9,7 +9,7 @@ from jax import lax
 import fnnet
 from fnnet.checking.mutation.mutants import mutants, mutated
 from fnnet.checking.mutation.power import power
-from fnnet.core.jaxprs import trace
+from fnnet.core.jaxprs import flat_jaxpr
 
 A, B = (jax.random.normal(jax.random.key(i), (3, 3)) for i in range(2))
 V = jnp.array([0.5, -1.5, 2.0])
@@ -241,7 +241,7 @@ def test_mutants_keep_shapes_and_dtypes_and_can_be_jitted(name):
 @pytest.mark.parametrize("name", PULLS)
 def test_a_program_is_the_function(name):
     function, args = PULLS[name]
-    program = trace(function, *args)
+    program = flat_jaxpr(function, *args)
     for a, b in zip(*(jax.tree.leaves(jax.jit(f)(*args)) for f in (program, function)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2 if a.dtype == jnp.float16 else 1e-5, atol=1e-6)
 

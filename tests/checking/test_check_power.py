@@ -10,9 +10,9 @@ import pytest
 from jax import lax
 
 import fnnet
-from fnnet.checking.mutation.mutants import mutants, places
+from fnnet.checking.mutation.mutants import mutants, mutations
 from fnnet.checking.mutation.power import power
-from fnnet.core.jaxprs import trace
+from fnnet.core.jaxprs import flat_jaxpr
 
 A, V = jax.random.normal(jax.random.key(0), (3, 3)), jnp.array([0.5, -1.5, 2.0])
 
@@ -133,13 +133,13 @@ def test_conv_and_its_random_inputs():
 
 
 def test_to_rerun_is_to_replace_and_run():
-    program = trace(softmax_gradient, V, V[::-1])
+    program = flat_jaxpr(softmax_gradient, V, V[::-1])
     values = program.values(V, V[::-1])
-    for place in places(program):
-        (expected,) = program.replaced(place.number, place.run)(V, V[::-1])
-        outs = program.rerun(values, place.number, place.run)
+    for mutation in mutations(program):
+        (expected,) = program.replaced(mutation.number, mutation.run)(V, V[::-1])
+        outs = program.rerun(values, mutation.number, mutation.run)
         np.testing.assert_array_equal(expected if outs is None else outs[0], expected)
-    assert program.rerun(values, 0, program.equations[0].run) is None
+    assert program.rerun(values, 0, program.operations[0].run) is None
 
 
 def test_whole_numbers_have_no_cotangent():

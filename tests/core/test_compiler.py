@@ -13,7 +13,7 @@ from fnnet.checking.compilation import faults
 from fnnet.checking.compilation.operations import by_operation
 from fnnet.cli.command import main
 from fnnet.core.compiler import FAULTS, SAFE
-from fnnet.core.jaxprs import trace
+from fnnet.core.jaxprs import flat_jaxpr
 
 pytestmark = pytest.mark.cpu
 BY_OPTIONS = [case for case in CASES if case[1] in (1, 2, 3)]
@@ -39,7 +39,7 @@ def test_right_operation_by_operation(case):
     name, _, _, made, reference = case
     with jax.enable_x64(name.endswith(X64)):
         f, args = made()
-        compare(name, by_operation(trace(f, *args), args), reference())
+        compare(name, by_operation(flat_jaxpr(f, *args), args), reference())
 
 
 def product_with_a_constant(x, kernel):

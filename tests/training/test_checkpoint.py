@@ -234,7 +234,7 @@ def test_paths_that_run_through_an_array_are_refused(tmp_path):
         manifest["bytes"] = len(weights)
 
     resealed(tmp_path / "both", add)
-    with pytest.raises(ValueError, match="a/b goes through another array"):
+    with pytest.raises(ValueError, match="a/b: a is an array already"):
         checkpoint.load(tmp_path / "both")
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from fnnet.checking.programs import TRACING, as_wide, vjp
 from fnnet.checking.report import Failure, number
-from fnnet.checking.session import Session, first_line, jittered
+from fnnet.checking.session import Session, jittered
+from fnnet.core.one_line import in_one_line
 
 
 def check(session: Session) -> None:
@@ -34,7 +35,7 @@ def check(session: Session) -> None:
     except Exception as problem:
         if isinstance(problem, TRACING) or not session.failures:
             session.failures.append(
-                Failure("X", "", "", f"raises when called eagerly, outside jit: {first_line(problem)}")
+                Failure("X", "", "", f"raises when called eagerly, outside jit: {in_one_line(problem)}")
             )
         return
     _same(session, "the same pullback, called a second time", once, first)
@@ -64,7 +65,7 @@ def _same(session: Session, what: str, once: list, again: Callable[[], list]) ->
     try:
         bars = again()
     except Exception as problem:
-        session.failures.append(Failure("X", "", "", f"{what}, raises {first_line(problem)}"))
+        session.failures.append(Failure("X", "", "", f"{what}, raises {in_one_line(problem)}"))
         return
     for path, a, b in zip(session.subject.moving_paths(), once, bars, strict=True):
         same = (a == b) | ((a != a) & (b != b))

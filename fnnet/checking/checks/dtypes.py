@@ -6,7 +6,7 @@ from fnnet.checking.checks.structure import RAISES, faults
 from fnnet.checking.judgement import judge
 from fnnet.checking.programs import RaisedError, as_wide, cast, is_wide, widened
 from fnnet.checking.report import Failure
-from fnnet.checking.session import NotRun, Session, first_line, gaussians
+from fnnet.checking.session import NotRun, Session, gaussians
 from fnnet.checking.subject import is_moving
 from fnnet.checking.tolerance import precision
 
@@ -26,13 +26,13 @@ def check(session: Session) -> None:
         try:
             theirs = session.programs.reference_in[wide].shape(leaves)
         except RaisedError as problem:
-            session.notes.append(f"D: {dtype} left out: {session.subject.origin} raises {first_line(problem)}")
+            session.notes.append(f"D: {dtype} left out: {session.subject.origin} raises {problem}")
             continue
         tried.append(dtype)
         try:
             outs = session.programs.value[wide].shape(leaves)
         except RaisedError as problem:
-            session.notes.append(f"D: refused in {dtype}: {first_line(problem)}")
+            session.notes.append(f"D: refused in {dtype}: {problem}")
             continue
         bars = gaussians(outs, session.rng("dtype", dtype))
         found = faults(session.subject, leaves, bars)
@@ -50,7 +50,7 @@ def check(session: Session) -> None:
             try:
                 _values_of_dtype(session, leaves, bars, dtype)
             except RaisedError as problem:
-                session.notes.append(f"D: refused in {dtype}: {first_line(problem)}")
+                session.notes.append(f"D: refused in {dtype}: {problem}")
     if not tried:
         raise NotRun("no other dtype that the reference takes")
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from fnnet.checking.programs import Program, RaisedError, is_wide, vjp
-from fnnet.checking.session import Session, first_line
+from fnnet.checking.session import Session
 
 
 def check(session: Session) -> None:
@@ -16,7 +16,7 @@ def check(session: Session) -> None:
         ours = _bytes(session, subject.function)
         theirs = _bytes(session, subject.reference) if session.has_reference and subject.reference else None
     except RaisedError as problem:
-        session.notes.append(f"M: the residuals could not be counted: {first_line(problem)}")
+        session.notes.append(f"M: the residuals could not be counted: {problem}")
         return
     given = sum(np.asarray(leaf).nbytes for leaf in leaves if isinstance(leaf, np.ndarray))
     beside = "" if theirs is None else f"; autodiff of the reference saves {theirs:,}"

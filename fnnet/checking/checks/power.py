@@ -7,8 +7,9 @@ import numpy as np
 
 from fnnet.checking.mutation.power import PowerReport, power
 from fnnet.checking.programs import Program, as_wide, mode, vjp
-from fnnet.checking.session import NotRun, Session, first_line
+from fnnet.checking.session import NotRun, Session
 from fnnet.checking.tolerance import wrong_entries
+from fnnet.core.one_line import in_one_line
 
 COTANGENTS = 3
 
@@ -64,4 +65,4 @@ def power_of_backward(
         try:
             return power(backward, [(*held, *bars) for bars in output_bars], passes, seed=session.options.seed)
         except Exception as problem:
-            raise NotRun(f"the backward cannot be mutated: {first_line(problem)}") from None
+            raise NotRun(f"the backward cannot be mutated: {in_one_line(problem)}") from None

@@ -15,7 +15,7 @@ import numpy as np
 from fnnet.checking import differences, tolerance
 from fnnet.checking.programs import RaisedError, as_wide, pull_of
 from fnnet.checking.report import Failure, number
-from fnnet.checking.session import NotRun, Session, first_line, gaussians, rms
+from fnnet.checking.session import NotRun, Session, gaussians, rms
 from fnnet.checking.tolerance import wrong_entries
 
 
@@ -33,7 +33,7 @@ def check(session: Session) -> None:
     try:
         _, bars = ours(leaves, output_bars, directions)
     except RaisedError as problem:
-        text = f"the gradient cannot be differentiated again: {first_line(problem)}"
+        text = f"the gradient cannot be differentiated again: {problem}"
         if session.options.second_order:
             session.failures.append(Failure("2", "", "", text))
             return
@@ -48,7 +48,7 @@ def check(session: Session) -> None:
                 lambda leaves, bars: theirs(leaves, bars, directions), leaves, output_bars, session.rng("perturbations")
             )
     except RaisedError as problem:
-        session.notes.append(f"2: the reference's gradient cannot be differentiated again: {first_line(problem)}")
+        session.notes.append(f"2: the reference's gradient cannot be differentiated again: {problem}")
     bars = [as_wide(b) for b in bars]
     for k, (path, bar) in enumerate(zip(paths, bars, strict=True)):
         if expected is None:
@@ -102,7 +102,7 @@ def _forward_over_reverse(
         program = session.programs.once("forward over reverse", run, session.takes_doubles)
         bars = [as_wide(b) for b in program(leaves, output_bars, directions)]
     except RaisedError as problem:
-        session.notes.append(f"2: the gradient cannot be differentiated forward: {first_line(problem)}")
+        session.notes.append(f"2: the gradient cannot be differentiated forward: {problem}")
         return
     failed = {failure.argument for failure in session.failures if failure.check == "2"}
     for k, (path, bar) in enumerate(zip(session.subject.moving_paths(), bars, strict=True)):

@@ -16,7 +16,7 @@ from fnnet.checking.checks.structure import faults
 from fnnet.checking.judgement import judge
 from fnnet.checking.programs import RaisedError, as_wide, is_wide, widened
 from fnnet.checking.report import Failure
-from fnnet.checking.session import NotRun, Session, first_line, leaf_type
+from fnnet.checking.session import NotRun, Session, leaf_type
 from fnnet.checking.subject import is_moving
 
 Axis = tuple[int, int]  # a leaf, and one of its axes
@@ -71,7 +71,7 @@ def _at_shape(session: Session, leaves: list, configuration: Configuration) -> b
         try:
             outs, _ = session.pull(leaves, bars)
         except RaisedError as problem:
-            found = [("", f"raises {first_line(problem)}")]
+            found = [("", f"raises {problem}")]
     if found:
         _refused(session, configuration, found, where)
         return True

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnnet.checking.programs import Program, RaisedError, is_wide, pull_of
 from fnnet.checking.report import Failure
-from fnnet.checking.session import Session, first_line
+from fnnet.checking.session import Session
 from fnnet.checking.subject import Subject, is_moving
 
 RAISES = "under differentiation raises "
@@ -50,7 +50,7 @@ def _directly(subject: Subject, leaves: list, output_bars: list) -> list[tuple[s
     try:
         Program(trace, is_wide(leaves)).shape(leaves, output_bars)
     except RaisedError as problem:
-        seen.append(("", f"{RAISES}{first_line(problem)}"))
+        seen.append(("", f"{RAISES}{problem}"))
     return seen
 
 
@@ -58,7 +58,7 @@ def _through_jax(subject: Subject, leaves: list, output_bars: list) -> list[tupl
     try:
         _, bars = Program(pull_of(subject, subject.function), is_wide(leaves)).shape(leaves, output_bars)
     except RaisedError as problem:
-        return [("", f"{RAISES}{first_line(problem)}")]
+        return [("", f"{RAISES}{problem}")]
     return [
         fault
         for place, bar in zip(subject.places, bars, strict=True)

@@ -10,11 +10,11 @@ import numpy as np
 from fnnet.checking.checks.determinism import eager_bars
 from fnnet.checking.programs import RaisedError, as_wide, mode, pull_of, vjp
 from fnnet.checking.report import Failure
-from fnnet.checking.session import Session, first_line, jittered
+from fnnet.checking.session import Session, jittered
 from fnnet.checking.subject import moving_leaves
 from fnnet.checking.tolerance import wrong_entries
+from fnnet.core.jax_messages import is_forward_mode_refused
 
-STEPS = 2
 COTANGENTS = 3
 
 
@@ -101,7 +101,7 @@ def _compare(
     try:
         ours = session.programs.once(what, function, session.takes_doubles)(*args)
     except RaisedError as problem:
-        session.failures.append(Failure("T", "", what, f"raises {first_line(problem)}"))
+        session.failures.append(Failure("T", "", what, f"raises {problem}"))
         return
     _report(session, what, ours, expected, allowed)
 
@@ -149,7 +149,7 @@ def _forward_mode(session: Session, leaves: list) -> None:
     try:
         session.programs.once("forward mode", forward, session.takes_doubles)(leaves)
     except RaisedError as problem:
-        if isinstance(problem.problem, TypeError) and "custom_vjp" in str(problem.problem):
+        if is_forward_mode_refused(problem.problem):
             session.notes.append("T: forward mode is refused by custom_vjp")
         else:
-            session.notes.append(f"T: forward mode raises {first_line(problem)}")
+            session.notes.append(f"T: forward mode raises {problem}")

@@ -14,9 +14,10 @@ import numpy as np
 
 from fnnet.checking.programs import Program, RaisedError, as_wide, pull_of, vjp
 from fnnet.checking.report import Failure, number
-from fnnet.checking.session import NotRun, Session, first_line, jittered
+from fnnet.checking.session import NotRun, Session, jittered
 from fnnet.checking.subject import is_moving, moving_leaves
 from fnnet.checking.tolerance import wrong_entries
+from fnnet.core.jax_messages import is_shared_output_refused
 
 EXAMPLES = 3
 MOST_SUBSETS = 8
@@ -180,8 +181,8 @@ def _batched_by_jax(session: Session, k: int, path: str, where: str, ours: Any, 
 
 
 def _raised(session: Session, where: str, problem: RaisedError, batch: Any, leaves: list, refused_by_jax: bool) -> None:
-    said = first_line(problem)
-    if not session.subject.own_batching and refused_by_jax and "shared across the batch" in str(problem.problem):
+    said = str(problem)
+    if not session.subject.own_batching and refused_by_jax and is_shared_output_refused(problem.problem):
         session.notes.append(
             f"V: {where}: jax {jax.__version__} refuses it, since an output is shared by the batch. Not an error of "
             "the rule: jax.custom_vjp.defvjp(..., generic_batching=True) takes it"

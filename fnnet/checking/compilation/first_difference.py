@@ -10,7 +10,7 @@ import numpy as np
 from fnnet.checking.compilation.operations import values
 from fnnet.checking.programs import Call, RaisedError, as_wide, compiler_options, mode
 from fnnet.core.compiler import safe_options
-from fnnet.core.jaxprs import Equation, trace
+from fnnet.core.jaxprs import Operation, flat_jaxpr
 
 # Of an array's size, by the bytes of an entry: more than rounding explains.
 GROSS = {8: 1e-6, 4: 1e-3, 2: 0.1}
@@ -76,7 +76,7 @@ def _is_misled(call: Call) -> bool:
 def primitives(function: Callable, wide: bool, args: Sequence[Any]) -> set[str]:
     """The names of the operations of a function."""
     with mode(wide):
-        return {equation.name for equation in trace(function, *args).equations}
+        return {op.name for op in flat_jaxpr(function, *args).operations}
 
 
 def first_difference(function: Callable, wide: bool, args: Sequence[Any], *, safe: bool) -> Miscompilation | None:
@@ -89,16 +89,16 @@ def first_difference(function: Callable, wide: bool, args: Sequence[Any], *, saf
         safe: Whether it is compiled with `fnnet.safe_options`.
     """
     with mode(wide):
-        program = trace(function, *args)
-        right = values(program, args)
+        jaxpr = flat_jaxpr(function, *args)
+        right = values(jaxpr, args)
 
         def is_wrong(number: int, safe: bool) -> bool:
             """Whether the result of this operation is wrong in a program that ends with it."""
-            outputs = program.equations[number].outputs
-            needed = program.ancestors(outputs)
+            outputs = jaxpr.operations[number].outputs
+            needed = jaxpr.ancestors(outputs)
             part = replace(
-                program,
-                equations=tuple(e for e in program.equations[: number + 1] if needed.intersection(e.outputs)),
+                jaxpr,
+                operations=tuple(e for e in jaxpr.operations[: number + 1] if needed.intersection(e.outputs)),
                 outputs=outputs,
                 out_tree=jax.tree.structure([0] * len(outputs)),
             )
@@ -106,24 +106,24 @@ def first_difference(function: Callable, wide: bool, args: Sequence[Any], *, saf
             pairs = [(a, right[i]) for a, i in zip(found, outputs, strict=True)]
             return any(_is_number(b) and differs(a, b).any() for a, b in pairs)
 
-        returned = [n for n, e in enumerate(program.equations) if set(e.outputs) & set(program.outputs)]
+        returned = [n for n, e in enumerate(jaxpr.operations) if set(e.outputs) & set(jaxpr.outputs)]
         last = next((n for n in returned if is_wrong(n, safe)), None)
         if last is None:
             return None
-        needed = program.ancestors(program.equations[last].outputs)
-        line = [n for n, e in enumerate(program.equations[: last + 1]) if needed.intersection(e.outputs)]
+        needed = jaxpr.ancestors(jaxpr.operations[last].outputs)
+        line = [n for n, e in enumerate(jaxpr.operations[: last + 1]) if needed.intersection(e.outputs)]
         low, high = -1, len(line) - 1
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if is_wrong(line[middle], safe) else (middle, high)
         is_avoided = not safe and bool(safe_options()) and not is_wrong(last, True)
-        return Miscompilation(_said(program.equations[line[high]]), line[high] + 1, len(program.equations), is_avoided)
+        return Miscompilation(_said(jaxpr.operations[line[high]]), line[high] + 1, len(jaxpr.operations), is_avoided)
 
 
 def _is_number(value: Any) -> bool:
     return not jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
 
 
-def _said(equation: Equation) -> str:
-    operands = ", ".join(aval.str_short() for aval in equation.in_avals)
-    return f"{equation.name} of {operands}" + (f" at {equation.where}" if equation.where else "")
+def _said(op: Operation) -> str:
+    operands = ", ".join(aval.str_short() for aval in op.in_avals)
+    return f"{op.name} of {operands}" + (f" at {op.where}" if op.where else "")

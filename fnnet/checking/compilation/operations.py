@@ -11,42 +11,42 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.compiler import safe_options
-from fnnet.core.jaxprs import Equation, Program
+from fnnet.core.jaxprs import FlatJaxpr, Operation
 
 LOOPS = ("scan", "while", "cond")
 
 
-def by_operation(program: Program, args: Sequence[Any]) -> Any:
-    """program(*args), each operation computed by itself."""
-    computed = values(program, args)
-    return jax.tree.unflatten(program.out_tree, [computed[i] for i in program.outputs])
+def by_operation(jaxpr: FlatJaxpr, args: Sequence[Any]) -> Any:
+    """jaxpr(*args), each operation computed by itself."""
+    computed = values(jaxpr, args)
+    return jax.tree.unflatten(jaxpr.out_tree, [computed[i] for i in jaxpr.outputs])
 
 
-def values(program: Program, args: Sequence[Any]) -> dict[int, Any]:
-    """Every value of a program, by its index."""
+def values(jaxpr: FlatJaxpr, args: Sequence[Any]) -> dict[int, Any]:
+    """Every value of a jaxpr, by its index."""
     computed = dict(enumerate(map(jnp.asarray, jax.tree.leaves(args))))
-    for equation in program.equations:
-        outs = _alone(equation)(*(computed[i] for i in equation.inputs))
-        computed.update(zip(equation.outputs, outs, strict=True))
+    for op in jaxpr.operations:
+        outs = _alone(op)(*(computed[i] for i in op.inputs))
+        computed.update(zip(op.outputs, outs, strict=True))
     return computed
 
 
-def _alone(equation: Equation) -> Callable[..., Sequence]:
-    if equation.name in LOOPS:
-        return jax.jit(equation.run, compiler_options=safe_options())
-    if equation.name == "conv_general_dilated":
-        return lambda x, kernel: _convolved(equation, x, kernel)
-    return equation.run
+def _alone(op: Operation) -> Callable[..., Sequence]:
+    if op.name in LOOPS:
+        return jax.jit(op.run, compiler_options=safe_options())
+    if op.name == "conv_general_dilated":
+        return lambda x, kernel: _convolved(op, x, kernel)
+    return op.run
 
 
-def _convolved(equation: Equation, x: Any, kernel: Any) -> list:
+def _convolved(op: Operation, x: Any, kernel: Any) -> list:
     """The input is cropped, padded and spread before the convolution where the convolution would crop it."""
-    padding, spread = equation.params["padding"], equation.params["lhs_dilation"]
+    padding, spread = op.params["padding"], op.params["lhs_dilation"]
     if all(side >= 0 for sides in padding for side in sides):
-        return equation.run(x, kernel)
-    _, _, *axes = equation.params["dimension_numbers"].lhs_spec
+        return op.run(x, kernel)
+    _, _, *axes = op.params["dimension_numbers"].lhs_spec
     config = [(0, 0, 0)] * x.ndim
     for axis, (low, high), factor in zip(axes, padding, spread, strict=True):
         config[axis] = (low, high, factor - 1)
     placed = jax.lax.pad(x, x.dtype.type(0), config)
-    return equation.with_params(padding=((0, 0),) * len(axes), lhs_dilation=(1,) * len(axes))(placed, kernel)
+    return op.with_params(padding=((0, 0),) * len(axes), lhs_dilation=(1,) * len(axes))(placed, kernel)

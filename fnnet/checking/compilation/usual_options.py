@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
-
 from fnnet.checking.compilation import faults
 from fnnet.checking.compilation.first_difference import differs, first_difference, primitives
 from fnnet.checking.programs import Program, as_wide
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session
 from fnnet.core.compiler import HIGH_RANK, Fault, safe_options
+from fnnet.core.jaxprs import all_equations
 
 RANK = 7  # of arrays whose sums may crash
 
@@ -81,13 +80,11 @@ def _like(known: Sequence[Fault]) -> str:
 
 def _sums_of_many_axes(jaxpr: Any) -> Iterator[tuple[tuple[int, ...], int]]:
     """The shape and the axis of each sum of a product over one axis of many, anywhere in a jaxpr."""
-    products = {id(out) for equation in jaxpr.eqns if equation.primitive.name == "mul" for out in equation.outvars}
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "reduce_sum" and id(equation.invars[0]) in products:
+    products: set[int] = set()
+    for equation in all_equations(jaxpr):
+        if equation.primitive.name == "mul":
+            products.update(map(id, equation.outvars))
+        elif equation.primitive.name == "reduce_sum" and id(equation.invars[0]) in products:
             shape, axes = equation.invars[0].aval.shape, equation.params["axes"]
             if len(shape) >= RANK and len(axes) == 1:
                 yield shape, axes[0]
-        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from _sums_of_many_axes(inner)

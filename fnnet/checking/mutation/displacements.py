@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnnet.checking.mutation.edits import Edit, Editors, editor
-from fnnet.core.jaxprs import Equation
+from fnnet.core.jaxprs import Operation
 
 DISPLACEMENTS: Editors = defaultdict(list)
 
 
 @editor(DISPLACEMENTS, "transpose")
-def _transpose(equation: Equation) -> Iterator[Edit]:
-    before, after = equation.in_avals[0].shape, equation.out_avals[0].shape
-    permutation = equation.params["permutation"]
+def _transpose(op: Operation) -> Iterator[Edit]:
+    before, after = op.in_avals[0].shape, op.out_avals[0].shape
+    permutation = op.params["permutation"]
     moved = [a for a in permutation if before[a] > 1]
     unseen = f"it only moves axes of one entry of {before}" if moved == sorted(moved) else ""
     yield Edit("made a reshape", lambda x: [x.reshape(after)], unseen)
@@ -33,8 +33,8 @@ def _equal_pairs(shape: tuple[int, ...], axes: Iterable[int]) -> Iterator[tuple[
 
 
 @editor(DISPLACEMENTS, "rev")
-def _flip(equation: Equation) -> Iterator[Edit]:
-    axes, shape = equation.params["dimensions"], equation.in_avals[0].shape
+def _flip(op: Operation) -> Iterator[Edit]:
+    axes, shape = op.params["dimensions"], op.in_avals[0].shape
     unseen = f"axes {tuple(axes)} of {shape} have one entry"
     yield Edit("dropped", lambda x: [x], unseen if all(shape[a] == 1 for a in axes) else "")
     for a in axes if len(axes) > 1 else ():
@@ -43,91 +43,91 @@ def _flip(equation: Equation) -> Iterator[Edit]:
 
 
 @editor(DISPLACEMENTS, "broadcast_in_dim")
-def _along_another_axis(equation: Equation) -> Iterator[Edit]:
-    axes, shape = equation.params["broadcast_dimensions"], equation.out_avals[0].shape
-    for place, a in enumerate(axes):
+def _along_another_axis(op: Operation) -> Iterator[Edit]:
+    axes, shape = op.params["broadcast_dimensions"], op.out_avals[0].shape
+    for position, a in enumerate(axes):
         for other in range(len(shape)):
-            moved = (*axes[:place], other, *axes[place + 1 :])
-            fits = shape[other] == shape[a] == equation.in_avals[0].shape[place] > 1
+            moved = (*axes[:position], other, *axes[position + 1 :])
+            fits = shape[other] == shape[a] == op.in_avals[0].shape[position] > 1
             if other != a and fits and all(i < j for i, j in itertools.pairwise(moved)):
                 yield Edit(f"along axis {other} for {a}", lambda x, m=moved: [lax.broadcast_in_dim(x, shape, m)])
 
 
 @editor(DISPLACEMENTS, "scatter-add")
-def _overwriting(equation: Equation) -> Iterator[Edit]:
-    params = equation.params
+def _overwriting(op: Operation) -> Iterator[Edit]:
+    params = op.params
     same = {name: params[name] for name in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")}
     yield Edit("made scatter, without add", lambda x, indices, updates: [lax.scatter(x, indices, updates, **same)])
 
 
 @editor(DISPLACEMENTS, "pad")
-def _pad(equation: Equation) -> Iterator[Edit]:
-    config = equation.params["padding_config"]
+def _pad(op: Operation) -> Iterator[Edit]:
+    config = op.params["padding_config"]
     for axis, (lo, hi, between) in enumerate(config):
         if lo or hi:
             shifted = (*config[:axis], (lo + 1, hi - 1, between), *config[axis + 1 :])
-            yield Edit(f"shifted by one on axis {axis}", equation.with_params(padding_config=shifted))
+            yield Edit(f"shifted by one on axis {axis}", op.with_params(padding_config=shifted))
 
 
 @editor(DISPLACEMENTS, "slice")
-def _slice(equation: Equation) -> Iterator[Edit]:
-    start, limit = equation.params["start_indices"], equation.params["limit_indices"]
-    for axis, size in enumerate(equation.in_avals[0].shape):
+def _slice(op: Operation) -> Iterator[Edit]:
+    start, limit = op.params["start_indices"], op.params["limit_indices"]
+    for axis, size in enumerate(op.in_avals[0].shape):
         step = 1 if limit[axis] < size else -1 if start[axis] > 0 else 0
         if step:
             moved = {
                 name: tuple(n + step * (a == axis) for a, n in enumerate(ends))
                 for name, ends in (("start_indices", start), ("limit_indices", limit))
             }
-            yield Edit(f"moved by one on axis {axis}", equation.with_params(**moved))
+            yield Edit(f"moved by one on axis {axis}", op.with_params(**moved))
 
 
 @editor(DISPLACEMENTS, "dot_general")
-def _dot_general(equation: Equation) -> Iterator[Edit]:
-    contracted, batched = equation.params["dimension_numbers"]
+def _dot_general(op: Operation) -> Iterator[Edit]:
+    contracted, batched = op.params["dimension_numbers"]
     for side, name in enumerate(("first", "second")):
-        shape = equation.in_avals[side].shape
+        shape = op.in_avals[side].shape
         free = [a for a in range(len(shape)) if a not in contracted[side] and a not in batched[side]]
-        for place, c in enumerate(contracted[side]):
+        for position, c in enumerate(contracted[side]):
             for f in free:
                 if shape[f] == shape[c] > 1:
-                    transposed = (*contracted[side][:place], f, *contracted[side][place + 1 :])
+                    transposed = (*contracted[side][:position], f, *contracted[side][position + 1 :])
                     both = (transposed, contracted[1]) if side == 0 else (contracted[0], transposed)
-                    run = equation.with_params(dimension_numbers=(both, batched))
+                    run = op.with_params(dimension_numbers=(both, batched))
                     yield Edit(f"{name} operand transposed, axis {f} for {c}", run)
 
 
 @editor(DISPLACEMENTS, "conv_general_dilated")
-def _conv(equation: Equation) -> Iterator[Edit]:
-    params, kernel = equation.params, equation.in_avals[1]
+def _conv(op: Operation) -> Iterator[Edit]:
+    params, kernel = op.params, op.in_avals[1]
     axes = tuple(params["dimension_numbers"].rhs_spec[2:])
     unseen = f"the kernel has one tap, {kernel.shape}" if all(kernel.shape[a] == 1 for a in axes) else ""
-    yield Edit("kernel flipped", lambda x, w: equation.run(x, lax.rev(w, axes)), unseen)
+    yield Edit("kernel flipped", lambda x, w: op.run(x, lax.rev(w, axes)), unseen)
     for i, j in _equal_pairs(kernel.shape, axes):
         name = f"spatial axes {axes.index(i)} and {axes.index(j)} of the kernel exchanged"
-        yield Edit(name, lambda x, w, i=i, j=j: equation.run(x, jnp.swapaxes(w, i, j)))
+        yield Edit(name, lambda x, w, i=i, j=j: op.run(x, jnp.swapaxes(w, i, j)))
     padding, spread = params["padding"], any(d > 1 for d in params["lhs_dilation"])
     for axis, (lo, hi) in enumerate(padding):
         # XLA's compiler aborts on some negative paddings of a dilated image: of two ways to shift, one that has none.
         step = 1 if hi > 0 or not spread else -1 if lo > 0 else 0
         if step:
             shifted = (*padding[:axis], (lo + step, hi - step), *padding[axis + 1 :])
-            yield Edit(f"padding shifted by one on axis {axis}", equation.with_params(padding=shifted))
+            yield Edit(f"padding shifted by one on axis {axis}", op.with_params(padding=shifted))
     for one, other in itertools.combinations(("window_strides", "lhs_dilation", "rhs_dilation"), 2):
         if params[one] != params[other]:
             changed = {**params, one: params[other], other: params[one]}
-            fitted = _same_places(equation, changed)
+            fitted = _same_places(op, changed)
             if fitted is not None:
-                yield Edit(f"{one} and {other} exchanged", equation.with_params(**{**changed, "padding": fitted}))
+                yield Edit(f"{one} and {other} exchanged", op.with_params(**{**changed, "padding": fitted}))
 
 
-def _same_places(equation: Equation, params: dict[str, Any]) -> tuple | None:
+def _same_places(op: Operation, params: dict[str, Any]) -> tuple | None:
     """The padding, changed at its end, for which the output keeps its shape; None if XLA might not take it."""
-    numbers, (image, kernel) = params["dimension_numbers"], equation.in_avals
+    numbers, (image, kernel) = params["dimension_numbers"], op.in_avals
     padding = []
     for axis, (lo, _) in enumerate(params["padding"]):
         n, k = image.shape[numbers.lhs_spec[axis + 2]], kernel.shape[numbers.rhs_spec[axis + 2]]
-        o = equation.out_avals[0].shape[numbers.out_spec[axis + 2]]
+        o = op.out_avals[0].shape[numbers.out_spec[axis + 2]]
         s, d, between = (params[name][axis] for name in ("window_strides", "rhs_dilation", "lhs_dilation"))
         padding.append((lo, (o - 1) * s + d * (k - 1) + 1 - ((n - 1) * between + 1) - lo))
     spread = any(d > 1 for d in params["lhs_dilation"])

@@ -1,7 +1,7 @@
-"""Mutations of elementwise operations, reductions and running sums: for an equation, the wrong ones that resemble it.
+"""Edits of elementwise operations, reductions and running sums: the wrong operations that resemble an operation.
 
-A mutation keeps shapes and dtypes, since the structure check sees to those. Whole numbers, which address arrays, are
-added and multiplied as they are. What moves entries about is mutated in `displacements`.
+An edit keeps shapes and dtypes, because check S sees errors in these. Sums and products of integers, which are indices,
+are not edited. `displacements` has the edits of operations that move entries.
 """
 
 import math
@@ -14,17 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnnet.core.jaxprs import Equation
+from fnnet.core.jaxprs import Operation
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One equation, changed.
+    """An operation, changed.
 
     Args:
-        change: What was done.
+        change: What was changed.
         run: run(*operands) -> results.
-        unseen: Why no values of these shapes can show it, where it is about axes of one entry, or "".
+        unseen: Why no values of these shapes can show the change (an axis has one entry), or "".
     """
 
     change: str
@@ -32,7 +32,7 @@ class Edit:
     unseen: str = ""
 
 
-Editor = Callable[[Equation], Iterator[Edit]]
+Editor = Callable[[Operation], Iterator[Edit]]
 Editors = dict[str, list[Editor]]  # by the name of the primitive
 
 ARITHMETIC: Editors = defaultdict(list)
@@ -77,62 +77,62 @@ ON_INTEGERS = ("gt", "ge", "lt", "le", "max", "min", "and", "or")
 
 
 @editor(ARITHMETIC, *DROPPED)
-def _dropped(equation: Equation) -> Iterator[Edit]:
+def _dropped(op: Operation) -> Iterator[Edit]:
     yield Edit("dropped", lambda x: [x])
 
 
 @editor(ARITHMETIC, *EXCHANGED)
-def _exchanged(equation: Equation) -> Iterator[Edit]:
-    if equation.name in ON_INTEGERS or _is_inexact(equation.out_avals[0]):
-        name, operation = EXCHANGED[equation.name]
+def _exchanged(op: Operation) -> Iterator[Edit]:
+    if op.name in ON_INTEGERS or _is_inexact(op.out_avals[0]):
+        name, operation = EXCHANGED[op.name]
         yield Edit(f"made {name}", lambda *values: [operation(*jnp.broadcast_arrays(*values))])
 
 
 @editor(ARITHMETIC, "mul", "div")
-def _operand_dropped(equation: Equation) -> Iterator[Edit]:
-    if not _is_inexact(equation.out_avals[0]):
+def _operand_dropped(op: Operation) -> Iterator[Edit]:
+    if not _is_inexact(op.out_avals[0]):
         return
     yield Edit("second operand dropped", lambda x, y: [x])
-    if equation.name == "mul" and equation.inputs[0] != equation.inputs[1]:
+    if op.name == "mul" and op.inputs[0] != op.inputs[1]:
         yield Edit("first operand dropped", lambda x, y: [y])
 
 
 @editor(ARITHMETIC, "integer_pow")
-def _exponent(equation: Equation) -> Iterator[Edit]:
-    y = equation.params["y"]
-    yield Edit(f"exponent {y} made {y + 1}", equation.with_params(y=y + 1))
+def _exponent(op: Operation) -> Iterator[Edit]:
+    y = op.params["y"]
+    yield Edit(f"exponent {y} made {y + 1}", op.with_params(y=y + 1))
 
 
 @editor(ARITHMETIC, "select_n")
-def _selection(equation: Equation) -> Iterator[Edit]:
-    if len(equation.inputs) == 3:
+def _selection(op: Operation) -> Iterator[Edit]:
+    if len(op.inputs) == 3:
         yield Edit("branches exchanged", lambda which, no, yes: [lax.select_n(which, yes, no)])
         yield Edit("mask made all true", lambda which, no, yes: [yes])
 
 
 @editor(ARITHMETIC, "convert_element_type")
-def _rounded(equation: Equation) -> Iterator[Edit]:
+def _rounded(op: Operation) -> Iterator[Edit]:
     def digits(aval: Any) -> int:
         return jnp.finfo(aval.dtype).nmant if _is_inexact(aval) else 0
 
-    if min(digits(equation.in_avals[0]), digits(equation.out_avals[0])) > jnp.finfo(jnp.bfloat16).nmant:
-        dtype = equation.out_avals[0].dtype
+    if min(digits(op.in_avals[0]), digits(op.out_avals[0])) > jnp.finfo(jnp.bfloat16).nmant:
+        dtype = op.out_avals[0].dtype
         yield Edit("rounded to bfloat16", lambda x: [x.astype(jnp.bfloat16).astype(dtype)])
 
 
 @editor(ARITHMETIC, "constant")
-def _scaled(equation: Equation) -> Iterator[Edit]:
-    if not _is_inexact(equation.out_avals[0]):
+def _scaled(op: Operation) -> Iterator[Edit]:
+    if not _is_inexact(op.out_avals[0]):
         return
-    value = np.asarray(equation.run()[0])
+    value = np.asarray(op.run()[0])
     if np.isfinite(value).all() and value.any():
         name = f"{value:.6g} " if value.ndim == 0 else ""
         yield Edit(f"{name}times 1.1", lambda: [(value * 1.1).astype(value.dtype)])
 
 
 @editor(ARITHMETIC, "output")
-def _spoilt(equation: Equation) -> Iterator[Edit]:
-    if _is_inexact(equation.out_avals[0]):
+def _of_an_output(op: Operation) -> Iterator[Edit]:
+    if _is_inexact(op.out_avals[0]):
         yield Edit("made zero", lambda x: [jnp.zeros_like(x)])
         yield Edit("negated", lambda x: [-x])
 
@@ -141,39 +141,39 @@ def _spoilt(equation: Equation) -> Iterator[Edit]:
 
 
 @editor(ARITHMETIC, "reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
-def _reduction(equation: Equation) -> Iterator[Edit]:
-    axes, shape = equation.params["axes"], equation.in_avals[0].shape
+def _reduction(op: Operation) -> Iterator[Edit]:
+    axes, shape = op.params["axes"], op.in_avals[0].shape
     count = math.prod(shape[a] for a in axes)
-    if equation.name == "reduce_sum" and axes and _is_inexact(equation.out_avals[0]):
+    if op.name == "reduce_sum" and axes and _is_inexact(op.out_avals[0]):
         unseen = f"only one entry is summed, over axes {tuple(axes)} of {shape}" if count == 1 else ""
-        yield Edit("made a mean", lambda x: [equation.run(x)[0] / np.asarray(count, x.dtype)], unseen)
+        yield Edit("made a mean", lambda x: [op.run(x)[0] / np.asarray(count, x.dtype)], unseen)
     for a in axes if count > 1 else ():
         unseen = f"axis {a} of {shape} has one entry" if shape[a] == 1 else ""
-        yield Edit(f"axis {a} left out", lambda x, a=a: equation.run(lax.slice_in_dim(x, 0, 1, axis=a)), unseen)
+        yield Edit(f"axis {a} left out", lambda x, a=a: op.run(lax.slice_in_dim(x, 0, 1, axis=a)), unseen)
         for other in range(len(shape)):
             if other not in axes and shape[other] == shape[a] > 1:
                 exchanged = tuple(sorted({*axes, other} - {a}))
-                yield Edit(f"over axis {other} for {a}", equation.with_params(axes=exchanged))
-    if equation.name in ("reduce_max", "reduce_min") and count > 1:
-        other_end = lax.reduce_min if equation.name == "reduce_max" else lax.reduce_max
+                yield Edit(f"over axis {other} for {a}", op.with_params(axes=exchanged))
+    if op.name in ("reduce_max", "reduce_min") and count > 1:
+        other_end = lax.reduce_min if op.name == "reduce_max" else lax.reduce_max
         yield Edit(f"made {other_end.__name__}", lambda x: [other_end(x, tuple(axes))])
 
 
 @editor(ARITHMETIC, "argmax", "argmin")
-def _last_of_equals(equation: Equation) -> Iterator[Edit]:
-    (axis,) = equation.params["axes"]
-    last = equation.in_avals[0].shape[axis] - 1
+def _last_of_equals(op: Operation) -> Iterator[Edit]:
+    (axis,) = op.params["axes"]
+    last = op.in_avals[0].shape[axis] - 1
 
     def run(x: Any) -> list:
-        (from_end,) = equation.run(lax.rev(x, (axis,)))
+        (from_end,) = op.run(lax.rev(x, (axis,)))
         return [last - from_end]
 
     yield Edit("made the last of equals", run, f"axis {axis} has one entry" if last == 0 else "")
 
 
 @editor(ARITHMETIC, "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "scan")
-def _reversed(equation: Equation) -> Iterator[Edit]:
-    params = equation.params
-    length = params["length"] if equation.name == "scan" else equation.in_avals[0].shape[params["axis"]]
+def _reversed(op: Operation) -> Iterator[Edit]:
+    params = op.params
+    length = params["length"] if op.name == "scan" else op.in_avals[0].shape[params["axis"]]
     unseen = "it has one step" if length == 1 else ""
-    yield Edit("reversed", equation.with_params(reverse=not params["reverse"]), unseen)
+    yield Edit("reversed", op.with_params(reverse=not params["reverse"]), unseen)

@@ -1,6 +1,6 @@
-"""Programs inside equations: the bodies of loops and the branches of conditionals, and what decides when a loop ends.
+"""Jaxprs inside operations: bodies of loops, branches of conditionals, and the values that decide when a loop ends.
 
-A while loop whose counter is mutated, or that starts from arbitrary values, may never end.
+A while loop may never end if its counter is mutated, or if it starts from arbitrary values.
 """
 
 import functools
@@ -10,77 +10,77 @@ from typing import Any
 
 import jax
 
-from fnnet.core.jaxprs import Equation, Program, written
+from fnnet.core.jaxprs import FlatJaxpr, Operation, flattened
 
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A jaxpr inside an equation.
+    """A jaxpr inside an operation.
 
     Args:
         label: What it is, "body of scan".
-        program: The body itself.
+        jaxpr: The body itself.
         deciding: Those of its values on which the end of a while loop depends.
-        rebuilt: rebuilt(program) -> the outer equation's `run`, with that program for a body.
+        rebuilt: rebuilt(jaxpr) -> the `run` of the outer operation, with that jaxpr as its body.
     """
 
     label: str
-    program: Program
+    jaxpr: FlatJaxpr
     deciding: frozenset[int]
-    rebuilt: Callable[[Program], Callable[..., list]]
+    rebuilt: Callable[[FlatJaxpr], Callable[..., list]]
 
 
-def bodies(equation: Equation) -> Iterator[Body]:
+def bodies(op: Operation) -> Iterator[Body]:
     """The bodies of a scan or while loop, the branches of a conditional; a while loop's condition is none of them."""
-    params = equation.params
-    if equation.name == "scan":
-        body = _body(equation, "body of scan", params["jaxpr"], lambda new: {"jaxpr": new})
+    params = op.params
+    if op.name == "scan":
+        body = _body(op, "body of scan", params["jaxpr"], lambda new: {"jaxpr": new})
         # What it hands on to the next turn may decide there: where anything decides, everything does.
         yield replace(
-            body, deciding=frozenset(body.program.ancestors(body.program.outputs)) if body.deciding else frozenset()
+            body, deciding=frozenset(body.jaxpr.ancestors(body.jaxpr.outputs)) if body.deciding else frozenset()
         )
-    elif equation.name == "while":
-        body = _body(equation, "body of while", params["body_jaxpr"], lambda new: {"body_jaxpr": new})
-        yield replace(body, deciding=body.deciding | _condition(params, body.program)[0])
-    elif equation.name == "cond":
+    elif op.name == "while":
+        body = _body(op, "body of while", params["body_jaxpr"], lambda new: {"body_jaxpr": new})
+        yield replace(body, deciding=body.deciding | _condition(params, body.jaxpr)[0])
+    elif op.name == "cond":
         for number, branch in enumerate(params["branches"]):
             with_branch = functools.partial(_with_branch, params["branches"], number)
-            yield _body(equation, f"branch {number} of cond", branch, with_branch)
+            yield _body(op, f"branch {number} of cond", branch, with_branch)
 
 
-def deciding(program: Program) -> frozenset[int]:
-    """The values of a program on which the end of a while loop inside depends."""
+def deciding(jaxpr: FlatJaxpr) -> frozenset[int]:
+    """The values of a jaxpr on which the end of a while loop inside depends."""
     wanted: set[int] = set()
-    for equation in program.equations:
-        if equation.name == "while":
-            operands = _condition(equation.params, written(equation.params["body_jaxpr"]))[1]
-            wanted.update(equation.inputs[i] for i in operands)
-        elif any(body.deciding for body in bodies(equation)):
-            wanted.update(equation.inputs)
-    return frozenset(program.ancestors(wanted))
+    for op in jaxpr.operations:
+        if op.name == "while":
+            operands = _condition(op.params, flattened(op.params["body_jaxpr"]))[1]
+            wanted.update(op.inputs[i] for i in operands)
+        elif any(body.deciding for body in bodies(op)):
+            wanted.update(op.inputs)
+    return frozenset(jaxpr.ancestors(wanted))
 
 
-def _body(equation: Equation, label: str, closed: Any, changed: Callable[[Any], dict[str, Any]]) -> Body:
-    program = written(closed)
+def _body(op: Operation, label: str, closed: Any, changed: Callable[[Any], dict[str, Any]]) -> Body:
+    jaxpr = flattened(closed)
 
-    def rebuilt(edited: Program) -> Callable[..., list]:
+    def rebuilt(edited: FlatJaxpr) -> Callable[..., list]:
         @functools.cache  # one jaxpr, so that it is compiled once
         def run() -> Callable[..., list]:
-            return equation.with_params(**changed(jax.make_jaxpr(edited)(*edited.in_avals)))
+            return op.with_params(**changed(jax.make_jaxpr(edited)(*edited.in_avals)))
 
         return lambda *values: run()(*values)
 
-    return Body(label, program, deciding(program), rebuilt)
+    return Body(label, jaxpr, deciding(jaxpr), rebuilt)
 
 
 def _with_branch(branches: tuple, number: int, new: Any) -> dict[str, Any]:
     return {"branches": (*branches[:number], new, *branches[number + 1 :])}
 
 
-def _condition(params: dict[str, Any], body: Program) -> tuple[frozenset[int], set[int]]:
+def _condition(params: dict[str, Any], body: FlatJaxpr) -> tuple[frozenset[int], set[int]]:
     """What a while loop's condition depends on, in this turn or a later one: values of its body, and operands."""
     of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
-    condition = written(params["cond_jaxpr"])
+    condition = flattened(params["cond_jaxpr"])
     read = condition.ancestors(condition.outputs).intersection(range(len(condition.in_avals)))
     carried = {i - of_condition for i in read if i >= of_condition}
     while True:

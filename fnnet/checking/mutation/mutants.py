@@ -1,4 +1,4 @@
-"""Mutants: a function, made wrong by one edit. Each edit of each of its equations gives one."""
+"""Mutants: a function made wrong by one edit. Each edit of each of its operations gives one."""
 
 import functools
 from collections import Counter
@@ -11,7 +11,7 @@ import jax
 from fnnet.checking.mutation.displacements import DISPLACEMENTS
 from fnnet.checking.mutation.edits import ARITHMETIC
 from fnnet.checking.mutation.loops import bodies, deciding
-from fnnet.core.jaxprs import Equation, Program, trace
+from fnnet.core.jaxprs import FlatJaxpr, Operation, flat_jaxpr
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +19,9 @@ class Mutant:
     """A function with one edit.
 
     Args:
-        description: Which equation, what was done to it, its operands, its source line.
-        function: Takes the same arguments, and gives the same shapes and dtypes; may be jitted.
-        key: Equation and edit; see `mutated`.
+        description: Which operation, how it was changed, its operands and its source line.
+        function: It takes the same arguments and gives the same shapes and dtypes; it can be jitted.
+        key: The operation and the edit; see `mutated`.
     """
 
     description: str
@@ -30,15 +30,15 @@ class Mutant:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """An edit in a program: `program.replaced(number, run)`.
+class Mutation:
+    """An edit in a jaxpr: `jaxpr.replaced(number, run)`.
 
     Args:
-        number: Of the equation.
-        key: The equation, by its primitive and the how many-th of its kind it is, and the edit.
+        number: The operation's number in the jaxpr.
+        key: The operation, by its primitive and its number among those of this primitive, and the edit.
         details: Operands and source line.
-        run: What the equation runs now.
-        unseen: Why no values of these shapes can show it, where it is about axes of one entry, or "".
+        run: What the operation runs now.
+        unseen: Why no values of these shapes can show the edit (an axis has one entry), or "".
     """
 
     number: int
@@ -57,63 +57,63 @@ def mutants(function: Callable, *args: Any) -> list[Mutant]:
 
     Calls, and functions of `fnnet.rule`, are edited inside; so are the bodies of loops and branches of conditionals.
     """
-    program = trace(function, *args)
-    return [Mutant(str(p), program.replaced(p.number, p.run).__call__, p.key) for p in places(program)]
+    jaxpr = flat_jaxpr(function, *args)
+    return [Mutant(str(p), jaxpr.replaced(p.number, p.run).__call__, p.key) for p in mutations(jaxpr)]
 
 
 def mutated(function: Callable, key: str) -> Callable:
     """`function` with the edit `key` of one of its mutants, at whatever arguments it is called with.
 
-    It serves to run a whole test suite against a wrong rule: rule(forward, mutated(backward, key)). Keyword arguments
-    are static. Where the arguments are such that there is no place for the edit, it is `function`.
+    It runs a whole test suite against a wrong rule: rule(forward, mutated(backward, key)). Keyword arguments are
+    static. At arguments where the edit does not exist, it is `function`.
     """
 
     @functools.wraps(function)
     def wrong(*args: Any, **static: Any) -> Any:
-        program = trace(functools.partial(function, **static), *args)
-        place = next((p for p in places(program) if p.key == key), None)
-        return (program if place is None else program.replaced(place.number, place.run))(*args)
+        jaxpr = flat_jaxpr(functools.partial(function, **static), *args)
+        mutation = next((p for p in mutations(jaxpr) if p.key == key), None)
+        return (jaxpr if mutation is None else jaxpr.replaced(mutation.number, mutation.run))(*args)
 
     return wrong
 
 
-def places(program: Program, around: frozenset[int] = frozenset()) -> Iterator[Place]:
-    """Every single edit of the program, in the order of its equations.
+def mutations(jaxpr: FlatJaxpr, around: frozenset[int] = frozenset()) -> Iterator[Mutation]:
+    """Every single edit of the jaxpr, in the order of its operations.
 
-    Nothing on which the end of a while loop depends is edited: the mutant might run for ever. `around` holds the values
-    of the program on which the end of a loop around it depends.
+    Values on which the end of a while loop depends are not edited: the mutant might run for ever. `around` holds the
+    values on which the end of a loop around the jaxpr depends.
     """
-    fixed = around | deciding(program)
+    fixed = around | deciding(jaxpr)
     met: Counter = Counter()
-    for number, equation in enumerate(program.equations):
-        met[equation.inside, equation.name] += 1
-        if fixed.intersection(equation.outputs):
+    for number, op in enumerate(jaxpr.operations):
+        met[op.inside, op.name] += 1
+        if fixed.intersection(op.outputs):
             continue
-        name = _name(equation, met[equation.inside, equation.name])
-        for editor in (*ARITHMETIC.get(equation.name, ()), *DISPLACEMENTS.get(equation.name, ())):
-            for edit in editor(equation):
-                if _keeps_shapes(equation, edit.run):
-                    yield Place(number, f"{name}: {edit.change}", _details(equation), edit.run, edit.unseen)
-        for body in bodies(equation):
-            for inner in places(body.program, body.deciding):
-                run = body.rebuilt(body.program.replaced(inner.number, inner.run))
-                yield Place(number, f"{name}, {body.label}: {inner.key}", inner.details, run, inner.unseen)
+        name = _name(op, met[op.inside, op.name])
+        for editor in (*ARITHMETIC.get(op.name, ()), *DISPLACEMENTS.get(op.name, ())):
+            for edit in editor(op):
+                if _keeps_shapes(op, edit.run):
+                    yield Mutation(number, f"{name}: {edit.change}", _details(op), edit.run, edit.unseen)
+        for body in bodies(op):
+            for inner in mutations(body.jaxpr, body.deciding):
+                run = body.rebuilt(body.jaxpr.replaced(inner.number, inner.run))
+                yield Mutation(number, f"{name}, {body.label}: {inner.key}", inner.details, run, inner.unseen)
 
 
-def _name(equation: Equation, count: int) -> str:
+def _name(op: Operation, count: int) -> str:
     """ "rev #2 in conv.by_x": the second of this primitive there."""
-    name = f"{equation.name} #{count}" if count > 1 else equation.name
-    return " in ".join((name, *reversed(equation.inside)))
+    name = f"{op.name} #{count}" if count > 1 else op.name
+    return " in ".join((name, *reversed(op.inside)))
 
 
-def _details(equation: Equation) -> str:
-    avals = equation.in_avals or equation.out_avals
-    return f"of {', '.join(a.str_short() for a in avals)}" + (f" at {equation.where}" if equation.where else "")
+def _details(op: Operation) -> str:
+    avals = op.in_avals or op.out_avals
+    return f"of {', '.join(a.str_short() for a in avals)}" + (f" at {op.where}" if op.where else "")
 
 
-def _keeps_shapes(equation: Equation, run: Callable[..., list]) -> bool:
+def _keeps_shapes(op: Operation, run: Callable[..., list]) -> bool:
     try:
-        outs = jax.eval_shape(run, *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in equation.in_avals))
+        outs = jax.eval_shape(run, *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in op.in_avals))
     except (TypeError, ValueError):  # a window that does not fit, an operand of a kind that the operation does not take
         return False
-    return [(o.shape, o.dtype) for o in outs] == [(a.shape, a.dtype) for a in equation.out_avals]
+    return [(o.shape, o.dtype) for o in outs] == [(a.shape, a.dtype) for a in op.out_avals]

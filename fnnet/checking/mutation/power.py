@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.mutation.loops import deciding
-from fnnet.checking.mutation.mutants import Place, places
-from fnnet.core.jaxprs import Program, trace
+from fnnet.checking.mutation.mutants import Mutation, mutations
+from fnnet.core.jaxprs import FlatJaxpr, flat_jaxpr
 
-Values = dict[int, Any]  # of a program
+Values = dict[int, Any]  # of a jaxpr
 
 
 @dataclass(frozen=True)
@@ -97,29 +97,29 @@ def power(
     def of_floats(*args: Any) -> list:
         return [bar for bar in jax.tree.leaves(pull(*args)) if jnp.result_type(bar) != jax.dtypes.float0]
 
-    program = trace(of_floats, *inputs[0])
-    values = [program.values(*args) for args in inputs]
-    accepts = compare or (lambda n, outs: _alike(outs, program, values[n]))
+    jaxpr = flat_jaxpr(of_floats, *inputs[0])
+    values = [jaxpr.values(*args) for args in inputs]
+    accepts = compare or (lambda n, outs: _alike(outs, jaxpr, values[n]))
     for n, v in enumerate(values):
-        if not accepts(n, _outputs(program, v)):
+        if not accepts(n, _outputs(jaxpr, v)):
             raise ValueError(f"power: compare rejects the cotangents of pull at inputs[{n}]; it must accept them")
 
-    found = list(places(program))
+    found = list(mutations(jaxpr))
     chosen = found if len(found) <= most else [found[i] for i in np.linspace(0, len(found) - 1, most).astype(int)]
-    elsewhere = _elsewhere(program, inputs, values, seed)
+    elsewhere = _elsewhere(jaxpr, inputs, values, seed)
     # Axes of one entry that no input has are of the backward's own making: no other shapes would be longer there.
-    could_be_longer = any(1 in aval.shape for aval in program.in_avals)
+    could_be_longer = any(1 in aval.shape for aval in jaxpr.in_avals)
     killed, survived, equivalent = [], [], []
-    for place in chosen:
-        name = str(place)
-        if place.unseen and could_be_longer:
-            survived.append(Survivor(name, f"other shapes could show it; here {place.unseen}"))
-        elif place.unseen:
+    for mutation in chosen:
+        name = str(mutation)
+        if mutation.unseen and could_be_longer:
+            survived.append(Survivor(name, f"other shapes could show it; here {mutation.unseen}"))
+        elif mutation.unseen:
             equivalent.append(name)
-        elif _is_seen(program, values, place, accepts):
+        elif _is_seen(jaxpr, values, mutation, accepts):
             killed.append(name)
         else:
-            seen_with = next((kind for kind, v in elsewhere() if _differs(program, v, place)), None)
+            seen_with = next((kind for kind, v in elsewhere() if _differs(jaxpr, v, mutation)), None)
             if seen_with is None:
                 equivalent.append(name)
             else:
@@ -127,18 +127,18 @@ def power(
     return PowerReport(tuple(killed), tuple(survived), tuple(equivalent), len(found) - len(chosen))
 
 
-def _outputs(program: Program, values: Values) -> list:
-    return [values[i] for i in program.outputs]
+def _outputs(jaxpr: FlatJaxpr, values: Values) -> list:
+    return [values[i] for i in jaxpr.outputs]
 
 
-def _alike(outs: Sequence, program: Program, values: Values) -> bool:
-    """Whether outputs are those of the program up to rounding, wherever these are finite.
+def _alike(outs: Sequence, jaxpr: FlatJaxpr, values: Values) -> bool:
+    """Whether outputs are those of the jaxpr up to rounding, wherever these are finite.
 
     |a - b| <= tol (|b| + rms of b) + 16 eps max |inputs|: what cancels leaves the rounding of what it was made of.
     """
-    inputs = [_wide(values[i]) for i, aval in enumerate(program.in_avals) if jnp.issubdtype(aval.dtype, np.inexact)]
+    inputs = [_wide(values[i]) for i, aval in enumerate(jaxpr.in_avals) if jnp.issubdtype(aval.dtype, np.inexact)]
     largest = max((np.abs(a[np.isfinite(a)]).max(initial=0.0) for a in inputs), default=0.0)
-    for ours, theirs in zip(outs, _outputs(program, values), strict=True):
+    for ours, theirs in zip(outs, _outputs(jaxpr, values), strict=True):
         eps = float(jnp.finfo(theirs.dtype).eps) if jnp.issubdtype(theirs.dtype, np.inexact) else 0.0
         a, b = _wide(ours), _wide(theirs)
         finite = np.isfinite(b)
@@ -156,18 +156,20 @@ def _wide(array: Any) -> np.ndarray:
     return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
 
 
-def _is_seen(program: Program, values: Sequence[Values], place: Place, accepts: Callable[[int, list], bool]) -> bool:
+def _is_seen(
+    jaxpr: FlatJaxpr, values: Sequence[Values], mutation: Mutation, accepts: Callable[[int, list], bool]
+) -> bool:
     """Whether the mutant's cotangents are rejected somewhere, or XLA refuses to compute them."""
     try:
-        outs = (program.rerun(v, place.number, place.run) for v in values)
+        outs = (jaxpr.rerun(v, mutation.number, mutation.run) for v in values)
         return any(bars is not None and not accepts(n, bars) for n, bars in enumerate(outs))
     except jax.errors.JaxRuntimeError:
         return True
 
 
-def _differs(program: Program, values: Values, place: Place) -> bool:
-    outs = program.rerun(values, place.number, place.run)
-    return outs is not None and not _alike(outs, program, values)
+def _differs(jaxpr: FlatJaxpr, values: Values, mutation: Mutation) -> bool:
+    outs = jaxpr.rerun(values, mutation.number, mutation.run)
+    return outs is not None and not _alike(outs, jaxpr, values)
 
 
 # Inputs of other kinds, of the same shapes. Some may be outside what the function is for, such as a negative variance:
@@ -185,17 +187,17 @@ KINDS: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
 DRAWS = 6  # of each kind: one alone may have its ties where the cotangent is zero
 
 
-def _elsewhere(program: Program, inputs: Sequence[tuple], values: list[Values], seed: int) -> Callable[[], Iterator]:
-    """A generator function: what could show a mutant, and the program's values there, computed when first asked for."""
+def _elsewhere(jaxpr: FlatJaxpr, inputs: Sequence[tuple], values: list[Values], seed: int) -> Callable[[], Iterator]:
+    """A generator function: what could show a mutant, and the jaxpr's values there, computed when first asked for."""
     columns = list(zip(*(jax.tree.leaves(args) for args in inputs), strict=True))
     # Inputs that decide when a loop ends are left alone: with others it may never end.
-    kept = deciding(program)
+    kept = deciding(jaxpr)
 
     @functools.cache
     def drawn(kind: str, draw: int) -> Values:
         rng = np.random.default_rng([seed, draw])
         leaves = [given[0] if i in kept else _drawn(rng, given, KINDS[kind]) for i, given in enumerate(columns)]
-        return program.values(leaves)
+        return jaxpr.values(leaves)
 
     def generator() -> Iterator[tuple[str, Values]]:
         yield from (("a closer comparison", v) for v in values)
