@@ -2,12 +2,14 @@
 
     python experiments/formulations_timed.py
 
-For each shape the three partial derivatives, as autodiff has them (plain), as convolutions of one order of dimensions
-(canonical), and in the form that is made for such shapes. Medians, in milliseconds, of calls that alternate.
+For each shape the three partial derivatives: as the rule's page has them, and as GPUs and TPUs compute them (plain); as
+convolutions of one order of dimensions (canonical); and in the form that is made for such shapes. Medians, in
+milliseconds, of calls that alternate.
 """
 
 import argparse
 import functools
+import inspect
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,8 @@ import jax
 import numpy as np
 
 from fnnet.core.geometry import Window, window
-from fnnet.formulations import bands, canonical, convolution, depthwise, patches, plain, sums, winograd
+from fnnet.formulations import bands, canonical, convolution, depthwise, patches, sums, winograd
+from fnnet.rules import convolution as rule_page
 
 PARTS = ("output", "x_gradient", "kernel_gradient")
 SKIPPED = 2.0  # seconds a call: not timed again
@@ -93,10 +96,10 @@ TABLES = {
 
 def forms(case: Case, part: str, place: Window) -> Iterator[tuple[str, Callable]]:
     """Each form of the part, compiled."""
-    for name, page in (("plain", plain), ("canonical", canonical), ("special", case.page)):
-        takes_groups = page in (plain, canonical, convolution)
+    for name, page in (("plain", rule_page), ("canonical", canonical), ("special", case.page)):
+        takes_groups = page in (rule_page, canonical, convolution)
         static = {"window": place} | ({"groups": case.groups} if takes_groups else {})
-        yield name, jax.jit(functools.partial(getattr(page, part), **static))
+        yield name, jax.jit(functools.partial(inspect.unwrap(getattr(page, part)), **static))
 
 
 def timed(case: Case, part: str, rounds: int) -> dict[str, float]:

@@ -50,10 +50,10 @@ def dense_on(hijax):
             super().__init__()
 
         def forward(self, *args):
-            return self.laned(lambda *args: dense_fwd(*args, spec=None))(*args)
+            return self.laned(dense_fwd)(*args)
 
         def backward(self, residuals, y_bar):
-            bars = self.laned(lambda residuals, y_bar: list(dense_bwd(residuals, y_bar, spec=None)))
+            bars = self.laned(lambda residuals, y_bar: list(dense_bwd(residuals, y_bar)))
             return tuple(primitives.with_shardings(bars, (residuals, y_bar), [a.sharding.spec for a in self.in_avals]))
 
         def laned(self, function):

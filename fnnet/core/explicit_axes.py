@@ -1,10 +1,11 @@
-"""Explicit mesh axes: a layer whose output's sharding is asked for, since that of its operands leaves it open.
+"""Explicit mesh axes: a rule whose caller says how the output is sharded, because its arrays leave that open.
 
-A kernel that is sharded over the axes over which the examples are is brought together first (all-gather), as in FSDP:
-the examples stay where they are. https://docs.jax.dev/en/latest/notebooks/explicit-sharding.html
+A parameter that is sharded over the mesh axes of the examples is gathered first (all-gather), as in FSDP: the examples
+stay where they are. https://docs.jax.dev/en/latest/notebooks/explicit-sharding.html
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,46 +14,65 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 
-def spec_of(function: str, out_sharding: Any, x: Any) -> P | None:
-    """What `out_sharding` says of each axis of an output with as many axes as `x`; None if it is None.
+@dataclass(frozen=True)
+class Placement:
+    """How the output of a rule is sharded, at one call.
+
+    Args:
+        spec: Of each axis of the output, except those that vmap puts in front.
+        features: The size of its last axis.
+        rank: The number of axes of the first batched array, again without those of vmap; None if there is none.
+    """
+
+    spec: P
+    features: int
+    rank: int | None
+
+    def run(self, function: Callable, arrays: Sequence, is_batched: Sequence[bool]) -> Any:
+        """function(*arrays), one array, from gathered parameters."""
+        x = next((a for a, flag in zip(arrays, is_batched, strict=True) if flag), None)
+        lead = () if x is None else jax.typeof(x).sharding.spec[: x.ndim - self.rank]
+        axes = jax.sharding.get_abstract_mesh().explicit_axes
+        placed = jax.sharding.auto_axes(
+            lambda *arrays: function(*self.gathered(arrays, is_batched)), axes=axes, out_sharding=P(*lead, *self.spec)
+        )
+        return placed(*arrays)
+
+    def gathered(self, arrays: Sequence, is_batched: Sequence[bool]) -> list:
+        """The arrays, the parameters whole along the mesh axes of the output's axes but the last; under `auto_axes`."""
+        taken = {name for entry in self.spec[:-1] for name in _names(entry)}
+        free = tuple(name for name in _names(self.spec[-1]) if name not in taken) if self.spec else ()
+
+        def whole(parameter: Any) -> Any:
+            if not taken or not parameter.ndim:
+                return parameter
+            features = (free or None) if parameter.shape[-1] == self.features else None
+            return lax.with_sharding_constraint(parameter, P(*(None,) * (parameter.ndim - 1), features))
+
+        return [array if flag else whole(array) for array, flag in zip(arrays, is_batched, strict=True)]
+
+
+def placement(rule: str, out_sharding: Any, outputs: Sequence, rank: int | None) -> Placement:
+    """What `out_sharding` says of the output.
 
     Raises:
         TypeError: It is no PartitionSpec or NamedSharding.
-        ValueError: It names more axes than there are, or there are no explicit mesh axes here.
+        ValueError: It names more axes than the output has, there are no explicit mesh axes here, or several outputs.
     """
-    if out_sharding is None:
-        return None
     spec = out_sharding.spec if isinstance(out_sharding, NamedSharding) else out_sharding
     if not isinstance(spec, P):
-        raise TypeError(f"{function}: out_sharding (={out_sharding!r}) must be a PartitionSpec or a NamedSharding")
-    if len(spec) > x.ndim:
-        raise ValueError(f"{function}: out_sharding (={spec}) has {len(spec)} axes; the output has {x.ndim}")
+        raise TypeError(f"{rule}: out_sharding (={out_sharding!r}) must be a PartitionSpec or a NamedSharding")
+    if len(outputs) != 1:
+        raise ValueError(f"{rule}: out_sharding (={spec}) is for a rule with one output, not {len(outputs)}")
+    (shape,) = (output.shape for output in outputs)
+    if len(spec) > len(shape):
+        raise ValueError(f"{rule}: out_sharding (={spec}) has {len(spec)} axes; the output has {len(shape)}")
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not mesh.explicit_axes:
         raise ValueError(
-            f"{function}: out_sharding (={spec}) is for explicit mesh axes; none are set here (jax.set_mesh sets them)"
+            f"{rule}: out_sharding (={spec}) is for explicit mesh axes; none are set here (jax.set_mesh sets them)"
         )
-    return P(*spec, *(None,) * (x.ndim - len(spec)))
-
-
-def placed(function: Callable, x: Any, *parameters: Any, spec: P | None) -> Any:
-    """function(x, *parameters), with x's leading axes; `spec` says how the last axes of the output are sharded."""
-    if spec is None:
-        return function(x, *parameters)
-    lead = jax.typeof(x).sharding.spec[: x.ndim - len(spec)]  # axes that vmap has put in front
-    axes = jax.sharding.get_abstract_mesh().explicit_axes
-    return jax.sharding.auto_axes(function, axes=axes, out_sharding=P(*lead, *spec))(x, *parameters)
-
-
-def gathered(parameter: Any, spec: P | None) -> Any:
-    """A parameter, whole along the mesh axes over which `spec` has an output's axes but the last; under `auto_axes`."""
-    if spec is None or parameter is None:
-        return parameter
-    taken = {name for entry in spec[:-1] for name in _names(entry)}
-    if not taken:
-        return parameter
-    features = tuple(name for name in _names(spec[-1]) if name not in taken)
-    return lax.with_sharding_constraint(parameter, P(*(None,) * (parameter.ndim - 1), features or None))
+    return Placement(P(*spec, *(None,) * (len(shape) - len(spec))), *shape[-1:] or (0,), rank)
 
 
 def _names(entry: Any) -> tuple:

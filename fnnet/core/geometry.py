@@ -11,7 +11,7 @@ Source 001 gives (4) for stride 1 (Conv2D, item 4: p = w_F - 1, the odd row and 
 """
 
 import operator
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ class Window:
     def rank(self) -> int:
         """Number of spatial axes."""
         return len(self.size)
+
+    @property
+    def axes(self) -> Iterator[tuple]:
+        """Each axis as (n, k, s, d, (lo, hi), o)."""
+        return zip(self.image, self.size, self.stride, self.dilation, self.padding, self.out, strict=True)
 
     @property
     def extent(self) -> tuple[int, ...]:

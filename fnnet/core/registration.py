@@ -14,9 +14,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from fnnet.core import primitives
+from fnnet.core import contract, explicit_axes, primitives
 from fnnet.core.jax_messages import is_axis_unbound, is_forward_mode_refused
 from fnnet.core.partials import innermost
 
@@ -94,6 +93,7 @@ class _Call:
     rule: "Rule"
     in_tree: Any
     static: tuple[tuple[str, Hashable], ...]
+    placement: explicit_axes.Placement | None = None
     # The output's structure and shapes, by the shapes at which the forward was traced.
     outputs: dict[tuple, tuple[Any, tuple]] = field(default_factory=dict)
 
@@ -115,28 +115,31 @@ class Rule:
         for name in batched:
             if name not in self.arrays:
                 raise ValueError(f"rule: batched names {name!r}, but the arrays of {self.name} are {self.arrays}")
+        if "out_sharding" in self.signature.parameters:
+            raise ValueError(f"rule: {forward.__name__} must not name an argument out_sharding: every rule has one")
         self._call = functools.cache(functools.partial(_Call, self))
         self._primitive = primitives.primitive(f"fnnet.{self.name}", self._run, self._jvp, self._batch)
 
-    def __call__(self, *args: Any, **static: Any) -> Any:
-        """The output of forward(*args, **static)."""
+    def __call__(self, *args: Any, out_sharding: Any = None, **static: Any) -> Any:
+        """The output of forward(*args, **static), under explicit mesh axes sharded as `out_sharding` says."""
         bound = self.signature.bind(*args, **static)
         bound.apply_defaults()
         arrays = tuple(bound.arguments[name] for name in self.arrays)
-        values = tuple((k, self._hashable(k, v)) for k, v in bound.arguments.items() if k not in self.arrays)
+        others = [(k, v) for k, v in bound.arguments.items() if k not in self.arrays]
+        values = tuple((k, contract.static(self.name, k, v)) for k, v in others)
         leaves, in_tree = jax.tree.flatten(arrays)
         leaves = primitives.same_varying([jnp.asarray(leaf) for leaf in leaves])
         call = self._call(in_tree, values)
+        if out_sharding is not None:
+            call = self._call(in_tree, values, self._placement(call, out_sharding, leaves))
         outs = self._primitive.bind(*leaves, call=call, lanes=())
         if _shapes(leaves) not in call.outputs:  # under vmap the forward was traced at other shapes
             jax.eval_shape(functools.partial(self._forward, call), *leaves)
         out_tree, shapes = call.outputs[_shapes(leaves)]
         for number, (out, shape) in enumerate(zip(outs, shapes, strict=True)):
             if out.shape != shape:
-                raise ValueError(
-                    f"{self._output(out_tree, number)} has shape {out.shape} for one example under vmap, and {shape} "
-                    f"without vmap; {self._must_carry_axes()}"
-                )
+                what = f"has shape {out.shape} for one example under vmap, and {shape} without vmap"
+                raise contract.without_axes(self.name, self.batched, out_tree, number, what)
         return jax.tree.unflatten(out_tree, outs)
 
     def __repr__(self) -> str:
@@ -187,15 +190,14 @@ class Rule:
         try:
             outs = self._primitive.bind(*moved, call=call, lanes=lanes)
         except (AssertionError, NameError):  # what JAX says of a collective over the axis of this vmap
-            self._refuse_collectives("forward", primitives.collectives(functools.partial(self._forward, call), *leaves))
+            found = primitives.collectives(functools.partial(self._forward, call), *leaves)
+            contract.no_collectives(self.name, "forward", found)
             raise
         for number, out in enumerate(outs):
             if out.shape[len(lanes) : len(lanes) + 1] != (size,):
                 out_tree, _ = next(iter(call.outputs.values()))
-                raise ValueError(
-                    f"{self._output(out_tree, number)} of shape {out.shape[len(lanes) :]} lacks the batch axis of "
-                    f"vmap, of size {size}; {self._must_carry_axes()}"
-                )
+                what = f"of shape {out.shape[len(lanes) :]} lacks the batch axis of vmap, of size {size}"
+                raise contract.without_axes(self.name, self.batched, out_tree, number, what)
         return outs, [len(lanes)] * len(outs)
 
     def _custom_vjp(self, call: _Call, lanes: Lanes) -> Callable:
@@ -212,14 +214,14 @@ class Rule:
 
         def outer_forward(*leaves: Any) -> tuple[list, Any]:
             if primitives.devices_have_names():
-                self._refuse_collectives("forward", primitives.collectives(forward, *leaves))
+                contract.no_collectives(self.name, "forward", primitives.collectives(forward, *leaves))
             outs, residuals = forward(*leaves)
             return outs, (_Primals(tuple(jax.typeof(a) for a in leaves)), residuals)
 
         def outer_backward(residuals: Any, bars: list) -> tuple:
             primals, kept = residuals
             if primitives.devices_have_names():
-                self._refuse_collectives("backward", primitives.collectives(backward, kept, bars))
+                contract.no_collectives(self.name, "backward", primitives.collectives(backward, kept, bars))
             moving = [i for i, aval in enumerate(primals.avals) if primitives.is_inexact(aval)]
 
             def of_moving(kept: Any, bars: list) -> list:
@@ -240,112 +242,45 @@ class Rule:
 
     def _forward(self, call: _Call, *leaves: Any) -> tuple[list, Any]:
         with jax.named_scope(f"fnnet.{self.name}.forward"):
-            result = self.forward(*jax.tree.unflatten(call.in_tree, leaves), **dict(call.static))
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError(
-                f"rule {self.name}: forward must return the pair (output, residuals), not {type(result).__name__}"
-            )
-        output, residuals = result
+            if call.placement is None:
+                output, residuals = self._pair(call, *leaves)
+            else:
+                output = call.placement.run(lambda *a: self._pair(call, *a)[0], leaves, self._leaf_flags(call))
+                residuals = leaves  # the parameters as they are sharded
         outs, out_tree = jax.tree.flatten(output)
         call.outputs[_shapes(leaves)] = out_tree, tuple(jnp.shape(out) for out in outs)
         return outs, (_Primals(tuple(jax.typeof(a) for a in leaves), out_tree), residuals)
 
+    def _pair(self, call: _Call, *leaves: Any) -> tuple[Any, Any]:
+        arrays = jax.tree.unflatten(call.in_tree, leaves)
+        return contract.pair(self.name, self.forward(*arrays, **dict(call.static)))
+
+    def _placement(self, call: _Call, out_sharding: Any, leaves: Sequence) -> explicit_axes.Placement:
+        shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # without their shardings
+        output, _ = jax.eval_shape(functools.partial(self._pair, call), *shapes)
+        ranks = [leaf.ndim for leaf, flag in zip(leaves, self._leaf_flags(call), strict=True) if flag]
+        return explicit_axes.placement(self.name, out_sharding, jax.tree.leaves(output), ranks[0] if ranks else None)
+
     def _backward(self, call: _Call, residuals: Any, bars: list) -> list:
         primals, kept = residuals
+        if call.placement is not None:
+            _, kept = self._pair(call, *call.placement.gathered(kept, self._leaf_flags(call)))  # XLA drops the output
         bars = [bar if bar.dtype == jax.dtypes.float0 else jnp.asarray(bar) for bar in bars]
         output_bar = jax.tree.unflatten(primals.out_tree, bars)
         with jax.named_scope(f"fnnet.{self.name}.backward"):
             try:
-                cotangents = self.backward(kept, output_bar, **dict(call.static))
+                given = self.backward(kept, output_bar, **dict(call.static))
             except NameError as error:
                 if is_axis_unbound(error):
-                    self._refuse_collectives("backward", {f"a collective ({error})"})
+                    contract.no_collectives(self.name, "backward", {f"a collective ({error})"})
                 raise
-        return self._checked(call, primals.avals, cotangents)
-
-    def _checked(self, call: _Call, avals: tuple, cotangents: Any) -> list:
-        """The cotangents as flat leaves; each must have the structure, shape and dtype of its argument."""
-        if not isinstance(cotangents, tuple | list) or len(cotangents) != len(self.arrays):
-            got = f"{len(cotangents)}" if isinstance(cotangents, tuple | list) else f"one {type(cotangents).__name__}"
-            raise ValueError(
-                f"rule {self.name}: backward must return a tuple of {len(self.arrays)} cotangents, for "
-                f"{', '.join(self.arrays)}; it returned {got}"
-            )
-        primals = jax.tree.unflatten(call.in_tree, avals)
-        checked: list = []
-        for name, primal, bar in zip(self.arrays, primals, cotangents, strict=True):
-            leaves, tree = jax.tree.flatten_with_path(primal, is_leaf=lambda leaf: leaf is None)
-            try:
-                bars = [None] * len(leaves) if bar is None else tree.flatten_up_to(bar)  # type: ignore[attr-defined]
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"rule {self.name}: the cotangent of {name} has the structure {jax.tree.structure(bar)}; it must "
-                    f"have {name}'s structure {tree}"
-                ) from None
-            for (path, aval), leaf_bar in zip(leaves, bars, strict=True):
-                if aval is not None:  # where the argument is None, what the backward says of it is unused
-                    checked.append(self._checked_leaf(name + jax.tree_util.keystr(path), aval, leaf_bar))
-        return checked
-
-    def _checked_leaf(self, argument: str, aval: Any, bar: Any) -> Any:
-        if not primitives.is_inexact(aval):
-            return None
-        if bar is None:
-            raise ValueError(
-                f"rule {self.name}: backward gave no cotangent for {argument}, {aval.str_short()}; None is for integers"
-            )
-        try:
-            bar = jnp.asarray(bar)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"rule {self.name}: the cotangent of {argument} must be an array, not {type(bar).__name__}"
-            ) from None
-        if bar.shape != aval.shape:
-            raise ValueError(
-                f"rule {self.name}: the cotangent of {argument} has shape {bar.shape}; it must have {argument}'s "
-                f"shape {aval.shape}"
-            )
-        if bar.dtype != aval.dtype:
-            raise TypeError(
-                f"rule {self.name}: the cotangent of {argument} has dtype {bar.dtype}; it must have {argument}'s "
-                f"dtype {aval.dtype}"
-            )
-        return bar
+        arguments = jax.tree.unflatten(call.in_tree, primals.avals)
+        return contract.cotangents(self.name, self.arrays, arguments, given)
 
     def _leaf_flags(self, call: _Call) -> list[bool]:
         arrays = jax.tree.unflatten(call.in_tree, range(call.in_tree.num_leaves))
-        return [
-            name in self.batched
-            for name, array in zip(self.arrays, arrays, strict=True)
-            for _ in jax.tree.leaves(array)
-        ]
-
-    def _hashable(self, name: str, value: Any) -> Hashable:
-        if isinstance(value, list):
-            value = tuple(self._hashable(name, v) for v in value)
-        if isinstance(value, jax.Array | np.ndarray):
-            raise TypeError(
-                f"rule {self.name}: the static argument {name} is an array; an array must be a positional argument"
-            )
-        try:
-            hash(value)
-        except TypeError:
-            raise TypeError(f"rule {self.name}: the static argument {name} (={value!r}) must be hashable") from None
-        return value
-
-    def _output(self, out_tree: Any, number: int) -> str:
-        (path, _) = jax.tree.leaves_with_path(jax.tree.unflatten(out_tree, range(out_tree.num_leaves)))[number]
-        return f"rule {self.name}: the output{jax.tree_util.keystr(path)}"
-
-    def _must_carry_axes(self) -> str:
-        return f"every output must carry the leading axes of {', '.join(self.batched)} in front"
-
-    def _refuse_collectives(self, part: str, found: set[str]) -> None:
-        if found:
-            raise ValueError(
-                f"rule {self.name}: its {part} runs {', '.join(sorted(found))}; a rule must not communicate between "
-                "devices: do that outside, and its gradient follows"
-            )
+        named = zip(self.arrays, arrays, strict=True)
+        return [name in self.batched for name, array in named for _ in jax.tree.leaves(array)]
 
 
 def _shapes(leaves: Sequence) -> tuple:

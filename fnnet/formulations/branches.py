@@ -1,7 +1,7 @@
-"""Arrays that XLA on a CPU computes once, and not anew in each loop that reads a part of them.
+"""Arrays that XLA on a CPU computes once, and not again in each loop that reads a part of them.
 
-What enters a branch is an array of its own, and so is what comes out of it. The branch is always taken, of which XLA is
-not told.
+XLA writes to memory what enters a branch and what comes out of it. The condition is always true, but
+`lax.optimization_barrier` hides that from XLA, so XLA cannot fuse across the branch.
 """
 
 import functools
@@ -14,20 +14,22 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from fnnet.core.primitives import same_varying
+from fnnet.formulations.platforms import on_cpu
 
 KEEPS_BARRIERS = jax.__version_info__ >= (0, 12)
 LEAST_WRONG = 4096  # numbers of a product with a constant
 
 
-def computed_once(array: Array) -> Array:
-    """`array`; on a GPU or TPU no more than that."""
-    return lax.platform_dependent(array, cpu=lambda array: in_a_branch(lambda array: array, array), default=lambda a: a)
-
-
 def in_a_branch(function: Callable, *arrays: Array) -> Array:
-    """function(*arrays), which is computed once, as each of the arrays is; for CPUs."""
+    """function(*arrays), for CPUs: it and each of the arrays are computed once."""
     never = functools.partial(zeros_for, function)
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
+
+
+@on_cpu(lambda array: in_a_branch(lambda array: array, array))
+def computed_once(array: Array) -> Array:
+    """`array`. A CPU computes it once, whatever reads it."""
+    return array
 
 
 def materialized(array: Array) -> Array:
@@ -36,12 +38,14 @@ def materialized(array: Array) -> Array:
 
 
 def of_unknown_kernel(product: Callable, x: ArrayLike, kernel: ArrayLike) -> Array:
-    """product(x, kernel), for CPUs: XLA does not see whether the kernel is a constant, with which it may go wrong.
+    """product(x, kernel), for CPUs, with a kernel that XLA cannot take for a constant: with one it may be wrong.
 
     A product with one number, broadcast, is wrong from 4,096 numbers on where it is reduced (fnnet/core/compiler.py,
     CONSTANT). Before jax 0.12 XLA forgets a barrier too early.
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    if any(jax.typeof(x).sharding.spec):
+        return product(x, kernel)
     if KEEPS_BARRIERS:
         return product(x, lax.optimization_barrier(kernel))
     rows = math.prod(x.shape[:-1])

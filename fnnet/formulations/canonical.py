@@ -29,7 +29,7 @@ def x_gradient(kernel, cotangents, *, window: Window, groups: int):
     """The cotangent, spread out by the stride, convolved with the kernel flipped and its channels exchanged."""
     flipped = jnp.flip(exchanged(kernel, groups), range(window.rank))
     seeing, padding = [], []
-    for n, k, s, d, (lo, _), o in _axes(window):
+    for n, k, s, d, (lo, _), o in window.axes:
         before = d * (k - 1) - lo
         after = n - (o - 1) * s - 1 + d * (k - 1) - before
         # Negative where places see padding alone. They are cut off below: XLA has no fast kernel for negative padding,
@@ -63,7 +63,7 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
     """x with its channels as examples, convolved with the cotangent as a kernel whose taps stand the stride apart."""
     channels = images.shape[-1] // groups
     padding = []
-    for axis, (n, k, s, d, (lo, _), o) in enumerate(_axes(window)):
+    for axis, (n, k, s, d, (lo, _), o) in enumerate(window.axes):
         hi = d * (k - 1) + s * (o - 1) + 1 - n - lo
         if hi < 0:  # what the stride leaves out at the end is cut off here: negative padding has no fast kernel
             edges = [(0, 0, 0)] * images.ndim
@@ -103,7 +103,3 @@ def exchanged(kernel, groups: int):
     *size, inputs, outputs = kernel.shape
     by_group = kernel.reshape(*size, inputs, groups, outputs // groups)
     return jnp.moveaxis(by_group, -1, -3).swapaxes(-1, -2).reshape(*size, outputs // groups, inputs * groups)
-
-
-def _axes(window: Window):
-    return zip(window.image, window.size, window.stride, window.dilation, window.padding, window.out, strict=True)

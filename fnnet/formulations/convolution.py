@@ -1,8 +1,6 @@
-"""The three partial derivatives of convolution's form, and which formulation computes each: chosen here alone.
+"""How a CPU computes the three partial derivatives of convolution: which formulation, by shape. Chosen here alone.
 
-    T(x, W, g) = sum g_nio W_tco x_n,si+dt-p,c      n example, i place, o output channel, t tap, c input channel
-
-On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: plain.py. On a CPU, by shape:
+GPUs and TPUs compute the plain forms, which stand on the rule's page, fnnet/rules/convolution.py. On a CPU:
 
     depthwise, one output a channel         products and sums, tap by tap       depthwise.py
     2 to 32 groups                          as without groups, for each
@@ -15,18 +13,20 @@ On a GPU or TPU, XLA's convolution and its transposes, as autodiff has them: pla
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
     all others, and on explicit mesh axes   convolutions NHWC, HWIO -> NHWC     canonical.py
 
-docs/speed.md has what each costs.
+docs/speed.md has what each costs. Images and cotangents are (N, *spatial, channels).
 """
 
 import functools
+import inspect
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnnet.core.geometry import Window
-from fnnet.formulations import bands, canonical, depthwise, patches, pieces, plain, sums, winograd
+from fnnet.formulations import bands, canonical, depthwise, patches, pieces, sums, winograd
 from fnnet.formulations.branches import KEEPS_BARRIERS
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
@@ -40,38 +40,27 @@ MOST_EXAMPLES = 64 if canonical.ON_ONE_CORE else 128  # of W_bar as a convolutio
 OF_A_PIECE = 32  # more leave the cache
 
 
-def output(x, kernel, *, window: Window, groups: int):
-    """By g: the convolution itself."""
-    images, lead = _merged(x, window)
-    y = _by_platform(plain.output, _output_on_cpu, images, kernel, window=window, groups=groups)
-    return y.reshape(*lead, *y.shape[1:])
+def one_batch_axis(function: Callable) -> Callable:
+    """Decorator: all leading axes of its operands but the kernel become one axis, and the result gets them back."""
+    names = tuple(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def of_any_batch(*operands, window: Window, groups: int):
+        lead: tuple = ()
+        merged = []
+        for name, operand in zip(names, operands, strict=False):
+            if name != "kernel":
+                lead = operand.shape[: -window.rank - 1]
+                operand = operand.reshape(math.prod(lead), *operand.shape[len(lead) :])
+            merged.append(operand)
+        result = function(*merged, window=window, groups=groups)
+        return result.reshape(*lead, *result.shape[1:]) if "kernel" in names else result
+
+    return of_any_batch
 
 
-def x_gradient(kernel, g, *, window: Window, groups: int):
-    """By x: g, spread out by the stride, convolved with the kernel flipped and its channels exchanged."""
-    cotangents, lead = _merged(g, window)
-    x_bar = _by_platform(plain.x_gradient, _x_gradient_on_cpu, kernel, cotangents, window=window, groups=groups)
-    return x_bar.reshape(*lead, *x_bar.shape[1:])
-
-
-def kernel_gradient(x, g, *, window: Window, groups: int):
-    """By W: x correlated with g."""
-    images, _ = _merged(x, window)
-    cotangents, _ = _merged(g, window)
-    if isinstance(images.shape[0], int) and images.shape[0] == 0:
-        return jnp.zeros((*window.size, x.shape[-1] // groups, g.shape[-1]), g.dtype)
-    return _by_platform(
-        plain.kernel_gradient, _kernel_gradient_on_cpu, images, cotangents, window=window, groups=groups
-    )
-
-
-def _by_platform(elsewhere, on_cpu, *arrays, **static):
-    """The one or the other, decided when the program is lowered; neither costs anything on the other's platform."""
-    functions = functools.partial(on_cpu, **static), functools.partial(elsewhere, **static)
-    return lax.platform_dependent(*arrays, cpu=functions[0], default=functions[1])
-
-
-def _output_on_cpu(images, kernel, *, window: Window, groups: int):
+def output(images, kernel, *, window: Window, groups: int):
+    """y."""
     if KEEPS_BARRIERS:  # with a constant kernel XLA may go wrong: branches.of_unknown_kernel
         kernel = lax.optimization_barrier(kernel)
     if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(images):
@@ -90,7 +79,8 @@ def _output_on_cpu(images, kernel, *, window: Window, groups: int):
     return _split(by_group, images, kernel, groups=groups)
 
 
-def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
+def x_gradient(kernel, cotangents, *, window: Window, groups: int):
+    """x_bar."""
     if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(cotangents):
         return depthwise.x_gradient(kernel, cotangents, window=window)
 
@@ -108,7 +98,10 @@ def _x_gradient_on_cpu(kernel, cotangents, *, window: Window, groups: int):
     return _split(by_group, kernel, cotangents, groups=groups)
 
 
-def _kernel_gradient_on_cpu(images, cotangents, *, window: Window, groups: int):
+def kernel_gradient(images, cotangents, *, window: Window, groups: int):
+    """W_bar."""
+    if isinstance(images.shape[0], int) and images.shape[0] == 0:
+        return jnp.zeros((*window.size, images.shape[-1] // groups, cotangents.shape[-1]), cotangents.dtype)
     if images.shape[-1] == cotangents.shape[-1] == groups > 1 and not _explicit(images):
         return depthwise.kernel_gradient(images, cotangents, window=window)
     if _in_turn(images, groups):
@@ -170,9 +163,3 @@ def _split(function, *arrays, groups: int):
 def _in_turn(array, groups: int) -> bool:
     """Whether many groups are computed one after the other, each by itself."""
     return groups > MOST_SPLIT and pieces.sharers() > 1 and not _explicit(array)
-
-
-def _merged(x, window: Window):
-    """`x` with its leading axes as one, and what they were."""
-    lead = x.shape[: -window.rank - 1]
-    return x.reshape(math.prod(lead), *x.shape[len(lead) :]), lead

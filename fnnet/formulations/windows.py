@@ -62,9 +62,7 @@ def spread(copies, window: Window):
 def valid(window: Window) -> np.ndarray:
     """Whether each tap lies inside the image, (taps, *places)."""
     inside = []
-    for n, k, s, d, (lo, _), o in zip(
-        window.image, window.size, window.stride, window.dilation, window.padding, window.out, strict=True
-    ):
+    for n, k, s, d, (lo, _), o in window.axes:
         at = np.arange(o) * s + np.arange(k)[:, None] * d - lo
         inside.append((at >= 0) & (at < n))
     return np.stack([_outer([inside[a][t] for a, t in enumerate(position)]) for position in positions(window)])

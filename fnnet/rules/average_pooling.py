@@ -102,9 +102,7 @@ def divisors(window: Window, count_padding: bool, divisor: float | None, dtype) 
 def counts(window: Window, count_padding: bool) -> np.ndarray:
     """How many taps of each place count, (*places, 1)."""
     result = np.ones((), int)
-    for n, k, s, d, (lo, hi), o in zip(
-        window.image, window.size, window.stride, window.dilation, window.padding, window.out, strict=True
-    ):
+    for n, k, s, d, (lo, hi), o in window.axes:
         at = np.arange(o)[:, None] * s + d * np.arange(k) - lo
         first, last = (-lo, n + hi) if count_padding else (0, n)
         result = result[..., None] * ((at >= first) & (at < last)).sum(1)

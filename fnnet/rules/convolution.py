@@ -15,18 +15,20 @@ Derivation: docs/derivations/convolution.md
 
 from collections.abc import Sequence
 
-from jax import Array
+import jax.numpy as jnp
+from jax import Array, lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import as_floats
-from fnnet.core.explicit_axes import gathered, placed, spec_of
 from fnnet.core.geometry import Padding, integer, window
 from fnnet.core.multilinear import Form
 from fnnet.core.registration import rule
 from fnnet.formulations import convolution
+from fnnet.formulations.convolution import one_batch_axis
+from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import column_sums
 
 
@@ -87,28 +89,76 @@ def conv(
         )
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"conv: bias of shape {bias.shape} must be ({outputs},), the outputs of kernel {kernel.shape}")
-    return _conv(x, kernel, bias, window=place, groups=groups, spec=spec_of("conv", out_sharding, x))
+    return _conv(x, kernel, bias, window=place, groups=groups, out_sharding=out_sharding)
 
 
-def conv_fwd(x, kernel, bias, *, window, groups, spec):
-    def affine(x, kernel, bias):
-        y = form.by("g", x=x, kernel=gathered(kernel, spec), static={"window": window, "groups": groups})
-        return y if bias is None else y + gathered(bias, spec)  # (1)
-
-    return placed(affine, x, kernel, bias, spec=spec), (x, kernel)  # (2) reads W, (3) reads x
+def conv_fwd(x, kernel, bias, *, window, groups):
+    y = form.y(x, kernel, window=window, groups=groups)
+    return y if bias is None else y + bias, (x, kernel)  # (1); (2) reads W, (3) reads x
 
 
-def conv_bwd(residuals, y_bar, *, window, groups, spec):
+def conv_bwd(residuals, y_bar, *, window, groups):
     x, kernel = residuals
-    static = {"window": window, "groups": groups}
-    x_bar = form.by("x", kernel=gathered(kernel, spec), g=y_bar, static=static)  # (2)
-    kernel_bar = form.by("kernel", x=x, g=y_bar, static=static)  # (3)
+    x_bar = form.x_bar(kernel, y_bar, window=window, groups=groups)  # (2)
+    kernel_bar = form.kernel_bar(x, y_bar, window=window, groups=groups)  # (3)
     return x_bar, kernel_bar, column_sums(y_bar)  # (4)
 
 
-form = Form(
-    "conv",
-    {"g": convolution.output, "x": convolution.x_gradient, "kernel": convolution.kernel_gradient},
-    parameters=("kernel",),
-)
+# The three partial derivatives of T(x, W, y_bar) = sum_no y_bar_no y_no, with y of (1) without b. GPUs and TPUs compute
+# them as they stand here, a CPU as fnnet/formulations/convolution.py chooses. x is (N, *image, in) here.
+
+
+@one_batch_axis
+@on_cpu(convolution.output)
+def output(x, kernel, *, window, groups):
+    """(1): places s apart, taps d apart."""
+    image = "DHW"[-window.rank :]
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=window.stride,
+        padding=window.padding,
+        rhs_dilation=window.dilation,
+        dimension_numbers=(f"N{image}C", f"{image}IO", f"N{image}C"),
+        feature_group_count=groups,
+    )
+
+
+@one_batch_axis
+@on_cpu(convolution.x_gradient)
+def x_gradient(kernel, y_bar, *, window, groups):
+    """(2): y_bar, spread out so that its entries are s apart, with the kernel flipped and its channels exchanged."""
+    image = "DHW"[-window.rank :]
+    *size, inputs, outputs = kernel.shape
+    by_group = jnp.moveaxis(kernel.reshape(*size, inputs, groups, outputs // groups), -2, -3)
+    exchanged = by_group.reshape(*size, groups * inputs, outputs // groups)  # all inputs, the outputs of one group
+    return lax.conv_general_dilated(
+        y_bar,
+        jnp.flip(exchanged, range(window.rank)),
+        window_strides=[1] * window.rank,
+        padding=[(d * (k - 1) - lo, n - 1 + lo - s * (o - 1)) for n, k, s, d, (lo, _), o in window.axes],
+        lhs_dilation=window.stride,
+        rhs_dilation=window.dilation,
+        dimension_numbers=(f"N{image}C", f"{image}OI", f"N{image}C"),
+        feature_group_count=groups,
+    )
+
+
+@one_batch_axis
+@on_cpu(convolution.kernel_gradient)
+def kernel_gradient(x, y_bar, *, window, groups):
+    """(3): x with y_bar as a kernel whose taps are s apart, at places d apart; what is summed over is N."""
+    image = "DHW"[-window.rank :]
+    return lax.conv_general_dilated(
+        x,
+        y_bar,
+        window_strides=window.dilation,
+        padding=[(lo, d * (k - 1) + s * (o - 1) + 1 - n - lo) for n, k, s, d, (lo, _), o in window.axes],
+        rhs_dilation=window.stride,
+        dimension_numbers=(f"C{image}N", f"I{image}O", f"{image}NC"),
+        batch_group_count=groups,
+    )
+
+
+form = Form("conv", y=output, x_bar=x_gradient, kernel_bar=kernel_gradient, parameters=("kernel",))
 _conv = rule(conv_fwd, conv_bwd, batched=("x",))

@@ -13,19 +13,18 @@ Derivation: docs/derivations/dense.md
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import accumulator, as_floats
-from fnnet.core.explicit_axes import gathered, placed, spec_of
 from fnnet.core.multilinear import Form
 from fnnet.core.registration import rule
 from fnnet.formulations.branches import of_unknown_kernel
+from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import column_sums
 
 
@@ -65,39 +64,22 @@ def dense(
         raise ValueError(
             f"dense: bias of shape {bias.shape} must be {kernel.shape[1:]}, the outputs of kernel {kernel.shape}"
         )
-    return _dense(x, kernel, bias, spec=spec_of("dense", out_sharding, x))
+    return _dense(x, kernel, bias, out_sharding=out_sharding)
 
 
-def dense_fwd(x, kernel, bias, *, spec):
-    def affine(x, kernel, bias):
-        y = output(x, gathered(kernel, spec))
-        return y if bias is None else y + gathered(bias, spec)  # (1)
-
-    return placed(affine, x, kernel, bias, spec=spec), (x, kernel)  # (2) reads W, (3) reads x; b is read by none
+def dense_fwd(x, kernel, bias):
+    y = output(x, kernel)
+    return y if bias is None else y + bias, (x, kernel)  # (1); (2) reads W, (3) reads x; b is read by none
 
 
-def dense_bwd(residuals, y_bar, *, spec):
+def dense_bwd(residuals, y_bar):
     x, kernel = residuals
-    x_bar = form.by("x", kernel=gathered(kernel, spec), g=y_bar)  # (2)
-    kernel_bar = form.by("kernel", x=x, g=y_bar)  # (3)
+    x_bar = form.x_bar(kernel, y_bar)  # (2)
+    kernel_bar = form.kernel_bar(x, y_bar)  # (3)
     return x_bar, kernel_bar, column_sums(y_bar)  # (4)
 
 
-# The form T(x, W, g) = sum_no g_no sum_i x_ni W_io, by its partial derivatives.
-
-
-def output(x, kernel):
-    on_cpu = product if any(jax.typeof(x).sharding.spec) else functools.partial(of_unknown_kernel, product)
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=product)
-
-
-def x_gradient(kernel, g):
-    return product(g, kernel.T)
-
-
-def kernel_gradient(x, g):
-    examples = math.prod(x.shape[:-1])
-    return product(x.reshape(examples, x.shape[-1]).T, g.reshape(examples, g.shape[-1]))
+# The three partial derivatives of T(x, W, y_bar) = sum_no y_bar_no sum_i x_ni W_io.
 
 
 def product(a, b):
@@ -105,5 +87,22 @@ def product(a, b):
     return y.astype(a.dtype)
 
 
-form = Form("dense", {"g": output, "x": x_gradient, "kernel": kernel_gradient}, parameters=("kernel",))
+@on_cpu(functools.partial(of_unknown_kernel, product))
+def output(x, kernel):
+    """(1) without b."""
+    return product(x, kernel)
+
+
+def x_gradient(kernel, y_bar):
+    """(2)."""
+    return product(y_bar, kernel.T)
+
+
+def kernel_gradient(x, y_bar):
+    """(3): all leading axes are examples."""
+    examples = math.prod(x.shape[:-1])
+    return product(x.reshape(examples, x.shape[-1]).T, y_bar.reshape(examples, y_bar.shape[-1]))
+
+
+form = Form("dense", y=output, x_bar=x_gradient, kernel_bar=kernel_gradient, parameters=("kernel",))
 _dense = rule(dense_fwd, dense_bwd, batched=("x",))

@@ -128,20 +128,20 @@ def max_pool_fwd(x, *, window):
 
 def max_pool_bwd(k, y_bar, *, window):
     k = computed_once(k)  # each entry of x_bar would find the maxima of all its windows again
-    return (form.by("x", g=y_bar, index=k, static={"window": window}),)  # (3)
+    return (form.x_bar(y_bar, k, window=window),)  # (3)
 
 
-# The form T(x, g; k) = sum_o g_o x_(so + dk_o - p), by its partial derivatives.
+# The two partial derivatives of T(x, y_bar; k) = sum_o y_bar_o x_(so + dk_o - p).
 
 
-def chosen(x, index, *, window: Window):
-    """By g: the entries of x that k points to."""
-    return sum(jnp.where(index == t, value, 0) for t, value in enumerate(taps(x, window, 0)))
+def chosen(x, k, *, window: Window):
+    """(1), the maxima being known: the entries of x that k points to."""
+    return sum(jnp.where(k == t, value, 0) for t, value in enumerate(taps(x, window, 0)))
 
 
-def routed(g, index, *, window: Window):
-    """By x: each g_o, put where k points to."""
-    return spread((jnp.where(index == t, g, 0) for t in range(math.prod(window.size))), window)
+def routed(y_bar, k, *, window: Window):
+    """(3): each y_bar_o, added where k points to."""
+    return spread((jnp.where(k == t, y_bar, 0) for t in range(math.prod(window.size))), window)
 
 
 def first_inside(window: Window) -> np.ndarray:
@@ -157,5 +157,5 @@ def index_dtype(window: Window):
     return next(t for t in (jnp.int8, jnp.int16, jnp.int32) if math.prod(window.size) - 1 <= jnp.iinfo(t).max)
 
 
-form = Form("max_pool", {"g": chosen, "x": routed})
+form = Form("max_pool", y=chosen, x_bar=routed)
 _max_pool = rule(max_pool_fwd, max_pool_bwd, batched=("x",))

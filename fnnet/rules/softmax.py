@@ -24,6 +24,7 @@ from jaxtyping import Float
 
 from fnnet.core.arguments import accumulator, as_floats
 from fnnet.core.registration import rule
+from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import summed_products
 
 
@@ -56,8 +57,13 @@ def softmax_fwd(z, *, axis):
 
 def softmax_bwd(p, p_bar, *, axis):
     wide, bar = p.astype(accumulator(p.dtype)), p_bar.astype(accumulator(p.dtype))
-    z_bar = wide * (bar - summed_products(wide, bar, axis))  # (4)
+    z_bar = wide * (bar - product_sums(wide, bar, axes=axis))  # (4)
     return (z_bar.astype(p.dtype),)
+
+
+@on_cpu(summed_products)
+def product_sums(p, p_bar, *, axes):
+    return (p * p_bar).sum(axes, keepdims=True)
 
 
 _softmax = rule(softmax_fwd, softmax_bwd, batched=("z",), precise=True)

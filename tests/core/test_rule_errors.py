@@ -142,10 +142,15 @@ def test_wrong_registrations():
     def starred_fwd(*xs):
         return xs, None
 
+    def placed_fwd(x, *, out_sharding):
+        return x, None
+
     with pytest.raises(ValueError, match=re.escape("rule: batched names 'y', but the arrays of layer are ('x',)")):
         fnnet.rule(layer_fwd, lambda _, bar: (bar,), batched=("y",))
     with pytest.raises(TypeError, match="rule: starred_fwd must name its arguments"):
         fnnet.rule(starred_fwd, lambda _, bar: bar)
+    with pytest.raises(ValueError, match="rule: placed_fwd must not name an argument out_sharding"):
+        fnnet.rule(placed_fwd, lambda _, bar: (bar,))
 
 
 def test_wrong_calls():

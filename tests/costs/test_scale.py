@@ -20,8 +20,7 @@ import fnnet
 from fnnet.cli import presets
 from fnnet.costs.accelerators import H100, KNOWN, V5E, known
 from fnnet.costs.forecast import Assumptions, forecast
-from fnnet.formulations import convolution, reductions
-from fnnet.rules import activations, dense, max_pooling
+from fnnet.formulations import platforms
 from fnnet.training import steps
 
 ADAM = optax.adam(1e-3)
@@ -76,15 +75,7 @@ def test_flops_of_the_benchmarks_nets_are_xlas(name):
 
 def bytes_over_xlas(net, shape, monkeypatch):
     """The model's bytes over those of the program compiled for a CPU, with what accelerators are given."""
-
-    def plain(elsewhere, on_cpu, *arrays, **static):
-        return elsewhere(*arrays, **static)
-
-    monkeypatch.setattr(convolution, "_by_platform", plain)
-    for rules in (max_pooling, activations):
-        monkeypatch.setattr(rules, "computed_once", lambda kept: kept)
-    monkeypatch.setattr(reductions, "_columns_of_matrix", reductions._columns)
-    monkeypatch.setattr(dense, "of_unknown_kernel", lambda product, x, kernel: product(x, kernel))
+    monkeypatch.setattr(platforms, "_chosen", lambda fast, plain, *arrays: plain(*arrays))
     xla = traced(net, 64, shape).lower().compile().cost_analysis()
     return net.summary(shape, batch=64).bytes / xla["bytes accessed"]
 

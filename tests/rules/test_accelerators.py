@@ -1,8 +1,8 @@
 """What GPUs and TPUs are given, read without one: programs that `jax.export` lowers for them.
 
 Every row of the contract table with its gradients, and the whole training step. The programs have no scatter, no
-select-and-scatter, no loop and no call of a library; nothing that stands in fnnet's formulations for a CPU; of
-convolutions those that autodiff of `lax.conv_general_dilated` has; and sums in f32 for bf16.
+select-and-scatter, no loop and no call of a library; nothing that stands in fnnet's formulations for a CPU; and sums
+in f32 for bf16. Their convolutions are those of autodiff: test_by_hand.py.
 """
 
 import collections
@@ -109,44 +109,6 @@ def test_every_rule(row, indices):
             for platform in PLATFORMS:
                 text = lowered(value_and_gradients(case), args, platform=platform)
                 assert not unwanted(text), f"{case} in {dtype} for {platform}"
-
-
-CONVOLUTIONS = {  # image, kernel, groups: one for each formulation that a CPU has
-    "dense": ((8, 6, 5, 24), (3, 3, 24, 20), 1),
-    "few taps": ((8, 6, 5, 1), (3, 3, 1, 32), 1),
-    "groups": ((8, 6, 5, 24), (3, 3, 6, 20), 4),
-    "depthwise": ((8, 6, 5, 24), (3, 3, 1, 24), 24),
-    "wide": ((24, 9, 10, 32), (3, 3, 32, 64), 1),
-}
-
-
-def gradients(conv, groups):
-    def loss(x, kernel):
-        return jnp.sum(jnp.sin(conv(x, kernel, groups)))
-
-    return jax.value_and_grad(loss, (0, 1))
-
-
-def ours(x, kernel, groups):
-    return fnnet.conv(x, kernel, groups=groups)
-
-
-def plain(x, kernel, groups):
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
-    )
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("platform", PLATFORMS)
-@pytest.mark.parametrize("shape", CONVOLUTIONS)
-def test_the_three_convolutions_are_those_of_autodiff(shape, platform, dtype):
-    image, kernel, groups = CONVOLUTIONS[shape]
-    args = jax.ShapeDtypeStruct(image, dtype), jax.ShapeDtypeStruct(kernel, dtype)
-    found, wanted = (lowered(gradients(conv, groups), *args, platform=platform) for conv in (ours, plain))
-    assert len(convolutions(found)) == 3
-    assert convolutions(found) == convolutions(wanted)
-    assert not {"dot_general", "concatenate"} & operations(found).keys()
 
 
 LOSS = fnnet.softmax_cross_entropy

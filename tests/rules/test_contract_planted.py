@@ -13,7 +13,6 @@ from contract.rows import ROWS
 from jax import lax
 
 import fnnet
-from fnnet.formulations import convolution
 from fnnet.rules import convolution as conv_page
 from fnnet.rules import max_pooling as max_pool_page
 
@@ -106,10 +105,10 @@ def fresh(name):
 
 
 def test_convolution_that_forgets_to_flip(monkeypatch):
-    def unflipped(kernel, g, **static):
-        return convolution.x_gradient(jnp.flip(kernel, range(kernel.ndim - 2)), g, **static)
+    def unflipped(kernel, y_bar, **static):
+        return conv_page.x_gradient(jnp.flip(kernel, range(kernel.ndim - 2)), y_bar, **static)
 
-    monkeypatch.setitem(conv_page.form.derivatives, "x", unflipped)
+    monkeypatch.setitem(conv_page.form.derivatives, "x_bar", unflipped)
     told = {finding.split(":")[0] for finding in some_findings(contracts.reference, fresh("conv"))}
     assert told == {"gradient of x in float64", "gradient of x in float32"}
 
@@ -133,18 +132,18 @@ def test_max_pooling_that_takes_the_last_of_equals():
 
 
 def test_max_pooling_that_routes_to_the_wrong_tap(monkeypatch):
-    def to_the_first_tap(g, index, **static):
-        return max_pool_page.routed(g, jnp.zeros_like(index), **static)
+    def to_the_first_tap(y_bar, k, **static):
+        return max_pool_page.routed(y_bar, jnp.zeros_like(k), **static)
 
-    monkeypatch.setitem(max_pool_page.form.derivatives, "x", to_the_first_tap)
+    monkeypatch.setitem(max_pool_page.form.derivatives, "x_bar", to_the_first_tap)
     assert some_findings(contracts.reference, fresh("max_pool"))
 
 
 def test_a_wrong_second_derivative_shows_in_the_hessian(monkeypatch):
-    def detached(kernel, g, **static):
-        return convolution.x_gradient(lax.stop_gradient(kernel), 2 * g, **static)
+    def detached(kernel, y_bar, **static):
+        return conv_page.x_gradient(lax.stop_gradient(kernel), 2 * y_bar, **static)
 
-    monkeypatch.setitem(conv_page.form.derivatives, "x", detached)
+    monkeypatch.setitem(conv_page.form.derivatives, "x_bar", detached)
     assert contracts.hessian(fresh("conv").tiny_case())
 
 

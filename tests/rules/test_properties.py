@@ -16,7 +16,6 @@ from drawn import by_taps, by_torch, strategies
 from drawn.configuration import Configuration
 from hypothesis import HealthCheck, Phase, example, given, settings
 
-from fnnet.formulations import convolution
 from fnnet.rules import convolution as conv_page
 
 drawn = itertools.count()
@@ -114,10 +113,10 @@ def test_the_oracle_by_taps_agrees_with_autodiff(configuration):
 
 @pytest.mark.parametrize("oracle", ["", "by_taps"])
 def test_a_planted_error_is_found_and_told_by_a_line(oracle, monkeypatch):
-    def unflipped(kernel, g, **static):
-        return convolution.x_gradient(jnp.flip(kernel, range(kernel.ndim - 2)), g, **static)
+    def unflipped(kernel, y_bar, **static):
+        return conv_page.x_gradient(jnp.flip(kernel, range(kernel.ndim - 2)), y_bar, **static)
 
-    monkeypatch.setitem(conv_page.form.derivatives, "x", unflipped)
+    monkeypatch.setitem(conv_page.form.derivatives, "x_bar", unflipped)
 
     @settings(always, max_examples=30, phases=[Phase.generate])
     @given(strategies.convolutions(("float64",), (0,)))

@@ -231,6 +231,37 @@ def test_conv_and_dense_on_explicit_axes(parameters):
     assert not any(BATCH in shape for shape in gathered(program.as_text()))
 
 
+def scaled_fwd(x, scale):
+    normed = jnp.tanh(x)
+    return normed * scale, (normed, scale)
+
+
+def scaled_bwd(residuals, y_bar):
+    normed, scale = residuals
+    return y_bar * scale * (1 - normed**2), (y_bar * normed).sum(tuple(range(y_bar.ndim - scale.ndim)))
+
+
+SCALED = fnnet.rule(scaled_fwd, scaled_bwd, batched=("x",))
+
+
+def test_a_rule_of_your_own_on_explicit_axes():
+    """Its residuals are computed, and its parameter is sharded over the axis of the examples."""
+    xs, scale = XS["dense"], PARAMS["dense"][0][:, 0]
+
+    def gradients(**options):
+        return jax.jit(jax.value_and_grad(lambda scale, xs: jnp.square(SCALED(xs, scale, **options)).sum(), (0, 1)))
+
+    expected = gradients()(scale, xs)
+    with jax.set_mesh(mesh_of(AxisType.Explicit)):
+        arguments = jax.device_put((scale, xs), P("data"))
+        program = gradients(out_sharding=P("data")).lower(*arguments).compile()
+        ours = program(*arguments)
+    assert_same(ours, expected)
+    assert [bar.sharding.spec[0] for bar in ours[1]] == ["data", "data"]
+    assert gathered(program.as_text())
+    assert not any(BATCH in shape for shape in gathered(program.as_text()))
+
+
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
@@ -242,6 +273,12 @@ def test_refuses_an_out_sharding(spec, error, message, unchecked_shapes):
     x, kernel = XS["dense"], PARAMS["dense"][0]
     with jax.set_mesh(mesh_of(AxisType.Explicit)), pytest.raises(error, match=message):
         fnnet.dense(x, kernel, out_sharding=spec)
+
+
+def test_refuses_an_out_sharding_of_several_outputs():
+    pair = fnnet.rule(lambda x: ((x, x), None), lambda _, bars: (bars[0] + bars[1],), batched=("x",))
+    with pytest.raises(ValueError, match=r"is for a rule with one output, not 2"):
+        pair(XS["dense"], out_sharding=P("data"))
 
 
 def test_refuses_an_out_sharding_without_explicit_axes():
