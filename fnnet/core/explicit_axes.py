@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 
 @dataclass(frozen=True)
-class Placement:
+class OutSharding:
     """How the output of a rule is sharded, at one call.
 
     Args:
@@ -52,7 +52,7 @@ class Placement:
         return [array if flag else whole(array) for array, flag in zip(arrays, is_batched, strict=True)]
 
 
-def placement(rule: str, out_sharding: Any, outputs: Sequence, rank: int | None) -> Placement:
+def checked(rule: str, out_sharding: Any, outputs: Sequence, rank: int | None) -> OutSharding:
     """What `out_sharding` says of the output.
 
     Raises:
@@ -64,7 +64,7 @@ def placement(rule: str, out_sharding: Any, outputs: Sequence, rank: int | None)
         raise TypeError(f"{rule}: out_sharding (={out_sharding!r}) must be a PartitionSpec or a NamedSharding")
     if len(outputs) != 1:
         raise ValueError(f"{rule}: out_sharding (={spec}) is for a rule with one output, not {len(outputs)}")
-    (shape,) = (output.shape for output in outputs)
+    shape = outputs[0].shape
     if len(spec) > len(shape):
         raise ValueError(f"{rule}: out_sharding (={spec}) has {len(spec)} axes; the output has {len(shape)}")
     mesh = jax.sharding.get_abstract_mesh()
@@ -72,7 +72,7 @@ def placement(rule: str, out_sharding: Any, outputs: Sequence, rank: int | None)
         raise ValueError(
             f"{rule}: out_sharding (={spec}) is for explicit mesh axes; none are set here (jax.set_mesh sets them)"
         )
-    return Placement(P(*spec, *(None,) * (len(shape) - len(spec))), *shape[-1:] or (0,), rank)
+    return OutSharding(P(*spec, *(None,) * (len(shape) - len(spec))), shape[-1] if shape else 0, rank)
 
 
 def _names(entry: Any) -> tuple:

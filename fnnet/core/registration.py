@@ -93,7 +93,7 @@ class _Call:
     rule: "Rule"
     in_tree: Any
     static: tuple[tuple[str, Hashable], ...]
-    placement: explicit_axes.Placement | None = None
+    out_sharding: explicit_axes.OutSharding | None = None
     # The output's structure and shapes, by the shapes at which the forward was traced.
     outputs: dict[tuple, tuple[Any, tuple]] = field(default_factory=dict)
 
@@ -131,7 +131,7 @@ class Rule:
         leaves = primitives.same_varying([jnp.asarray(leaf) for leaf in leaves])
         call = self._call(in_tree, values)
         if out_sharding is not None:
-            call = self._call(in_tree, values, self._placement(call, out_sharding, leaves))
+            call = self._call(in_tree, values, self._out_sharding(call, out_sharding, leaves))
         outs = self._primitive.bind(*leaves, call=call, lanes=())
         if _shapes(leaves) not in call.outputs:  # under vmap the forward was traced at other shapes
             jax.eval_shape(functools.partial(self._forward, call), *leaves)
@@ -242,10 +242,10 @@ class Rule:
 
     def _forward(self, call: _Call, *leaves: Any) -> tuple[list, Any]:
         with jax.named_scope(f"fnnet.{self.name}.forward"):
-            if call.placement is None:
+            if call.out_sharding is None:
                 output, residuals = self._pair(call, *leaves)
             else:
-                output = call.placement.run(lambda *a: self._pair(call, *a)[0], leaves, self._leaf_flags(call))
+                output = call.out_sharding.run(lambda *a: self._pair(call, *a)[0], leaves, self._leaf_flags(call))
                 residuals = leaves  # the parameters as they are sharded
         outs, out_tree = jax.tree.flatten(output)
         call.outputs[_shapes(leaves)] = out_tree, tuple(jnp.shape(out) for out in outs)
@@ -255,16 +255,18 @@ class Rule:
         arrays = jax.tree.unflatten(call.in_tree, leaves)
         return contract.pair(self.name, self.forward(*arrays, **dict(call.static)))
 
-    def _placement(self, call: _Call, out_sharding: Any, leaves: Sequence) -> explicit_axes.Placement:
+    def _out_sharding(self, call: _Call, out_sharding: Any, leaves: Sequence) -> explicit_axes.OutSharding:
         shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # without their shardings
         output, _ = jax.eval_shape(functools.partial(self._pair, call), *shapes)
         ranks = [leaf.ndim for leaf, flag in zip(leaves, self._leaf_flags(call), strict=True) if flag]
-        return explicit_axes.placement(self.name, out_sharding, jax.tree.leaves(output), ranks[0] if ranks else None)
+        return explicit_axes.checked(self.name, out_sharding, jax.tree.leaves(output), ranks[0] if ranks else None)
 
     def _backward(self, call: _Call, residuals: Any, bars: list) -> list:
         primals, kept = residuals
-        if call.placement is not None:
-            _, kept = self._pair(call, *call.placement.gathered(kept, self._leaf_flags(call)))  # XLA drops the output
+        if call.out_sharding is not None:
+            _, kept = self._pair(
+                call, *call.out_sharding.gathered(kept, self._leaf_flags(call))
+            )  # XLA drops the output
         bars = [bar if bar.dtype == jax.dtypes.float0 else jnp.asarray(bar) for bar in bars]
         output_bar = jax.tree.unflatten(primals.out_tree, bars)
         with jax.named_scope(f"fnnet.{self.name}.backward"):
