@@ -1,6 +1,7 @@
 """The contract of a rule: what its two functions may take and return. An error names the rule and the argument."""
 
-from collections.abc import Hashable, Sequence
+import inspect
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -8,6 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.core import primitives
+
+
+def arrays(forward: Callable, signature: inspect.Signature) -> tuple[str, ...]:
+    """The positional arguments of a forward; an error for arguments that a rule cannot have."""
+    name, parameters = forward.__name__, signature.parameters.values()
+    if {p.kind for p in parameters} & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise TypeError(f"rule: {name} must name its arguments, without * and **")
+    if "out_sharding" in signature.parameters:
+        raise ValueError(f"rule: {name} must not name an argument out_sharding: every rule has one")
+    return tuple(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
 
 
 def static(rule: str, name: str, value: Any) -> Hashable:

@@ -105,18 +105,12 @@ class Rule:
         """Use `rule`."""
         self.forward, self.backward, self.batched, self.gain, self.precise = forward, backward, batched, gain, precise
         self.signature = inspect.signature(forward)
-        parameters = self.signature.parameters.values()
-        kinds = {p.kind for p in parameters}
-        if inspect.Parameter.VAR_POSITIONAL in kinds or inspect.Parameter.VAR_KEYWORD in kinds:
-            raise TypeError(f"rule: {forward.__name__} must name its arguments, without * and **")
-        self.arrays = tuple(p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY)
+        self.arrays = contract.arrays(forward, self.signature)
         self.name = forward.__name__.strip("_").removesuffix("_fwd").removesuffix("_forward")
         self.__name__, self.__doc__ = self.name, forward.__doc__
         for name in batched:
             if name not in self.arrays:
                 raise ValueError(f"rule: batched names {name!r}, but the arrays of {self.name} are {self.arrays}")
-        if "out_sharding" in self.signature.parameters:
-            raise ValueError(f"rule: {forward.__name__} must not name an argument out_sharding: every rule has one")
         self._call = functools.cache(functools.partial(_Call, self))
         self._primitive = primitives.primitive(f"fnnet.{self.name}", self._run, self._jvp, self._batch)
 

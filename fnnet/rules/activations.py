@@ -1,21 +1,36 @@
-"""Activations, entry by entry: z -> y, of any shape. A rule keeps what its slope is cheapest found from.
+"""Activations, entry by entry: z -> y, of any shape. A rule keeps whichever array makes its slope cheapest to compute.
 
-                   forward                                backward: z_bar = y_bar times              kept
-    relu           y = z if z > 0, else 0                 1 if z > 0, else 0                   (1)   z <= 0
-    leaky_relu     y = z if z > 0, else slope z           1 if z > 0, else slope               (2)   z > 0
-    sigmoid        y = 1 / (1 + exp(-z))                  y (1 - y)                            (3)   y
-    tanh           y = tanh z                             (1 - y) (1 + y)                      (4)   y
-    softplus       y = log(1 + exp(z))                    sigmoid(z) = 1 - exp(-y)             (5)   y
-    silu           y = z a,  a = sigmoid(z)               a + z a (1 - a)                      (6)   z
-    gelu           y = z F,  F = P(N(0, 1) <= z)          F + z exp(-z^2 / 2) / sqrt(2 pi)     (7)   z
-      approximate  y = z a,  a = sigmoid(v)               a + z a (1 - a) v'                   (8)   z
-                   v = sqrt(8 / pi) (z + 0.044715 z^3);  in the paper a is written (1 + tanh(v / 2)) / 2
+relu
+    forward   y     = z if z > 0, else 0                          (1)
+    backward  z_bar = y_bar if z > 0, else 0                      (2)   keeps z <= 0
+leaky_relu
+    forward   y     = z if z > 0, else slope z                    (3)
+    backward  z_bar = y_bar if z > 0, else slope y_bar            (4)   keeps z > 0
+sigmoid
+    forward   y     = 1 / (1 + exp(-z))                           (5)
+    backward  z_bar = y_bar y (1 - y)                             (6)   keeps y
+tanh
+    forward   y     = tanh z                                      (7)
+    backward  z_bar = y_bar (1 - y) (1 + y)                       (8)   keeps y
+softplus
+    forward   y     = log(1 + exp(z))                             (9)
+    backward  z_bar = y_bar (1 - exp(-y))                         (10)  keeps y; the slope is sigmoid(z)
+silu
+    forward   y     = z a,  a = sigmoid(z)                        (11)
+    backward  z_bar = y_bar (a + z a (1 - a))                     (12)  keeps z
+gelu
+    forward   y     = z F,  F = P(N(0, 1) <= z)                   (13)
+    backward  z_bar = y_bar (F + z exp(-z^2 / 2) / sqrt(2 pi))    (14)  keeps z
+gelu, approximate
+    forward   y     = z a,  a = sigmoid(v)                        (15)  the paper writes (1 + tanh(v / 2)) / 2 for a
+    backward  z_bar = y_bar (a + z a (1 - a) v')                  (16)  keeps z
+    where     v     = sqrt(8 / pi) (z + 0.044715 z^3)             (17)
 
-A comparison takes one byte an entry. y is kept where it will do: it is there anyway, and the layer that follows mostly
-keeps it too, as its input. silu and gelu are not monotonic: their y does not tell z.
+A comparison takes one byte an entry. y is kept where the slope can be computed from it: it exists anyway, and the next
+layer mostly keeps it too, as its input. silu and gelu are not monotonic: two z have the same y.
 
-Sources: 003 (15) and (18), 000 and 001, definition 11, are (3); 002 gives its slope the wrong sign. 001 (11) is (1) and
-leaves z = 0 out; 004 has slope 1 there in its formula, and 0, as here, in its code.
+Sources: 003 (15) and (18) are (5) and (6); 000 and 001, definition 11, are (6); 002 gives that slope the wrong sign.
+001 (11) is (2) and leaves z = 0 out; 004 has slope 1 there in its formula, and 0, as here, in its code.
 Derivation: docs/derivations/activations.md
 """
 
@@ -48,7 +63,7 @@ def relu_fwd(z):
 
 
 def relu_bwd(silent, y_bar):
-    return (jnp.where(computed_once(silent), 0, y_bar),)  # (1)
+    return (jnp.where(computed_once(silent), 0, y_bar),)  # (2)
 
 
 _relu = rule(relu_fwd, relu_bwd, batched=("z",), gain=math.sqrt(2))
@@ -66,11 +81,11 @@ def leaky_relu(z: Float[ArrayLike, "*shape"], slope: float = 0.01) -> Float[Arra
 
 
 def leaky_relu_fwd(z, *, slope):
-    return jnp.where(z > 0, z, slope * z), z > 0  # (2)
+    return jnp.where(z > 0, z, slope * z), z > 0  # (3)
 
 
 def leaky_relu_bwd(positive, y_bar, *, slope):
-    return (jnp.where(computed_once(positive), y_bar, slope * y_bar),)  # (2)
+    return (jnp.where(computed_once(positive), y_bar, slope * y_bar),)  # (4)
 
 
 _leaky_relu = rule(leaky_relu_fwd, leaky_relu_bwd, batched=("z",), gain=math.sqrt(2))
@@ -85,12 +100,12 @@ def sigmoid(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def sigmoid_fwd(z):
-    y = lax.logistic(z)
+    y = lax.logistic(z)  # (5)
     return y, y
 
 
 def sigmoid_bwd(y, y_bar):
-    return (y_bar * (y * (1 - y)),)  # (3)
+    return (y_bar * (y * (1 - y)),)  # (6)
 
 
 _sigmoid = rule(sigmoid_fwd, sigmoid_bwd, batched=("z",))
@@ -102,12 +117,12 @@ def tanh(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def tanh_fwd(z):
-    y = jnp.tanh(z)
+    y = jnp.tanh(z)  # (7)
     return y, y
 
 
 def tanh_bwd(y, y_bar):
-    return (y_bar * ((1 - y) * (1 + y)),)  # (4); 1 - y y would cancel near 1
+    return (y_bar * ((1 - y) * (1 + y)),)  # (8); 1 - y y would cancel near 1
 
 
 _tanh = rule(tanh_fwd, tanh_bwd, batched=("z",))
@@ -122,12 +137,12 @@ def softplus(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def softplus_fwd(z):
-    y = jnp.logaddexp(z, 0)
+    y = jnp.logaddexp(z, 0)  # (9)
     return y, y
 
 
 def softplus_bwd(y, y_bar):
-    return (y_bar * -jnp.expm1(-y),)  # (5)
+    return (y_bar * -jnp.expm1(-y),)  # (10)
 
 
 _softplus = rule(softplus_fwd, softplus_bwd, batched=("z",))
@@ -145,13 +160,13 @@ def silu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 def silu_fwd(z):
     wide = z.astype(accumulator(z.dtype))
-    return gated(wide, lax.logistic(wide)).astype(z.dtype), z
+    return gated(wide, lax.logistic(wide)).astype(z.dtype), z  # (11)
 
 
 def silu_bwd(z, y_bar):
     bar, bounded = y_bar.astype(accumulator(z.dtype)), within(z, 1000)
     a = lax.logistic(bounded)
-    return ((bar * (a + bounded * a * (1 - a))).astype(z.dtype),)  # (6)
+    return ((bar * (a + bounded * a * (1 - a))).astype(z.dtype),)  # (12)
 
 
 _silu = rule(silu_fwd, silu_bwd, batched=("z",))
@@ -160,7 +175,7 @@ _silu = rule(silu_fwd, silu_bwd, batched=("z",))
 def gelu(z: Float[ArrayLike, "*shape"], approximate: bool = True) -> Float[Array, "*shape"]:
     """Gaussian error linear unit z P(N(0, 1) <= z), of a floating array of any shape.
 
-    `approximate` takes the formula with tanh, (8), which differs by less than 5e-4. At -inf it is 0, and the slope is
+    `approximate` takes the formula with tanh, (15), which differs by less than 5e-4. At -inf it is 0, and the slope is
     0 there and 1 at +inf: the limits. bf16 and f16 are computed in f32.
 
     Raises TypeError where z is not a floating array or `approximate` not a bool.
@@ -173,7 +188,8 @@ def gelu(z: Float[ArrayLike, "*shape"], approximate: bool = True) -> Float[Array
 
 
 def gelu_fwd(z, *, approximate):
-    gate = lax.logistic(cubic(within(z, 40))) if approximate else normal_cdf(within(z, 40))
+    bounded = within(z, 40)
+    gate = lax.logistic(cubic(bounded)) if approximate else normal_cdf(bounded)  # (13), (15), (17)
     return gated(z.astype(gate.dtype), gate).astype(z.dtype), z
 
 
@@ -181,9 +197,9 @@ def gelu_bwd(z, y_bar, *, approximate):
     bar, bounded = y_bar.astype(accumulator(z.dtype)), within(z, 40)
     if approximate:
         a = lax.logistic(cubic(bounded))
-        slope = a + bounded * a * (1 - a) * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * bounded * bounded)  # (8)
+        slope = a + bounded * a * (1 - a) * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * bounded * bounded)  # (16)
     else:
-        slope = normal_cdf(bounded) + bounded * jnp.exp(-bounded * bounded / 2) / math.sqrt(2 * math.pi)  # (7)
+        slope = normal_cdf(bounded) + bounded * jnp.exp(-bounded * bounded / 2) / math.sqrt(2 * math.pi)  # (14)
     return ((bar * slope).astype(z.dtype),)
 
 

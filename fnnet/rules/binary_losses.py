@@ -1,19 +1,19 @@
 """Binary losses: a prediction for each of several yes-or-no questions, and targets y -> one loss l an example.
 
-    sigmoid binary cross-entropy, of logits z;  s(z) = log(1 + exp(z)) is softplus, a_i = 1 / (1 + exp(-z_i))
-        forward     l       = sum_i y_i s(-z_i) + (1 - y_i) s(z_i)                  (1)
-                            = sum_i max(z_i, 0) - z_i y_i + log(1 + exp(-|z_i|))    (2)
-        backward    z_bar_i = l_bar (a_i - y_i)                                     (3)
-                    y_bar_i = - l_bar z_i                                           (4)
-      with weights w of the positive answers
-        forward     l       = sum_i w_i y_i s(-z_i) + (1 - y_i) s(z_i)              (8)
-        backward    z_bar_i = l_bar ((1 - y_i) a_i - w_i y_i (1 - a_i))             (9)
-                    y_bar_i = l_bar (w_i s(-z_i) - s(z_i))                          (10)
-                    w_bar_i = l_bar y_i s(-z_i)                                     (11)
-    binary cross-entropy, of probabilities p
-        forward     l       = - sum_i y_i log p_i + (1 - y_i) log(1 - p_i)          (5)
-        backward    p_bar_i = - l_bar (y_i / p_i - (1 - y_i) / (1 - p_i))           (6)
-                    y_bar_i = - l_bar (log p_i - log(1 - p_i))                      (7)
+sigmoid binary cross-entropy, of logits z;  s(z) = log(1 + exp(z)) is softplus, a_i = 1 / (1 + exp(-z_i))
+    forward     l       = sum_i y_i s(-z_i) + (1 - y_i) s(z_i)                  (1)
+                l       = sum_i max(z_i, 0) - z_i y_i + log(1 + exp(-|z_i|))    (2)
+    backward    z_bar_i = l_bar (a_i - y_i)                                     (3)
+                y_bar_i = - l_bar z_i                                           (4)
+the same with weights w of the positive answers
+    forward     l       = sum_i w_i y_i s(-z_i) + (1 - y_i) s(z_i)              (8)
+    backward    z_bar_i = l_bar ((1 - y_i) a_i - w_i y_i (1 - a_i))             (9)
+                y_bar_i = l_bar (w_i s(-z_i) - s(z_i))                          (10)
+                w_bar_i = l_bar y_i s(-z_i)                                     (11)
+binary cross-entropy, of probabilities p
+    forward     l       = - sum_i y_i log p_i + (1 - y_i) log(1 - p_i)          (5)
+    backward    p_bar_i = - l_bar (y_i / p_i - (1 - y_i) / (1 - p_i))           (6)
+                y_bar_i = - l_bar (log p_i - log(1 - p_i))                      (7)
 
 (1) is computed, not (2): the two agree where z is finite, and (1) is also right where it is infinite. 0 log 0 = 0.
 Where w is 1, (9) and (10) are (3) and (4), which lose fewer digits.

@@ -1,18 +1,18 @@
 """Losses over classes: a prediction and the classes' weights t -> one loss l an example, over the last axis.
 
-    softmax cross-entropy, of logits z
-        forward     q_i     = z_i - log sum_j exp(z_j),   p_i = exp(q_i)     (1)
-                    l       = - sum_i t_i q_i                                (2)
-        backward    z_bar_i = l_bar (p_i sum_j t_j - t_i)                    (3)
-                    t_bar_i = - l_bar q_i                                    (4)
-    cross-entropy, of probabilities p
-        forward     l       = - sum_i t_i log p_i                            (5)
-        backward    p_bar_i = - l_bar t_i / p_i                              (6)
-                    t_bar_i = - l_bar log p_i                                (7)
-    negative log-likelihood, of log-probabilities q
-        forward     l       = - sum_i t_i q_i                                (8)
-        backward    q_bar_i = - l_bar t_i                                    (9)
-                    t_bar_i = - l_bar q_i                                    (10)
+softmax cross-entropy, of logits z
+    forward     q_i     = z_i - log sum_j exp(z_j),   p_i = exp(q_i)     (1)
+                l       = - sum_i t_i q_i                                (2)
+    backward    z_bar_i = l_bar (p_i sum_j t_j - t_i)                    (3)
+                t_bar_i = - l_bar q_i                                    (4)
+cross-entropy, of probabilities p
+    forward     l       = - sum_i t_i log p_i                            (5)
+    backward    p_bar_i = - l_bar t_i / p_i                              (6)
+                t_bar_i = - l_bar log p_i                                (7)
+negative log-likelihood, of log-probabilities q
+    forward     l       = - sum_i t_i q_i                                (8)
+    backward    q_bar_i = - l_bar t_i                                    (9)
+                t_bar_i = - l_bar q_i                                    (10)
 
 t is one-hot or a row of probabilities, times class weights, smoothed, 0 where ignored: labels.py. It need not sum to 1.
 0 log 0 = 0: an entry with t_i = 0 adds 0 to the loss, whatever its logarithm; an example with l_bar = 0 has gradient 0.

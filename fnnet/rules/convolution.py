@@ -93,7 +93,7 @@ def conv(
 
 
 def conv_fwd(x, kernel, bias, *, window, groups):
-    y = form.y(x, kernel, window=window, groups=groups)
+    y = form.y(x, kernel, window=window, groups=groups)  # (1) without b
     return y if bias is None else y + bias, (x, kernel)  # (1); (2) reads W, (3) reads x
 
 

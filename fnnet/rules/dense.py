@@ -68,7 +68,7 @@ def dense(
 
 
 def dense_fwd(x, kernel, bias):
-    y = output(x, kernel)
+    y = output(x, kernel)  # (1) without b
     return y if bias is None else y + bias, (x, kernel)  # (1); (2) reads W, (3) reads x; b is read by none
 
 

@@ -2,7 +2,7 @@
 
     forward     q_i     = z_i - m - log sum_j exp(z_j - m),   m = max_j z_j        (1)
                 p_i     = exp(z_i - m) / sum_j exp(z_j - m)                        (2)
-    Jacobian    dp_i / dz_k = p_i (delta_ik - p_k),   dq_i / dz_k = delta_ik - p_k (3)
+    Jacobian    dp_i / dz_k = p_i (delta_ik - p_k),   dq_i / dz_k = delta_ik - p_k  (3)
     backward    z_bar_k = p_k (p_bar_k - sum_i p_i p_bar_i)                        (4)   softmax
                 z_bar_k = q_bar_k - p_k sum_i q_bar_i,   p = exp q                 (5)   log-softmax
 

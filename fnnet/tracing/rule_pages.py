@@ -1,7 +1,12 @@
 """The numbered equations of a rule, read from the rule's own page: the docstring at the head of its module.
 
-A page may hold several rules. Which of its equations are a rule's own, the rule's code says: each line of a forward or
-backward quotes the number of the equation that it is, and that line is shown beside the equation.
+An equation is a line that is indented by four spaces or more, of up to four columns with two spaces or more between:
+
+    side  formula  (number)  remark
+
+The side is "forward", "backward" or other words; a line without one has the side of the line above. A page may hold
+several rules. A rule's own equations are those that its code quotes: a line of the forward or backward that computes
+equation 2 ends in a comment that begins with `(2)`, and is shown beside the equation. docs/rules.md has an example.
 """
 
 import ast
@@ -17,13 +22,16 @@ from typing import Any
 
 import jax
 
+from fnnet.core.jaxprs import all_equations
 from fnnet.core.partials import innermost
 from fnnet.core.registration import Rule
 from fnnet.layers.protocol import Function, function_name
 
-NUMBERED = re.compile(r"^(?P<formula>.*?\S)\s+\((?P<number>\d+)\)(?:\s{2,}(?P<remark>.*))?$")
-LABEL = re.compile(r"^(forward|backward|index|Jacobian|approximate|[a-z_]+)(\s{2,}|$)")
-QUOTED = re.compile(r"#.*?(\(\d+\)(?:\s*(?:,|and)\s*\(\d+\))*)")
+EQUATION = re.compile(
+    r"^ {4,}(?:(?P<side>[A-Za-z][A-Za-z ,]*) {2,}(?!=))?"
+    r"(?P<formula>\S.*?) {2,}\((?P<number>\d+)\)(?: {2,}(?P<remark>\S.*))?$"
+)
+QUOTED = re.compile(r"#\s*(\(\d+\)(?:\s*(?:,|and)\s*\(\d+\))*)")
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,8 @@ class Equation:
 
     Args:
         number: As the page numbers it.
-        side: "forward", "backward", or another word that the page has in front of it.
-        formula: As the page writes it.
+        side: "forward", "backward", or other words that the page has in front of it.
+        formula: As the page writes it, in the language of fnnet/tracing/page/mathml.py.
         remark: What the page says beside it.
         code: The lines of the rule that quote its number.
     """
@@ -86,11 +94,11 @@ def page_of(rule: Rule) -> Page:
     text = inspect.getdoc(module) or "" if module else ""
     forward, backward = _source(rule.forward), _source(rule.backward)
     quotes = _quotes(forward), _quotes(backward)
-    numbered = list(equations_of(text, rule.name))
+    numbered = list(equations_of(text))
     own = [e for e in numbered if any(e.number == number for number, _ in (*quotes[0], *quotes[1]))]
     if not own:  # a rule of the reader's, perhaps with a docstring of its own
         text = _docstring(rule.forward) if rule.forward.__doc__ else text
-        own = list(equations_of(text, rule.name))
+        own = list(equations_of(text))
     with_code = tuple(Equation(e.number, e.side, e.formula, e.remark, _lines(e, *quotes)) for e in own)
     title = text.strip().splitlines()[0] if text.strip() else rule.name
     return Page(rule.name, title, with_code, _sources(text), forward, backward)
@@ -102,67 +110,15 @@ def _lines(equation: Equation, forward: list[tuple[int, str]], backward: list[tu
     return tuple(second if equation.side == "backward" else first or second)
 
 
-def equations_of(text: str, rule: str) -> Iterator[Equation]:
-    """The numbered lines of a page; in a table of rules, the line of this rule alone."""
-    rows = [row for row in _rows(text) if row[0]]
-    table = _table(text, rule)
-    if table is not None:
-        yield from table
-        return
+def equations_of(text: str) -> Iterator[Equation]:
+    """The equations of a page."""
     side = ""
-    for row, _ in rows:
-        label = LABEL.match(row)
-        if label and label[1] in ("forward", "backward", "index", "Jacobian"):
-            side, row = label[1], row[label.end() :].strip()
-        for formula, number, remark in _numbered(row):
-            yield Equation(number, side, formula, remark)
-
-
-def _numbered(row: str) -> Iterator[tuple[str, int, str]]:
-    """The equations of a line: mostly one, its number behind it, then a remark."""
-    match = NUMBERED.match(row)
-    if match:
-        formula = re.sub(r"\s{2,}", "   ", re.sub(r"\s+=", " =", match["formula"])).strip()
-        yield formula, int(match["number"]), (match["remark"] or "").strip()
-
-
-def _rows(text: str) -> Iterator[tuple[str, int]]:
-    """The indented lines of a page, without their indentation; and that."""
     for line in text.splitlines():
-        indent = len(line) - len(line.lstrip())
-        if indent >= 4:
-            yield line.strip(), indent
-
-
-def _table(text: str, rule: str) -> list[Equation] | None:
-    """The rule's line in a table with the columns forward, backward and kept; None where the page has no table."""
-    lines = text.splitlines()
-    head = next((line for line in lines if re.search(r"\bforward\b.*\bbackward: ", line)), None)
-    if head is None:
-        return None
-    left, right = head.index("forward"), head.index("backward: ")
-    factor = head[right:].removeprefix("backward: ").split("  ")[0].strip()
-    found: list[Equation] = []
-    reading = False
-    for line in lines[lines.index(head) + 1 :]:
-        name = line[:left].strip()
-        if not line.strip():
-            break
-        if name:
-            reading = name == rule or (reading and line.startswith(" " * 6))
-        if not reading:
-            continue
-        if not NUMBERED.match(line.strip()):
-            if found:  # a definition that goes on
-                found.append(Equation(found[-1].number, "where", re.split(r";", line)[0].strip(), ""))
-            continue
-        forward, backward = line[left:right].strip(), line[right:]
-        match = NUMBERED.match(backward.strip())
+        match = EQUATION.match(line)
         if match:
-            number = int(match["number"])
-            found.append(Equation(number, "forward", re.sub(r"\s{2,}", "   ", forward), ""))
-            found.append(Equation(number, "backward", f"{factor} {{{match['formula'].strip()}}}", ""))
-    return found
+            side = (match["side"] or side).strip()
+            formula = re.sub(r" {2,}", "   ", re.sub(r" +=", " =", match["formula"]))
+            yield Equation(int(match["number"]), side, formula, match["remark"] or "")
 
 
 def _quotes(source: str) -> list[tuple[int, str]]:
@@ -178,16 +134,10 @@ def _quotes(source: str) -> list[tuple[int, str]]:
 
 def _rules(jaxpr: Any) -> Iterator[Rule]:
     """The rules that a jaxpr runs, in order."""
-    for equation in jaxpr.eqns:
+    for equation in all_equations(jaxpr):
         call = equation.params.get("call")
         if equation.primitive.name.startswith("fnnet.") and hasattr(call, "rule"):
             yield call.rule
-            continue
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else [value]:
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from _rules(inner)
 
 
 def _of_code(layer: Any) -> Page:
@@ -196,7 +146,7 @@ def _of_code(layer: Any) -> Page:
     # Of a wrapper, inspect would give the code of what it wraps, which need not be what it computes.
     code = _source(function) if inspect.isfunction(function) and not hasattr(function, "__wrapped__") else ""
     first = text.split("\n\n")[0].replace("\n", " ")
-    return Page(name, first, tuple(equations_of(_docstring(function), name)), "", code, "")
+    return Page(name, first, tuple(equations_of(_docstring(function))), "", code, "")
 
 
 def _source(function: Callable) -> str:
