@@ -12,7 +12,9 @@ import fnnet
 
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
-MATHJAX = distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")
+MATHJAX = Path(
+    str(distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js"))
+)
 
 project = "fnnet"
 author = "the authors of fnnet"
@@ -29,7 +31,7 @@ extensions = [
     "public_names",
     "signatures",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "published_rules/README.md"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!fnnet\.).*")]  # JAX, optax, jaxtyping have pages of their own
 

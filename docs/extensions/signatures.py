@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 import textwrap
+from typing import Any
 
 
 def arguments_of(function: ast.FunctionDef, source: str) -> str:
@@ -34,9 +35,9 @@ def joined(name: str, annotation: ast.expr | None, default: ast.expr | None, sou
     return text if default is None else f"{text} = {ast.get_source_segment(source, default)}"
 
 
-def shape_words(annotation: str) -> str:
+def shape_words(annotation: str | None) -> str:
     """Without the space that jaxtyping's single words begin with, lest linters take them for names."""
-    return re.sub(r'(?<=, )" (?=\w)', '"', annotation)
+    return re.sub(r'(?<=, )" (?=\w)', '"', annotation or "")
 
 
 def fields_of(cls: ast.ClassDef, source: str) -> str:
@@ -48,7 +49,7 @@ def fields_of(cls: ast.ClassDef, source: str) -> str:
     return f"({', '.join(parts)})"
 
 
-def as_written(thing: object) -> tuple[str, str] | None:
+def as_written(thing: Any) -> tuple[str, str] | None:
     """Arguments and result of a function or class; None where there is no source to read them from."""
     try:
         source = textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))

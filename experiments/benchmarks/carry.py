@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.contestants.hand_written import named, sequential
+from benchmarks.contestants.hand_written import sequential
 from benchmarks.nets import Net
-from benchmarks.tasks import Arrays
+from benchmarks.tasks import Arrays, flat, nested
 from fnnet import interop
 
 
@@ -28,23 +28,9 @@ def carried(contestant: str, net: Net, shapes: Mapping[str, tuple[int, ...]], se
         case "torch":
             return interop.to_torch(own, net.shape, params, blank)
         case "flax":
-            return _flat(interop.to_flax(own, net.shape, params, _tree(blank)))
-    return named(params)
+            return _in_numpy(interop.to_flax(own, net.shape, params, nested(blank)))
+    return _in_numpy(params)
 
 
-def _tree(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *path, last = name.split("/")
-        own = tree
-        for part in path:
-            own = own.setdefault(part, {})
-        own[last] = array
-    return tree
-
-
-def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= _flat(value, f"{path}{name}/") if isinstance(value, Mapping) else {path + name: np.asarray(value)}
-    return found
+def _in_numpy(params: Mapping[str, Any]) -> Arrays:
+    return {name: np.asarray(leaf) for name, leaf in flat(params).items()}

@@ -150,11 +150,9 @@ def _per_example(worker: Worker, net: Net, xs: Any, ys: Any) -> PerExample:
 
 def _rule(case: Pooling | Convolution, want: str) -> Rule:
     x = noise(*case.shape, seed=0)
-    kernel = None
+    kernel, padding, features = None, 0, case.shape[-1]
     if isinstance(case, Convolution):
-        kernel = noise(*case.kernel, seed=1)
-        extent, padding, features = case.dilation * (case.window - 1) + 1, case.padding, case.features
-    else:
-        extent, padding, features = case.dilation * (case.window - 1) + 1, 0, case.shape[-1]
+        kernel, padding, features = noise(*case.kernel, seed=1), case.padding, case.features
+    extent = case.dilation * (case.window - 1) + 1
     places = [(size + 2 * padding - extent) // case.stride + 1 for size in case.shape[1:-1]]
     return Rule(case, want, x, noise(case.shape[0], *places, features, seed=2), kernel)

@@ -1,11 +1,11 @@
-"""The command line: what to measure, and how long; the tables and the picture are written after each part."""
+"""The command line: what to measure, and how long; the tables are written after each part."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import fresh, machine, memory, picture, report
+from benchmarks import fresh, machine, memory, report
 from benchmarks.cells import PARTS, Plan
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.crew import Crew, Failed, installed
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for worker in crew.workers:
                     worker.stop()
                 _measure_fresh(part, arguments, contestants, results)
-            _write(arguments.output, results, found)
+            (arguments.output / "table.md").write_text(report.markdown(results, found))
     print(report.markdown(results, found))
     return int(any(record["problem"] and not record["unsupported"] for record in results.records))
 
@@ -78,11 +78,6 @@ def _measure_fresh(part: str, arguments: argparse.Namespace, contestants: Sequen
         results.add(part, f"cnn {batch}", fresh.first_steps(contestants, arguments.memory, "cnn", batch, rounds, _say))
 
 
-def _write(directory: Path, results: Results, found: dict[str, str]) -> None:
-    (directory / "table.md").write_text(report.markdown(results, found))
-    picture.draw(results, directory / "steps.png")
-
-
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -104,7 +99,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--limit", type=float, default=300.0, help="seconds in which a program must be compiled and have run once")
     add("--mnist", type=Path, metavar="DIR", help="MNIST's four IDX files, for the part mnist")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="for the part mnist")
-    add("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="records, table.md and steps.png")
+    add("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="records and table.md")
     add("--quick", action="store_true", help="tiny shapes and few rounds, to see that all works")
     arguments = parser.parse_args(argv)
     arguments.parts = arguments.parts or list(USUAL)

@@ -81,10 +81,16 @@ class Results:
         record = self.get(part, cell, contestant, setting, mode)
         return None if record is None else summary_of(record)
 
-    def seconds(self, part: str, cell: str, contestant: str, setting: str, mode: str) -> float | None:
-        """The median, of a program that was timed."""
-        found = self.summary(part, cell, contestant, setting, mode)
-        return None if found is None else found.seconds
+    def fastest(self, part: str, cell: str, contestant: str, settings: Iterable[str]) -> float | None:
+        """The least median of a contestant, in whichever mode."""
+        settings = set(settings)
+        found = [
+            summary.seconds
+            for record in self.of(part)
+            if (record["cell"], record["contestant"]) == (cell, contestant) and record["setting"] in settings
+            if (summary := summary_of(record)) is not None
+        ]
+        return min(found, default=None)
 
     def fact(self, part: str, cell: str, contestant: str, setting: str, mode: str, fact: str) -> float | None:
         """A fact about a program."""

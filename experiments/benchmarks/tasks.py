@@ -1,12 +1,33 @@
 """What a worker can be asked to do. The descriptions are pickled, and import no library of a contestant."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.nets import Net
 
-Arrays = dict[str, Any]  # NumPy arrays by the names that the contestant gives them
+Arrays = dict[str, Any]  # NumPy arrays by the names that the contestant gives them, such as "conv_0/kernel"
 LEARNING_RATE = 1e-3
+
+
+def flat(tree: Mapping[str, Any], path: str = "") -> Arrays:
+    """The leaves of nested dictionaries, each under its path."""
+    found: Arrays = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{path}{name}/") if isinstance(value, Mapping) else {path + name: value}
+    return found
+
+
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested dictionaries that `flat` takes apart."""
+    tree: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = array
+    return tree
 
 
 @dataclass(frozen=True)

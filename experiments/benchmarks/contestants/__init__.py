@@ -1,5 +1,6 @@
 """The contestants: each a module that alone imports its library, and builds the networks of `nets` with it."""
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -13,26 +14,29 @@ class Unsupported(Exception):
     """The contestant's library has no such thing."""
 
 
-class Program(Protocol):
+class Program(abc.ABC):
     """Something to be timed, compiled already.
 
     Attributes:
         units: How many steps or calls one pass has.
     """
 
-    units: int
+    units = 1
 
-    def reset(self) -> None:
-        """Back to the initial state; not timed."""
+    def reset(self) -> None:  # noqa: B027
+        """Back to the initial state, if a pass changes it; not timed."""
 
+    @abc.abstractmethod
     def run(self, passes: int) -> None:
         """So many passes, and wait for the last step."""
 
+    @abc.abstractmethod
     def answers(self) -> dict[str, Any]:
         """One pass: NumPy arrays in which all contestants have to agree."""
 
     def facts(self) -> dict[str, float]:
         """What can be told without a clock: bytes, seconds of compilation."""
+        return {}
 
 
 class Library(Protocol):

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 import fnnet
 from benchmarks.contestants.jax_programs import Model
 from benchmarks.contestants.through_jax import ThroughJax
 from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, Relu
-from benchmarks.tasks import Convolution, Pooling
+from benchmarks.tasks import Convolution, Pooling, flat, nested
 
 
 def sequential(net: Net) -> fnnet.Sequential:
@@ -31,18 +30,8 @@ def _layer(layer: Layer) -> Any:
     return {Flatten(): fnnet.Flatten(), Relu(): fnnet.relu, LeakyRelu(): fnnet.leaky_relu}[layer]
 
 
-def named(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Parameters as the tasks carry them: "conv_0/kernel"."""
-    return {f"{layer}/{entry}": np.asarray(leaf) for layer, own in params.items() for entry, leaf in own.items()}
-
-
-def nested(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Parameters as `fnnet.Sequential` has them."""
-    params: dict[str, dict[str, Any]] = {}
-    for name, array in arrays.items():
-        layer, entry = name.split("/")
-        params.setdefault(layer, {})[entry] = jax.numpy.asarray(array)
-    return params
+def _params(arrays: Mapping[str, Any]) -> Any:
+    return jax.tree.map(jax.numpy.asarray, nested(arrays))
 
 
 class HandWritten(ThroughJax):
@@ -51,12 +40,12 @@ class HandWritten(ThroughJax):
     def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
         """fnnet's own names."""
         params = jax.eval_shape(lambda: sequential(net).init(jax.random.key(0), net.shape))
-        return {f"{layer}/{entry}": leaf.shape for layer, own in params.items() for entry, leaf in own.items()}
+        return {name: leaf.shape for name, leaf in flat(params).items()}
 
     def model(self, net: Net, arrays: Mapping[str, Any] | None) -> Model:
         """A network of one example, mapped over the mini-batch."""
         own = sequential(net)
-        params = own.init(jax.random.key(0), net.shape) if arrays is None else nested(arrays)
+        params = own.init(jax.random.key(0), net.shape) if arrays is None else _params(arrays)
 
         def logits(params: Any, xs: Any) -> Any:
             return jax.vmap(own.apply, (None, 0))(params, xs)
@@ -91,7 +80,7 @@ class HandWritten(ThroughJax):
             key=jax.random.key(seed),
             epochs=recipe.epochs,
             batch_size=recipe.batch,
-            params=nested(arrays),
+            params=_params(arrays),
             validation=data.test,
             callback=lambda record, state: report(record["validation_accuracy"]),
             progress=False,

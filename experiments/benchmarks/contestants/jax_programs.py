@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.contestants import Program
 from benchmarks.tasks import LEARNING_RATE, PerExample, Product, Rule, Stream, Training
 
 
@@ -64,7 +65,32 @@ class Compiled:
         return {"compile_seconds": self.seconds, "temporary_bytes": analysis.temp_size_in_bytes}
 
 
-class Loop:
+class Steps(Program):
+    """Steps one after the other; a subclass has `batches`, `state`, and what one step is."""
+
+    batches: list
+    state: Any
+
+    def step(self, xs: Any, ys: Any) -> Any:
+        """Take a step; returns its loss."""
+        raise NotImplementedError
+
+    def losses(self) -> Any:
+        """Take one pass; returns the loss of each step."""
+        return [self.step(xs, ys) for xs, ys in self.batches]
+
+    def run(self, passes: int) -> None:
+        """Waits for the last step only."""
+        for _ in range(passes):
+            losses = self.losses()
+        jax.block_until_ready((self.state, losses))
+
+    def answers(self) -> dict[str, Any]:
+        """The losses of the first steps."""
+        return {"losses": np.array([float(loss) for loss in self.losses()])}
+
+
+class Loop(Steps):
     """A jitted step, called from Python, whose state is donated."""
 
     def __init__(self, model: Model, task: Training):
@@ -73,7 +99,7 @@ class Loop:
         self.batches = [(jnp.asarray(x), jnp.asarray(y)) for x, y in zip(task.xs, task.ys, strict=True)]
         self.initial = start(model.params)
         self.copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
-        self.step = self._compiled()
+        self.compiled = self._compiled()
 
     def _compiled(self) -> Compiled:
         return Compiled(
@@ -84,22 +110,10 @@ class Loop:
         """Back to the initial parameters."""
         self.state = jax.block_until_ready(self.copy(self.initial))
 
-    def run(self, passes: int) -> None:
-        """Steps one after the other, waiting for the last only."""
-        for _ in range(passes):
-            self._pass()
-        jax.block_until_ready(self.state)
-
-    def _pass(self) -> Any:
-        losses = []
-        for xs, ys in self.batches:
-            self.state, loss = self.step.call(self.state, xs, ys)
-            losses.append(loss)
-        return losses
-
-    def answers(self) -> dict[str, Any]:
-        """The losses of the first steps."""
-        return {"losses": np.array([float(loss) for loss in self._pass()])}
+    def step(self, xs: Any, ys: Any) -> Any:
+        """Calls the compiled step."""
+        self.state, loss = self.compiled.call(self.state, xs, ys)
+        return loss
 
     def facts(self) -> dict[str, float]:
         """With the bytes that the forward pass keeps for the backward, parameters and mini-batch among them."""
@@ -110,7 +124,7 @@ class Loop:
             return [leaf for leaf in jax.tree.leaves(pull) if hasattr(leaf, "shape")]
 
         arrays = jax.eval_shape(kept, self.initial.params)
-        return {**self.step.facts(), "kept_bytes": sum(a.size * a.dtype.itemsize for a in arrays)}
+        return {**self.compiled.facts(), "kept_bytes": sum(a.size * a.dtype.itemsize for a in arrays)}
 
 
 class Scan(Loop):
@@ -124,16 +138,17 @@ class Scan(Loop):
 
         return Compiled(steps, self.initial, self.stacked, donate=(0,))
 
-    def _pass(self) -> Any:
-        self.state, losses = self.step.call(self.state, self.stacked)
+    def losses(self) -> Any:
+        """One call."""
+        self.state, losses = self.compiled.call(self.state, self.stacked)
         return losses
 
     def facts(self) -> dict[str, float]:
         """Of the whole loop."""
-        return self.step.facts()
+        return self.compiled.facts()
 
 
-class Example:
+class Example(Steps):
     """Steps of an example of experiments/drop_in, as it takes them."""
 
     def __init__(self, example: Any, ours: bool, xs: Any, ys: Any):
@@ -145,40 +160,19 @@ class Example:
         """Back to the initial parameters."""
         self.state = self.example.start(self.ours)
 
-    def run(self, passes: int) -> None:
-        """Steps one after the other, waiting for the last only."""
-        for _ in range(passes):
-            losses = self._pass()
-        jax.block_until_ready(losses)
-
-    def _pass(self) -> list:
-        losses = []
-        for xs, ys in self.batches:
-            self.state, loss = self.example.step(self.state, xs, ys)
-            losses.append(loss)
-        return losses
-
-    def answers(self) -> dict[str, Any]:
-        """The losses of the first steps."""
-        return {"losses": np.array([float(loss) for loss in self._pass()])}
-
-    def facts(self) -> dict[str, float]:
-        """None."""
-        return {}
+    def step(self, xs: Any, ys: Any) -> Any:
+        """As the example does."""
+        self.state, loss = self.example.step(self.state, xs, ys)
+        return loss
 
 
-class Call:
+class Call(Program):
     """A function of arrays, called again and again with the same."""
-
-    units = 1
 
     def __init__(self, function: Callable, *args: Any, answers: Callable[[Any], dict[str, Any]]):
         """Compiles it; answers(result) has to be the same for all contestants."""
         self.args = jax.tree.map(jnp.asarray, args)
         self.compiled, self.of_result = Compiled(function, *self.args), answers
-
-    def reset(self) -> None:
-        """There is nothing to go back to."""
 
     def run(self, passes: int) -> None:
         """Calls, each waited for: their results would otherwise fill the memory."""
@@ -240,10 +234,8 @@ def product(task: Product) -> Call:
     return Call(jnp.matmul, a, b, answers=lambda c: {})
 
 
-class Streaming:
+class Streaming(Program):
     """One number added to a long array, in place: each byte is read once and written once."""
-
-    units = 1
 
     def __init__(self, task: Stream):
         """Compiles the addition, with its operand donated."""
@@ -263,8 +255,4 @@ class Streaming:
     def answers(self) -> dict[str, Any]:
         """Nothing to agree on."""
         self.run(1)
-        return {}
-
-    def facts(self) -> dict[str, float]:
-        """None."""
         return {}

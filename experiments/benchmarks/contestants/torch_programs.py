@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.contestants import Program
 from benchmarks.tasks import LEARNING_RATE, Rule
 
 
@@ -19,7 +20,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, xs: torch.Tensor, y
     return loss.detach()
 
 
-class Loop:
+class Loop(Program):
     """Steps of Adam from the same parameters."""
 
     def __init__(self, model: nn.Module, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]):
@@ -46,22 +47,13 @@ class Loop:
         """The losses of the first steps."""
         return {"losses": np.array([step(self.model, self.adam, xs, ys).item() for xs, ys in self.batches])}
 
-    def facts(self) -> dict[str, float]:
-        """PyTorch tells neither."""
-        return {}
 
-
-class Call:
+class Call(Program):
     """A function, called again and again."""
-
-    units = 1
 
     def __init__(self, call: Callable[[], Any], answers: Callable[[Any], dict[str, Any]]):
         """answers(result) has to be the same for all contestants."""
         self.call, self.of_result = call, answers
-
-    def reset(self) -> None:
-        """There is nothing to go back to."""
 
     def run(self, passes: int) -> None:
         """Calls one after the other."""
@@ -71,10 +63,6 @@ class Call:
     def answers(self) -> dict[str, Any]:
         """Of the function's result."""
         return self.of_result(self.call())
-
-    def facts(self) -> dict[str, float]:
-        """None."""
-        return {}
 
 
 def per_example(model: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> Call:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from published.entry import Entry, normal, uniform
+from published_rules.entry import Entry, normal, uniform
 
 Z, T = normal(0, 4, 5), uniform(1, 4, 5)
 P = T / T.sum(-1, keepdims=True)

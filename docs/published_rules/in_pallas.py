@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from published.entry import Entry, normal, single
+from published_rules.entry import Entry, normal, single
 
 X, SCALE, SHIFT = normal(0, 2, 3, 8), normal(1, 8), normal(2, 8)
 Q, K, V = (normal(i, 1, 16, 2, 16) for i in range(3))

@@ -1,6 +1,6 @@
 """What each formulation of convolution costs on this machine: the tables of docs/speed.md.
 
-    python experiments/formulations_timed.py
+    python docs/formulations_timed.py
 
 For each shape the three partial derivatives: as the rule's page has them, and as GPUs and TPUs compute them (plain); as
 convolutions of one order of dimensions (canonical); and in the form that is made for such shapes. Medians, in

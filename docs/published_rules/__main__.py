@@ -1,8 +1,8 @@
 """fnnet.check on rules that others published; it writes docs/published_rules.md.
 
-    python experiments/published_rules.py --json runs/published.jsonl --docs docs/published_rules.md
+    python docs/published_rules --json runs/published.jsonl --docs docs/published_rules.md
 
-The entries stand in experiments/published. What is not installed is left out: install flax equinox lineax jaxopt
+What is not installed is left out: install flax equinox lineax jaxopt
 ott-jax distrax numpyro jax-cce jax-bitempered-loss flash-attention-jax einops spyx jaxpole jaxbessel e3nn-jax for all.
 A line is kept for each entry and version of JAX, and what the file has is skipped. Each fault is run, here and now, and
 the page shows what it printed.
@@ -14,6 +14,7 @@ import importlib.metadata
 import io
 import logging
 import os
+import sys
 import textwrap
 import time
 import warnings
@@ -22,12 +23,15 @@ from pathlib import Path
 # Two devices for the mesh of check T; read when JAX first looks for devices.
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {os.environ.get('XLA_FLAGS', '')}"
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
+
 import jax
-from published import ENTRIES, Entry
-from published.faults import FAULTS, Fault
 from records import Records, table
 
 import fnnet
+from published_rules import ENTRIES, Entry
+from published_rules.reproduced import FAULTS, Fault
 
 KEY = ("package", "name", "jax")
 SHOWN = {"right": "right", "convention differs": "convention", "inconclusive": "inconclusive", "wrong": "**wrong**",
@@ -124,7 +128,7 @@ def page(records: Records) -> str:
 
 PAGE = """# Published rules under `fnnet.check`
 
-<!-- Made by the command below; edit experiments/published, not this page. -->
+<!-- Made by the command below; edit docs/published_rules, not this page. -->
 
 Gradients that others wrote by hand, or that are built on such, put to every check at small arguments, against autodiff
 of the function without its custom rule or of a plain formula, and against finite differences. Versions of jax:

@@ -1,7 +1,7 @@
 r"""The collection under the checkers in use: jax.test_util.check_grads and torch.autograd.gradcheck.
 
     python experiments/checker_on_collection.py --json runs/collection.jsonl
-    python experiments/other_checkers.py --json runs/other_checkers.jsonl --beside runs/collection.jsonl \
+    python docs/checkers_compared.py --json runs/other_checkers.jsonl --beside runs/collection.jsonl \
         --docs docs/checkers_compared.md
 
 Each checker gets a case as its manual shows: the example arguments, its own tolerances, no more. A line is kept for
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import jax
@@ -218,7 +219,7 @@ def page(lines: list[dict], command: str) -> str:
 
 PAGE = """# Gradient checkers, compared
 
-<!-- Made by the command below; edit experiments/other_checkers.py, not this page. -->
+<!-- Made by the command below; edit docs/checkers_compared.py, not this page. -->
 
 {wrong} wrong rules and {right} right ones, each put to `fnnet.check`, to `jax.test_util.check_grads` and to
 `torch.autograd.gradcheck`. The rules are those of `tests/collection`; its own tests prove that each is what it says.

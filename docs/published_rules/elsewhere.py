@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from published.entry import Entry, normal, single, uniform
+from published_rules.entry import Entry, normal, single, uniform
 
 X, P = normal(0, 6), uniform(0, 6)
 Q, K, V = normal(0, 1, 1, 4, 3), normal(1, 1, 1, 4, 3), normal(2, 1, 1, 4, 3)

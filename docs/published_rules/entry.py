@@ -18,7 +18,7 @@ class Entry:
         reference: A plain JAX function of the same signature; None where f without its custom rule is one.
         documented: What the package itself says about a difference, where it says so.
         said: Why the verdict is what it is, where the report alone does not tell.
-        fault: Key of the fault in faults.py, where it is wrong.
+        fault: Key of the fault in reproduced.py, where it is wrong.
         x64: Whether double precision is enabled.
         options: Further options of `fnnet.check`.
     """

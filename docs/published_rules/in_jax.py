@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from published.entry import Entry, normal, uniform
+from published_rules.entry import Entry, normal, uniform
 
 
 def nn(name, *args, **options):

@@ -1,13 +1,16 @@
 """What the cost model predicts for 8, 256 and 4,096 accelerators: the tables of docs/scale.md.
 
-    python experiments/scale_on_paper.py [--write docs/scale.md]
+    python docs/scale_on_paper.py [--write docs/scale.md]
 
 Nothing is measured here, and no accelerator is needed.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 import jax.numpy as jnp
 from records import table
@@ -18,7 +21,7 @@ from fnnet.costs.accelerators import A100, H100, V5E
 from fnnet.costs.forecast import Assumptions, Forecast, forecast
 from fnnet.layers.protocol import Layer
 
-BEGIN, END = "<!-- experiments/scale_on_paper.py -->", "<!-- end -->"
+BEGIN, END = "<!-- docs/scale_on_paper.py -->", "<!-- end -->"
 NUMBERS = (8, 256, 4096)
 
 

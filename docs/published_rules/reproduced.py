@@ -32,7 +32,7 @@ print("slope", (value(1e-3) - value(-1e-3)) / 2e-3)
     ),
     "sinc": Fault(
         "jax",
-        "The gradient of `jnp.sinc` loses all digits in single precision near 0, on jax 0.10.2; mended by 0.12.0.1.",
+        "The gradient of `jnp.sinc` loses all digits in single precision near 0, on jax 0.10.2; 0.12.0.1 is right.",
         """
 import jax, jax.numpy as jnp
 

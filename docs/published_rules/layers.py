@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from published.entry import Entry, normal
+from published_rules.entry import Entry, normal
 
 X, IMAGE, SEQUENCE = normal(0, 3, 4), normal(1, 2, 5, 5, 4), normal(2, 2, 3, 4)
 
