@@ -1,50 +1,44 @@
-"""How many errors, put into the backwards of fnnet's own rules, its contract table sees: a mutation score.
+"""How many errors, put into the backwards of fnnet's own rules, their contract sees: a mutation score.
 
     python experiments/power_of_the_tests.py [RULE ...] [--cases N] [--json FILE]
 
-Each backward is made wrong, one edit at a time (fnnet.checking.mutation), and each mutant is put to the table's check
-of values and gradients in f64, at the rule's first N drawn configurations. An edit is the same in every configuration
-in which it has the same place. One that no configuration shows is listed, unless it changes nothing at random inputs
-either. The table is in tests/contract.
+Each backward is made wrong, one edit at a time (`fnnet.checking.mutation`), and each mutant is put to the contract's
+check of values and gradients in f64, at the rule's first N drawn configurations. An edit is the same in every
+configuration in which it has the same place. One that no configuration shows is listed, unless it changes nothing at
+random inputs either.
 """
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from contract import contracts
-from contract.cases import Case, Row
-from contract.comparison import compare
-from contract.rows import ROWS
-
+from fnnet.checking import contract
 from fnnet.checking.checks.power import power_of_backward
 from fnnet.checking.mutation.power import PowerReport
 from fnnet.checking.programs import as_wide
 from fnnet.checking.runner import run
+from fnnet.proofs import Case, Proof, own
 
 
 def main() -> None:
     """Print a line each rule, and the survivors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rules", nargs="*", metavar="RULE", help=f"usually all: {', '.join(ROWS)}")
+    parser.add_argument("rules", nargs="*", metavar="RULE", help=f"usually all: {', '.join(own())}")
     parser.add_argument("--cases", type=int, default=24, help="configurations of each rule")
     parser.add_argument("--json", type=Path, help="where to write the result too")
     arguments = parser.parse_args()
-    unknown = set(arguments.rules) - ROWS.keys()
+    unknown = set(arguments.rules) - own().keys()
     if unknown:
-        parser.error(f"no rule {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+        parser.error(f"no rule {', '.join(sorted(unknown))}; there are {', '.join(own())}")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     print(f"jax {jax.__version__}, the first {arguments.cases} configurations of each rule")
     results: dict[str, tuple[int, list[str]]] = {}
-    for name in arguments.rules or ROWS:
-        seen, unseen = score(ROWS[name], arguments.cases)
+    for name in arguments.rules or own():
+        seen, unseen = score(own()[name], arguments.cases)
         results[name] = len(seen), sorted(unseen)
         print(f"{name:30} {len(seen):4} of {len(seen) + len(unseen):4} errors seen", flush=True)
         for mutant in sorted(unseen):
@@ -57,12 +51,12 @@ def main() -> None:
         arguments.json.write_text(json.dumps(table, indent=2))
 
 
-def score(row: Row, cases: int) -> tuple[set[str], set[str]]:
+def score(proof: Proof, cases: int) -> tuple[set[str], set[str]]:
     """The mutants that some configuration shows, and those that none does though some input would."""
     seen: set[str] = set()
     survived: set[str] = set()
     for index in range(cases):
-        report = power(row.case(index))
+        report = power(proof.case(index))
         if report is not None:
             seen |= set(map(_key, report.killed))
             survived |= {_key(survivor.mutant) for survivor in report.survived}
@@ -71,18 +65,19 @@ def score(row: Row, cases: int) -> tuple[set[str], set[str]]:
 
 def power(case: Case) -> PowerReport | None:
     """The mutants of the rule's backward in this configuration; None where nothing has a gradient."""
-    if not case.differentiable:
+    if not case.differentiated:
         return None
-    session = run(case.function, *case.variables.values(), reference=case.reference, name=case.row.name).session
+    session = run(case.function, *case.variables.values(), reference=case.reference, name=case.proof.name).session
     leaves = session.working
-    bars = [contracts.cotangent(case, number) for number in range(contracts.COTANGENTS)]
+    bars = [contract.cotangent(case, number) for number in range(contract.COTANGENTS)]
     expected = [[as_wide(bar) for bar in session.reference_pull(leaves, [bar])[1]] for bar in bars]
 
     def passes(number: int, ours: Sequence) -> bool:
-        rounding = contracts.rounding(case, "float64", bars[number])
-        tolerance = contracts.TOLERANCE["float64"]
+        rounding = contract.rounding(case, "float64", bars[number])
+        tolerance = contract.TOLERANCE["float64"]
         return not any(
-            compare("", np.asarray(a), b, tolerance, rounding) for a, b in zip(ours, expected[number], strict=True)
+            contract.compare("", np.asarray(a), b, tolerance, rounding)
+            for a, b in zip(ours, expected[number], strict=True)
         )
 
     return power_of_backward(session, leaves, [[bar] for bar in bars], passes)

@@ -23,7 +23,6 @@ from fnnet.checking.subject import GIVEN
 from fnnet.checking.targets import found, placed
 from fnnet.core.compiler import FAULTS
 from fnnet.core.one_line import in_one_line
-from fnnet.core.suggestions import did_you_mean
 
 STATUS = {
     "right": 0,
@@ -51,7 +50,8 @@ def check(
     """Check fnnet's own rules, of these names or all, or one of somebody's; prints, and returns the exit status.
 
     Args:
-        rules: Names of public rules, or one "package.module:function".
+        rules: Names of public rules, of proofs "package.module:proof" or of modules of proofs; or one
+            "package.module:function".
         reference: Where somebody's reference is, "package.module:function".
         arg: Its example arguments, each "name=value".
         static: Its static values, each "name=value".
@@ -74,7 +74,7 @@ def check(
     options["waive"] = dict(examples.named("--waive", text) for text in waive)
     if options.get("dtypes") is not None:
         options["dtypes"] = [examples.DTYPES.get(dtype, dtype) for dtype in options["dtypes"]]
-    somebodys = [rule for rule in rules if set(rule) & set(":./")]
+    somebodys = [rule for rule in rules if set(rule) & set(":./") and not own.proofs_of(rule)]
     if somebodys and len(rules) > 1:
         raise ValueError(f"check: {somebodys[0]} must be alone: one rule of yours at a time")
     if somebodys:
@@ -112,20 +112,18 @@ def _ask_for_two_devices() -> None:
 
 
 def own_rules(names: Sequence[str], json_file: Path | None, options: Mapping[str, Any]) -> int:
-    """A table of fnnet's own rules."""
-    for name in names:
-        if name not in own.FUNCTIONS:
-            raise ValueError(f"check: there is no rule {name!r}{did_you_mean(name, own.FUNCTIONS)}")
-    _is_writable(json_file)
+    """A table of fnnet's own rules, and of others that have a proof."""
     chosen, reports, begin = own.chosen(names), [], time.perf_counter()
-    print(_row("rule", "verdict", "passed", "s", "at kinks and ties"), flush=True)
-    for number, one in enumerate(chosen, 1):
+    _is_writable(json_file)
+    width = max(len(case.title) for case in chosen)
+    print(_row(width, "rule", "verdict", "passed", "s", "at kinks and ties"), flush=True)
+    for number, case in enumerate(chosen, 1):
         began = time.perf_counter()
-        report = _checked(one.begin(**options), f"{number} of {len(chosen)}: {one.title}")
+        report = _checked(own.begin(case, **options), f"{number} of {len(chosen)}: {case.title}")
         reports.append(report)
         passed = "".join(line.check for line in report.checks if line.status == "passed")
         seconds = f"{time.perf_counter() - began:.1f}"
-        print(_row(one.title, report.verdict, passed, seconds, _conventions(report)), flush=True)
+        print(_row(width, case.title, report.verdict, passed, seconds, _conventions(report)), flush=True)
     _write(json_file, [report.content() for report in reports])
     bad = [report for report in reports if not report.ok]
     for report in bad:
@@ -203,11 +201,8 @@ def _progress(text: str) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-WIDTH = max(len(one.title) for one in own.OWN)
-
-
-def _row(rule: str, verdict: str, passed: str, seconds: str, conventions: str) -> str:
-    return f"{rule:{WIDTH}}  {verdict:18}  {passed:{len(NAMES)}}  {seconds:>5}  {conventions}".rstrip()
+def _row(width: int, rule: str, verdict: str, passed: str, seconds: str, conventions: str) -> str:
+    return f"{rule:{width}}  {verdict:18}  {passed:{len(NAMES)}}  {seconds:>5}  {conventions}".rstrip()
 
 
 def _conventions(report: Report) -> str:

@@ -1,7 +1,9 @@
 """The rule and the reference that a command line names, `module:function`, and their arguments in order."""
 
 import importlib
+import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +27,7 @@ def found(option: str, target: str) -> Any:
     if module.endswith(".py") or "/" in module:
         dotted = module.removesuffix(".py").strip("./").replace("/", ".")
         raise ValueError(f"{where} must name a module, not a file; did you mean {dotted}:{attribute}?")
-    value = _imported(where, module)
+    value = imported(where, module)
     for part in attribute.split("."):
         if not hasattr(value, part):
             names = [name for name in dir(value) if not name.startswith("__")]
@@ -34,9 +36,18 @@ def found(option: str, target: str) -> Any:
     return value
 
 
-def _imported(where: str, name: str) -> Any:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def is_module(name: str) -> bool:
+    """Whether a module of that name can be found, here or installed."""
+    _make_current_directory_importable()
+    try:
+        return re.fullmatch(r"[\w.]+", name) is not None and importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def imported(where: str, name: str) -> Any:
+    """The module; a ValueError that begins with `where` says why it cannot be imported."""
+    _make_current_directory_importable()
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as problem:
@@ -44,6 +55,11 @@ def _imported(where: str, name: str) -> Any:
         if missing and f"{name}.".startswith(f"{missing}."):
             raise ValueError(f"{where}: there is no module {missing}, neither here nor installed") from None
         raise ValueError(f"{where}: importing {name} raises {in_one_line(problem)}") from None
+
+
+def _make_current_directory_importable() -> None:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def placed(name: str, f: Any, arrays: Mapping[str, Any], static: Mapping[str, Any]) -> tuple[list, dict[str, Any]]:

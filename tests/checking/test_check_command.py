@@ -1,5 +1,6 @@
 """`python -m fnnet check`: the table, anybody's rule, exit status, and one line for every error."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -14,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fnnet
 from fnnet.checking import examples
 from fnnet.cli.command import main
+from fnnet.proofs import own
 
 RULES = """
 import functools
@@ -59,6 +62,15 @@ def boom(x):
 class inside:
     right = right
 """
+PROOFS = """
+import jax, jax.numpy as jnp, fnnet
+from fnnet.proofs import Configuration, Proof
+from rules_of_mine import right, wrong
+
+arrays = lambda generator: {"x": generator.normal(size=(4, 3)), "k": generator.normal(size=(3, 2))}
+RIGHT = Proof(right, jnp.matmul, [Configuration(arrays)], parameters=("k",))
+WRONG = Proof(wrong, jnp.matmul, [Configuration(arrays, title="a mean")], parameters=("k",))
+"""
 ARGS = "--arg x=f32[4,3] --arg k=f32[3,2]"
 
 
@@ -67,6 +79,7 @@ def folder(tmp_path_factory):
     """A user's folder, with modules of names that nothing else has."""
     path = tmp_path_factory.mktemp("rules")
     (path / "rules_of_mine.py").write_text(RULES)
+    (path / "proofs_of_mine.py").write_text(PROOFS)
     (path / "broken_of_mine.py").write_text("import no_such_library\n")
     (path / "exits_of_mine.py").write_text("raise SystemExit(3)\n")
     np.save(path / "x.npy", np.ones((4, 3), np.float32))
@@ -97,14 +110,16 @@ def test_a_table_of_own_rules(capsys, tmp_path):
 
 
 def test_a_wrong_own_rule_is_told_below_the_table(capsys, monkeypatch):
-    from fnnet.checking import own
+    def replaced(function):
+        monkeypatch.setitem(own(), "tanh", dataclasses.replace(tanh, function=function))
 
-    monkeypatch.setitem(own.FUNCTIONS, "tanh", own.FUNCTIONS["sigmoid"])
+    tanh = own()["tanh"]
+    replaced(fnnet.sigmoid)
     assert call("check tanh sigmoid --checks PR") == 1
     printed = capsys.readouterr().out
     assert "1 of 2 right" in printed
-    assert "tanh(z f32[3,4]): reference is wrong" in printed
-    monkeypatch.setitem(own.FUNCTIONS, "tanh", lambda z: own.FUNCTIONS["relu"](z) ** 0)
+    assert "): reference is wrong" in printed
+    replaced(lambda z: fnnet.relu(z) ** 0)
     assert call("check tanh --checks E") == 1
 
 
@@ -132,6 +147,20 @@ def test_somebodys_rule(line, here, capsys):
     assert call(f"check {line} --checks SPRF") == status
     printed = capsys.readouterr().out
     assert text in printed
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "rows"),
+    [
+        ("proofs_of_mine:RIGHT relu", 0, [["relu", "right"], ["plain", "right"]]),
+        ("proofs_of_mine", 1, [["plain", "right"], ["plain,", "a", "mean", "wrong"]]),
+    ],
+)
+def test_somebodys_proofs(target, status, rows, here, capsys):
+    """Of a `jax.custom_vjp`, whose name is that of its primal."""
+    assert call(f"check {target} --checks SR") == status
+    printed = capsys.readouterr().out.splitlines()[1 : 1 + len(rows)]
+    assert [line.split()[: len(row)] for line, row in zip(printed, rows, strict=True)] == rows
 
 
 def test_report_and_picture_are_written(here, tmp_path, capsys):

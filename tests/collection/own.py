@@ -3,7 +3,9 @@
 import fnnet
 from collection.case import Case
 from collection.draws import normal
-from fnnet.proofs import layer_references as references
+from fnnet.proofs.average_pooling import plain_avg_pool
+from fnnet.proofs.convolution import plain_conv
+from fnnet.proofs.max_pooling import plain_max_pool
 
 
 def right(name, f, reference, args, note="", **static):
@@ -31,16 +33,16 @@ CASES: list[Case] = [
         lambda: (normal(0, 4, 3), normal(1, 3, 2), None),
         "None for the bias",
     ),
-    right("conv", fnnet.conv, references.conv, image(2, 5, 5)),
-    right("conv with an even kernel", fnnet.conv, references.conv, image(2, 5, 5, window=(2, 4))),
-    right("conv with stride and dilation", fnnet.conv, references.conv, image(2, 7, 7), stride=2, dilation=2),
-    right("conv with groups", fnnet.conv, references.conv, image(2, 5, 5, channels=(4, 6), groups=2), groups=2),
-    right("conv along one axis", fnnet.conv, references.conv, image(2, 6, window=(3,)), padding="VALID"),
-    right("max_pool", fnnet.max_pool, references.max_pool, features, window=2, stride=2, padding="VALID"),
+    right("conv", fnnet.conv, plain_conv, image(2, 5, 5)),
+    right("conv with an even kernel", fnnet.conv, plain_conv, image(2, 5, 5, window=(2, 4))),
+    right("conv with stride and dilation", fnnet.conv, plain_conv, image(2, 7, 7), stride=2, dilation=2),
+    right("conv with groups", fnnet.conv, plain_conv, image(2, 5, 5, channels=(4, 6), groups=2), groups=2),
+    right("conv along one axis", fnnet.conv, plain_conv, image(2, 6, window=(3,)), padding="VALID"),
+    right("max_pool", fnnet.max_pool, plain_max_pool, features, window=2, stride=2, padding="VALID"),
     right(
         "max_pool with overlapping windows",
         fnnet.max_pool,
-        references.max_pool,
+        plain_max_pool,
         features,
         window=3,
         stride=2,
@@ -49,7 +51,7 @@ CASES: list[Case] = [
     right(
         "avg_pool",
         fnnet.avg_pool,
-        references.avg_pool,
+        plain_avg_pool,
         features,
         window=3,
         stride=2,
@@ -59,7 +61,7 @@ CASES: list[Case] = [
     right(
         "avg_pool counting padding",
         fnnet.avg_pool,
-        references.avg_pool,
+        plain_avg_pool,
         features,
         window=3,
         stride=2,

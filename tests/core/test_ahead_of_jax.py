@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contract import contracts, programs
-from contract.comparison import compare
-from contract.rows import ROWS
 from jax import lax
 from jax.ad_checkpoint import print_saved_residuals
 
 import fnnet
-from fnnet.proofs.table import REFERENCES
+from fnnet.checking import contract
+from fnnet.checking.contract import compare
+from fnnet.proofs import own
 
 RNG = np.random.default_rng(0)
 XS, LABELS = RNG.normal(size=(4, 5, 5, 2)), np.array([0, 2, 1, 2], np.int32)
@@ -81,13 +80,14 @@ def test_a_setting_is_on_where_the_environment_says_so(name):
     assert SETTINGS[name]() == (asked and hasattr(jax.config, name.lower()))
 
 
-@pytest.mark.parametrize("row", list(ROWS.values()), ids=list(ROWS))
-def test_values_and_gradients(row, x64):
+@pytest.mark.parametrize("proof", own().values(), ids=list(own()))
+def test_values_and_gradients(proof, x64):
     """The rule outside jit: only there JAX_DEBUG_NANS sees the arrays inside forward and backward."""
-    case = row.tiny_case()
-    y_bar = contracts.cotangent(case, 0)
+    case = proof.tiny_case()
+    y_bar = contract.cotangent(case, 0)
     of_rule, of_reference = (
-        programs.pulled(f, case.static, case.differentiable, "float64") for f in (row.function, row.reference)
+        contract.pulled(proof, f, case.static, case.differentiated, "float64")
+        for f in (proof.function, proof.reference)
     )
     assert_same(of_rule(case.arrays, y_bar), jax.jit(of_reference)(case.arrays, y_bar))
 
@@ -140,7 +140,7 @@ FORMULAS = {
 def test_transformations(formula, x64):
     ours, expected = (
         jax.jit(lambda rules=rules: formula(loss_of(rules)))()
-        for rules in (lambda name: getattr(fnnet, name), REFERENCES.__getitem__)
+        for rules in (lambda name: getattr(fnnet, name), lambda name: own()[name].reference)
     )
     assert_same(ours, expected)
 

@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from fnnet.core import geometry
-from fnnet.proofs import layer_references
+from fnnet.proofs import windows
 
 AXES = list(itertools.product(range(1, 9), range(1, 5), range(1, 5), range(1, 4), range(3), range(3)))
 
@@ -16,7 +16,7 @@ AXES = list(itertools.product(range(1, 9), range(1, 5), range(1, 5), range(1, 4)
 def test_out_size_counts_the_windows():
     for n, k, s, d, lo, hi in AXES:
         extent = d * (k - 1) + 1
-        walked = len(layer_references.starts(n, extent, s, lo, hi, ceil_mode=False))
+        walked = len(windows.starts(n, extent, s, lo, hi, ceil_mode=False))
         assert max(geometry.out_size(n, k, s, d, (lo, hi)), 0) == walked, (n, k, s, d, lo, hi)
 
 
@@ -24,7 +24,7 @@ def test_out_size_in_ceil_mode_counts_windows_that_begin_inside():
     for n, k, s, d, lo, hi in AXES:
         extent = d * (k - 1) + 1
         if max(lo, hi) < extent:  # poolings refuse more
-            walked = len(layer_references.starts(n, extent, s, lo, hi, ceil_mode=True))
+            walked = len(windows.starts(n, extent, s, lo, hi, ceil_mode=True))
             assert max(geometry.out_size(n, k, s, d, (lo, hi), ceil_mode=True), 0) == walked, (n, k, s, d, lo, hi)
 
 

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.comparison import compare
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import fnnet
+from fnnet.checking.contract import compare
 
 DEVICES = 8
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.proofs import layer_references
+from fnnet.proofs import windows
 
 Arrays = dict[str, Any]
 Pulled = tuple[Any, Arrays]
@@ -25,7 +25,7 @@ def pulled(rule: str, static: dict[str, Any], arrays: Arrays, cotangent: Any) ->
 def conv(arrays: Arrays, y_bar: Any, *, stride: Any = 1, padding: Any, dilation: Any = 1, groups: int = 1) -> Pulled:
     x, kernel = arrays["x"], arrays["kernel"]
     *size, inputs, outputs = kernel.shape
-    placed = layer_references.axes(x.shape, tuple(size), stride, padding, dilation)
+    placed = windows.axes(x.shape, tuple(size), stride, padding, dilation)
     padded, padded_bar = _padded(x, placed, 0.0), _padded(np.zeros_like(x), placed, 0.0)
     y, kernel_bar = np.zeros_like(y_bar), np.zeros_like(kernel)
     for tap in _taps(placed):
@@ -45,7 +45,7 @@ def conv(arrays: Arrays, y_bar: Any, *, stride: Any = 1, padding: Any, dilation:
 
 def max_pool(arrays: Arrays, y_bar: Any, window: Any, **static: Any) -> Pulled:
     x = arrays["x"]
-    placed = layer_references.axes(x.shape, window, **static)
+    placed = windows.axes(x.shape, window, **static)
     padded, padded_bar = _padded(x, placed, -np.inf), _padded(np.zeros_like(x), placed, 0.0)
     seen = np.stack([padded[(*_seen(placed, tap), slice(None))] for tap in _taps(placed)])
     first = seen.argmax(0)
@@ -58,7 +58,7 @@ def avg_pool(
     arrays: Arrays, y_bar: Any, window: Any, *, count_padding: bool = False, divisor: Any = None, **static: Any
 ) -> Pulled:
     x = arrays["x"]
-    placed = layer_references.axes(x.shape, window, **static)
+    placed = windows.axes(x.shape, window, **static)
     padded, padded_bar = _padded(x, placed, 0.0), _padded(np.zeros_like(x), placed, 0.0)
     taps = [(*_seen(placed, tap), slice(None)) for tap in _taps(placed)]
     if divisor is None:  # what counts is the image, and maybe its padding, but nothing beyond that
@@ -72,23 +72,23 @@ def avg_pool(
     return sum(padded[at] for at in taps) / divisor, {"x": _cropped(padded_bar, x, placed)}
 
 
-def _taps(placed: list[layer_references.Axis]) -> list[tuple[int, ...]]:
+def _taps(placed: list[windows.Axis]) -> list[tuple[int, ...]]:
     return list(itertools.product(*(range(axis.size) for axis in placed)))
 
 
-def _seen(placed: list[layer_references.Axis], tap: tuple[int, ...]) -> tuple[Any, ...]:
+def _seen(placed: list[windows.Axis], tap: tuple[int, ...]) -> tuple[Any, ...]:
     """Where a tap stands in the padded image, over all places."""
     first = [axis.lo + axis.starts[0] + axis.dilation * t for axis, t in zip(placed, tap, strict=True)]
     many = [(len(axis.starts) - 1) * axis.stride + 1 for axis in placed]
     return (..., *(slice(a, a + n, axis.stride) for a, n, axis in zip(first, many, placed, strict=True)))
 
 
-def _padded(x: Any, placed: list[layer_references.Axis], fill: float) -> Any:
+def _padded(x: Any, placed: list[windows.Axis], fill: float) -> Any:
     """The image with room for every window."""
     ends = [axis.starts[-1] + axis.dilation * (axis.size - 1) + 1 - axis.image for axis in placed]
     pads = [(axis.lo, max(end, axis.hi, 0)) for axis, end in zip(placed, ends, strict=True)]
     return np.pad(x, [(0, 0)] * (x.ndim - len(placed) - 1) + pads + [(0, 0)], constant_values=fill)
 
 
-def _cropped(padded: Any, x: Any, placed: list[layer_references.Axis]) -> Any:
+def _cropped(padded: Any, x: Any, placed: list[windows.Axis]) -> Any:
     return padded[(..., *(slice(axis.lo, axis.lo + axis.image) for axis in placed), slice(None))]

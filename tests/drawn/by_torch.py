@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.proofs import layer_references
+from fnnet.proofs import windows
 
 Arrays = dict[str, Any]
 Static = dict[str, Any]
@@ -84,7 +84,7 @@ def _avg_pool(
     return sums / _summed(_padded(counted, beyond, 0.0), placed)
 
 
-def _summed(x: Any, placed: list[layer_references.Axis]) -> Any:
+def _summed(x: Any, placed: list[windows.Axis]) -> Any:
     """The sum of each window: a convolution of each channel with ones, since PyTorch's pooling has no dilation."""
     import torch
 
@@ -93,12 +93,12 @@ def _summed(x: Any, placed: list[layer_references.Axis]) -> Any:
     return getattr(torch.nn.functional, f"conv{len(placed)}d")(x, ones, None, *steps, x.shape[1])
 
 
-def _is_torchs(placed: list[layer_references.Axis]) -> bool:
+def _is_torchs(placed: list[windows.Axis]) -> bool:
     """Whether PyTorch takes this padding: the same on both sides, at most half of a window that fits into the image."""
     return all(axis.lo == axis.hi and 2 * axis.lo <= axis.size <= axis.image for axis in placed)
 
 
-def _cover(placed: list[layer_references.Axis]) -> list[tuple[int, int]]:
+def _cover(placed: list[windows.Axis]) -> list[tuple[int, int]]:
     """The padding that the windows cover; negative where they leave out the end of the image."""
     return [(axis.lo, int(axis.starts[-1]) + axis.dilation * (axis.size - 1) + 1 - axis.image) for axis in placed]
 
@@ -109,8 +109,8 @@ def _padded(x: Any, pads: list[tuple[int, int]], fill: float) -> Any:
     return torch.nn.functional.pad(x, [p for pair in reversed(pads) for p in pair], value=fill)
 
 
-def _placed(x: Any, window: Any, **keywords: Any) -> list[layer_references.Axis]:
-    return layer_references.axes((*x.shape[2:], 1), window, **keywords)
+def _placed(x: Any, window: Any, **keywords: Any) -> list[windows.Axis]:
+    return windows.axes((*x.shape[2:], 1), window, **keywords)
 
 
 def _rank(window: Any) -> int:

@@ -13,12 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from contract import programs
-from contract.comparison import compare
-from contract.contracts import TOLERANCE
-from contract.rows import ROWS
 
+from fnnet.checking.contract import TOLERANCE, compare
 from fnnet.checking.programs import compiler_options
+from fnnet.proofs import own
+from fnnet.proofs.proof import cast
 
 Shape = tuple[int, ...]
 Arrays = dict[str, Any]
@@ -78,7 +77,7 @@ class Configuration:
         with jax.enable_x64(True):
             arrays = self.arrays()
             lane = {name: jax.ShapeDtypeStruct(shape, jnp.float64) for name, shape in self.shapes.items()}
-            output = jax.eval_shape(functools.partial(ROWS[self.rule].reference, **self.static), **lane)
+            output = jax.eval_shape(functools.partial(own()[self.rule].reference, **self.static), **lane)
             cotangent = self.cotangent((*self.sizes, *output.shape))
             if oracle is None:
                 ours, theirs = jax.jit(self._both, compiler_options=compiler_options())(arrays, cotangent)
@@ -115,8 +114,8 @@ class Configuration:
 
     def _ours(self, arrays: Arrays, cotangent: Any) -> tuple[Any, Arrays]:
         """The rule under every vmap of the configuration."""
-        arrays, cotangent = programs.cast(arrays, self.dtype), cotangent.astype(self.dtype)
-        function: Callable = functools.partial(_called, ROWS[self.rule].function, self.static)
+        arrays, cotangent = cast(arrays, self.dtype), cotangent.astype(self.dtype)
+        function: Callable = functools.partial(_called, own()[self.rule].function, self.static)
         if self.per_example:
             function = functools.partial(_pulled, function)
         for axes in reversed(self.mapped):
@@ -126,7 +125,7 @@ class Configuration:
 
     def _theirs(self, arrays: Arrays, cotangent: Any) -> tuple[Any, Arrays]:
         """The reference in a loop over the examples, its gradients then put together as vmap would."""
-        reference = functools.partial(_called, ROWS[self.rule].reference, self.static)
+        reference = functools.partial(_called, own()[self.rule].reference, self.static)
         many = math.prod(self.sizes)
         numbers = jnp.arange(many)
 

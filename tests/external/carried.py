@@ -5,7 +5,8 @@ from typing import Any
 import chex
 import jax
 import numpy as np
-from contract.comparison import compare
+
+from fnnet.checking.contract import compare
 
 TOLERANCE = 1e-12
 

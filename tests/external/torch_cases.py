@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 import torch
-from contract.comparison import compare
 
 from external.torch_operators import OPERATORS, plain
+from fnnet.checking.contract import compare
 from fnnet.checking.programs import compiler_options
 
 with warnings.catch_warnings():

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.comparison import compare
-from contract.rows import ROWS
 from jax import export
 
 import fnnet
+from fnnet.checking.contract import compare
 from fnnet.core.geometry import window
 from fnnet.formulations import bands, canonical, convolution, patches, pieces, sums, winograd
+from fnnet.proofs import own
 from fnnet.rules import convolution as rule_page
 
 RNG = np.random.default_rng(5)
@@ -42,12 +42,12 @@ def devices(request, monkeypatch):
 def test_plain_and_canonical_are_the_same_function(index, dilated, x64, monkeypatch):
     monkeypatch.setattr(canonical, "ON_ONE_CORE", dilated)
     monkeypatch.setattr(canonical, "LEAST_DILATED", 1)
-    case = ROWS["conv"].case(index)
+    case = own()["conv"].case(index)
     x, kernel = case.arrays["x"], case.arrays["kernel"]
     size = kernel.shape[:-2]
-    static = {name: case.draw.static.get(name, 1) for name in ("stride", "dilation")}
-    place = window("conv", x.shape, size, padding=case.draw.static["padding"], **static)
-    shared = {"window": place, "groups": case.draw.static["groups"]}
+    static = {name: case.configuration.static.get(name, 1) for name in ("stride", "dilation")}
+    place = window("conv", x.shape, size, padding=case.configuration.static["padding"], **static)
+    shared = {"window": place, "groups": case.configuration.static["groups"]}
     images = jnp.asarray(x.reshape(-1, *x.shape[-len(size) - 1 :]))
     if not len(images):
         return

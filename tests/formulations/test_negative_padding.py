@@ -14,13 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.comparison import compare
-from contract.contracts import TOLERANCE
 from drawn import by_taps
 
 import fnnet
+from fnnet.checking.contract import TOLERANCE, compare
 from fnnet.checking.programs import compiler_options
-from fnnet.proofs import layer_references
+from fnnet.proofs import windows
 
 EACH = 100  # in one test, whose compiled programs are then dropped
 
@@ -46,7 +45,7 @@ class Case(NamedTuple):
         """Image, kernel and the output's cotangent."""
         random = np.random.default_rng(0)
         x, kernel = (*self.image, self.inputs), (*self.window, self.inputs // self.groups, self.outputs)
-        axes = layer_references.axes(x, self.window, self.stride, self.padding, self.dilation)
+        axes = windows.axes(x, self.window, self.stride, self.padding, self.dilation)
         shapes = (self.examples, *x), kernel, (self.examples, *(len(axis.starts) for axis in axes), self.outputs)
         return tuple(random.normal(size=shape).astype(np.float32) for shape in shapes)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contract.comparison import compare
 
 import fnnet
+from fnnet.checking.contract import compare
 from fnnet.cli import runs
 from fnnet.cli.command import main
 from fnnet.training import batches, checkpoint, resumption, steps

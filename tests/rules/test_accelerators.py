@@ -1,8 +1,8 @@
 """What GPUs and TPUs are given, read without one: programs that `jax.export` lowers for them.
 
-Every row of the contract table with its gradients, and the whole training step. The programs have no scatter, no
-select-and-scatter, no loop and no call of a library; nothing that stands in fnnet's formulations for a CPU; and sums
-in f32 for bf16. Their convolutions are those of autodiff: test_by_hand.py.
+Every rule with its gradients, at configurations drawn from its proof, and the whole training step. The programs have no
+scatter, no select-and-scatter, no loop and no call of a library; nothing that stands in fnnet's formulations for a CPU;
+and sums in f32 for bf16. Their convolutions are those of autodiff: test_by_hand.py.
 """
 
 import collections
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contract.cases import cast
-from contract.rows import ROWS
 from jax import export, lax
 
 import fnnet
 from fnnet.cli import presets
+from fnnet.proofs import own
+from fnnet.proofs.proof import cast
 from fnnet.training import steps
 from fnnet.training.state import nothing_yet
 
@@ -35,7 +35,7 @@ FOR_A_CPU = (
     "winograd",
 )  # pages of fnnet/formulations
 SLOW_THERE = {"scatter", "select_and_scatter", "while", "custom_call", "sort", "gather", "dynamic_slice"}
-QUICK, ALL = {False: (0,), True: (0, 4)}, range(12)  # cases of a row: a heavy one has more
+QUICK, ALL = {False: (0,), True: (0, 4)}, range(12)  # cases of a rule: a heavy one has more
 
 
 @pytest.fixture(autouse=True)
@@ -81,10 +81,10 @@ def value_and_gradients(case):
 
     def run(arrays):
         def loss(moving):
-            y = case.row.function(**{**arrays, **moving}, **case.draw.static)
+            y = case.proof.called(case.proof.function, {**arrays, **moving}, case.configuration.static)
             return jnp.sum(jnp.sin(y.astype(jnp.float32)))
 
-        return jax.value_and_grad(loss)({name: arrays[name] for name in case.differentiable})
+        return jax.value_and_grad(loss)({name: arrays[name] for name in case.differentiated})
 
     return run
 
@@ -95,15 +95,15 @@ def shapes(arrays):
 
 
 def runs_of_cases():
-    quick = [pytest.param(row, QUICK[row.heavy], id=row.name) for row in ROWS.values()]
-    more = [pytest.param(row, ALL, id=f"{row.name}-all", marks=pytest.mark.slow) for row in ROWS.values()]
+    quick = [pytest.param(proof, QUICK[proof.is_heavy], id=proof.name) for proof in own().values()]
+    more = [pytest.param(proof, ALL, id=f"{proof.name}-all", marks=pytest.mark.slow) for proof in own().values()]
     return quick + more
 
 
-@pytest.mark.parametrize(("row", "indices"), runs_of_cases())
-def test_every_rule(row, indices):
+@pytest.mark.parametrize(("proof", "indices"), runs_of_cases())
+def test_every_rule(proof, indices):
     for index in indices:
-        case = row.case(index)
+        case = proof.case(index)
         for dtype in DTYPES:
             args = shapes(cast(cast(case.arrays, "float32"), dtype))
             for platform in PLATFORMS:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.comparison import compare
 
 import fnnet
+from fnnet.checking.contract import compare
 from fnnet.rules.activations import gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 
 FORMULAS = {

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
-from contract.comparison import compare
-from contract.rows import ROWS
 from jax import lax
 
 import fnnet
+from fnnet.checking.contract import compare
 from fnnet.core.geometry import Window, window
+from fnnet.proofs import own
 from fnnet.rules import convolution
 
 PARTS = ("y", "x_bar", "kernel_bar")
@@ -87,8 +87,8 @@ def of_shapes(x, kernel, groups=1, **static):
 def drawn(first: int, last: int) -> list[Convolution]:
     """Without those on whose x_bar XLA for CPUs may abort, also on autodiff's: formulations/canonical.py."""
     cases = []
-    for case in map(ROWS["conv"].case, range(first, last)):
-        x, kernel, static = case.arrays["x"].shape, case.arrays["kernel"].shape, case.draw.static
+    for case in map(own()["conv"].case, range(first, last)):
+        x, kernel, static = case.arrays["x"].shape, case.arrays["kernel"].shape, case.configuration.static
         images = int(np.prod(x[: -len(kernel) + 1])), *x[-len(kernel) + 1 :]
         cases.append(of_shapes(images, kernel, **static)._replace(text=str(case)))
     aborting = (2, 2, 1, 1, 0)

@@ -1,4 +1,4 @@
-"""The contracts themselves: each finds the error that is planted for it, and finds nothing in a right rule."""
+"""The contract itself: each of its checks finds the error that is planted for it, and finds nothing in a right rule."""
 
 import dataclasses
 
@@ -6,19 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import contracts
-from contract.cases import Draw
-from contract.comparison import compare
-from contract.rows import ROWS
 from jax import lax
 
 import fnnet
+from fnnet.checking import contract
+from fnnet.proofs import Configuration, own
 from fnnet.rules import convolution as conv_page
 from fnnet.rules import max_pooling as max_pool_page
 
 
 def dense_with(backward, forward=None, batched=("x",)):
-    """The dense row with this backward, of (x, kernel, y_bar), and maybe another forward."""
+    """The proof of dense with this backward, of (x, kernel, y_bar), and maybe another forward."""
 
     def dense_fwd(x, kernel, bias=None):
         y = (forward or jnp.matmul)(x, kernel)
@@ -27,7 +25,7 @@ def dense_with(backward, forward=None, batched=("x",)):
     def dense_bwd(residuals, y_bar):
         return backward(*residuals, y_bar)
 
-    return dataclasses.replace(ROWS["dense"], function=fnnet.rule(dense_fwd, dense_bwd, batched=batched))
+    return dataclasses.replace(own()["dense"], function=fnnet.rule(dense_fwd, dense_bwd, batched=batched))
 
 
 def right(x, kernel, y_bar):
@@ -46,27 +44,40 @@ def in_single_precision(x, kernel):
     return (x.astype("float32") @ kernel.astype("float32")).astype(x.dtype)
 
 
-def some_findings(check, row, cases=range(5)):
-    return [finding for index in cases for finding in check(row.case(index))]
+def some_findings(check, proof, cases=range(5)):
+    return [finding for index in cases for finding in check(proof.case(index))]
 
 
+VALUES = contract.values_and_gradients
 PLANTED = {
-    "right": (contracts.reference, right, ""),
-    "right, mapped": (contracts.mapped, right, ""),
-    "right, second order": (contracts.second_order, right, ""),
-    "sign": (contracts.reference, changed(by_x=lambda bar, x: -bar), "gradient of x"),
-    "a tenth too much": (contracts.reference, changed(by_kernel=lambda bar, x: 1.1 * bar), "gradient of kernel"),
+    "right": (VALUES, right, ""),
+    "right, mapped": (contract.mapped, right, ""),
+    "right, second order": (contract.second_order, right, ""),
+    "sign": (VALUES, changed(by_x=lambda bar, x: -bar), "gradient of x"),
+    "a tenth too much": (
+        VALUES,
+        changed(by_kernel=lambda bar, x: 1.1 * bar),
+        "gradient of kernel",
+    ),
     "mean for sum": (
-        contracts.reference,
+        VALUES,
         changed(by_kernel=lambda bar, x: bar * (x.shape[-1] / max(x.size, 1))),
         "gradient of kernel",
     ),
-    "one entry": (contracts.reference, changed(by_kernel=lambda bar, x: bar.at[0, 0].set(0)), "gradient of kernel"),
-    "a hundred millionth": (contracts.reference, changed(by_x=lambda bar, x: bar * (1 + 1e-8)), "in float64"),
-    "another example's": (contracts.reference, changed(by_x=lambda bar, x: jnp.roll(bar, 1, 0)), "gradient of x"),
-    "an axis counted from the front": (contracts.mapped, changed(by_x=lambda bar, x: jnp.flip(bar, 0)), "V vmap: x"),
+    "one entry": (
+        VALUES,
+        changed(by_kernel=lambda bar, x: bar.at[0, 0].set(0)),
+        "gradient of kernel",
+    ),
+    "a hundred millionth": (VALUES, changed(by_x=lambda bar, x: bar * (1 + 1e-8)), "in float64"),
+    "another example's": (
+        VALUES,
+        changed(by_x=lambda bar, x: jnp.roll(bar, 1, 0)),
+        "gradient of x",
+    ),
+    "an axis counted from the front": (contract.mapped, changed(by_x=lambda bar, x: jnp.flip(bar, 0)), "V vmap: x"),
     "a constant": (
-        contracts.second_order,
+        contract.second_order,
         changed(by_kernel=lambda bar, x: bar + lax.stop_gradient(x).sum() - x.sum()),
         "2 second order: x",
     ),
@@ -75,7 +86,7 @@ PLANTED = {
 
 @pytest.mark.parametrize(("check", "backward", "told"), list(PLANTED.values()), ids=list(PLANTED))
 def test_a_planted_backward(check, backward, told):
-    findings = some_findings(check, dense_with(backward), range(2 if check is contracts.mapped else 5))
+    findings = some_findings(check, dense_with(backward), range(2 if check is contract.mapped else 5))
     if not told:
         assert findings == []
     else:
@@ -83,7 +94,7 @@ def test_a_planted_backward(check, backward, told):
 
 
 def test_a_forward_in_single_precision():
-    findings = some_findings(contracts.reference, dense_with(right, forward=in_single_precision))
+    findings = some_findings(VALUES, dense_with(right, forward=in_single_precision))
     assert {finding.split(":")[0] for finding in findings} == {"value in float64"}
 
 
@@ -94,14 +105,14 @@ def test_a_forward_of_another_dtype():
     def wide_bwd(residuals, y_bar):
         return (*(bar.astype(residuals[0].dtype) for bar in right(*residuals, y_bar.astype(residuals[0].dtype))),)
 
-    row = dataclasses.replace(ROWS["dense"], function=fnnet.rule(wide_fwd, wide_bwd, batched=("x",)))
-    told = {finding.split(",")[0] for finding in contracts.structure(row.case(0))}
+    proof = dataclasses.replace(own()["dense"], function=fnnet.rule(wide_fwd, wide_bwd, batched=("x",)))
+    told = {finding.split(",")[0] for finding in contract.structure(proof.case(0))}
     assert told == {"the value in float64", "the value in bfloat16"}
 
 
 def fresh(name):
-    """The row again: programs are kept by row, and those of a planted error must be nobody else's."""
-    return dataclasses.replace(ROWS[name])
+    """The proof again: programs are kept by proof, and those of a planted error must be nobody else's."""
+    return dataclasses.replace(own()[name])
 
 
 def test_convolution_that_forgets_to_flip(monkeypatch):
@@ -109,7 +120,7 @@ def test_convolution_that_forgets_to_flip(monkeypatch):
         return conv_page.x_gradient(jnp.flip(kernel, range(kernel.ndim - 2)), y_bar, **static)
 
     monkeypatch.setitem(conv_page.form.derivatives, "x_bar", unflipped)
-    told = {finding.split(":")[0] for finding in some_findings(contracts.reference, fresh("conv"))}
+    told = {finding.split(":")[0] for finding in some_findings(VALUES, fresh("conv"))}
     assert told == {"gradient of x in float64", "gradient of x in float32"}
 
 
@@ -121,11 +132,11 @@ def test_max_pooling_that_takes_the_last_of_equals():
     def x_of(rng):
         return {"x": rng.integers(0, 2, (3, 9, 2)).astype(float)}
 
-    draw = Draw({"window": (3,), "stride": 2, "padding": "VALID"}, x_of)
-    row = dataclasses.replace(ROWS["max_pool"], sample=lambda rng: draw)
-    assert contracts.reference(row.case(0)) == []
-    wrong = dataclasses.replace(row, function=last_of_equals)
-    assert {finding.split(":")[0] for finding in contracts.reference(wrong.case(0))} == {
+    drawn = Configuration(x_of, {"window": (3,), "stride": 2, "padding": "VALID"})
+    proof = dataclasses.replace(own()["max_pool"], sample=lambda rng: drawn)
+    assert VALUES(proof.case(0)) == []
+    wrong = dataclasses.replace(proof, function=last_of_equals)
+    assert {finding.split(":")[0] for finding in VALUES(wrong.case(0))} == {
         "gradient of x in float64",
         "gradient of x in float32",
     }
@@ -136,7 +147,7 @@ def test_max_pooling_that_routes_to_the_wrong_tap(monkeypatch):
         return max_pool_page.routed(y_bar, jnp.zeros_like(k), **static)
 
     monkeypatch.setitem(max_pool_page.form.derivatives, "x_bar", to_the_first_tap)
-    assert some_findings(contracts.reference, fresh("max_pool"))
+    assert some_findings(VALUES, fresh("max_pool"))
 
 
 def test_a_wrong_second_derivative_shows_in_the_hessian(monkeypatch):
@@ -144,29 +155,29 @@ def test_a_wrong_second_derivative_shows_in_the_hessian(monkeypatch):
         return conv_page.x_gradient(lax.stop_gradient(kernel), 2 * y_bar, **static)
 
     monkeypatch.setitem(conv_page.form.derivatives, "x_bar", detached)
-    assert contracts.hessian(fresh("conv").tiny_case())
+    assert contract.hessians(fresh("conv").tiny_case())
 
 
 def test_comparison():
     exact = np.array([1.0, -2.0, 0.0])
-    assert compare("w", exact, exact, 0.0) == []
-    assert compare("w", exact * (1 + 5e-13), exact, 1e-12) == []
-    (finding,) = compare("gradient of x", exact + np.array([0, 1e-3, 0]), exact, 1e-12)
+    assert contract.compare("w", exact, exact, 0.0) == []
+    assert contract.compare("w", exact * (1 + 5e-13), exact, 1e-12) == []
+    (finding,) = contract.compare("gradient of x", exact + np.array([0, 1e-3, 0]), exact, 1e-12)
     assert "gradient of x: 1 of 3 entries differ; the worst at (1,)" in str(finding)
-    assert compare("w", [0.0, 0.0], [0.0, 1e-30], 1e-12)  # small is not zero
-    assert compare("w", [np.inf, np.nan], [np.inf, np.nan], 1e-12) == []
+    assert contract.compare("w", [0.0, 0.0], [0.0, 1e-30], 1e-12)  # small is not zero
+    assert contract.compare("w", [np.inf, np.nan], [np.inf, np.nan], 1e-12) == []
     for wrong in ([np.nan, 1.0], [np.inf, 1.0], [1.0, -np.inf]):
-        assert compare("w", wrong, [1.0, 1.0], 1e-12)
-        assert compare("w", [1.0, 1.0], wrong, 1e-12)
-    assert compare("w", np.ones(3), np.ones((3, 1)), 1.0)
-    assert compare("w", np.ones((0, 3)), np.ones((0, 3)), 0.0) == []
+        assert contract.compare("w", wrong, [1.0, 1.0], 1e-12)
+        assert contract.compare("w", [1.0, 1.0], wrong, 1e-12)
+    assert contract.compare("w", np.ones(3), np.ones((3, 1)), 1.0)
+    assert contract.compare("w", np.ones((0, 3)), np.ones((0, 3)), 0.0) == []
     # The size of an array does not help: one wrong entry in a million is seen.
     many = np.random.default_rng(0).normal(size=10**6)
-    assert compare("w", np.where(np.arange(10**6) == 7, 1.5 * many, many), many, 1e-12)
+    assert contract.compare("w", np.where(np.arange(10**6) == 7, 1.5 * many, many), many, 1e-12)
 
 
 def test_cases_are_the_same_every_time():
-    for row in ROWS.values():
-        one, two = row.case(3), row.case(3)
+    for proof in own().values():
+        one, two = proof.case(3), proof.case(3)
         assert str(one) == str(two)
         assert jax.tree.all(jax.tree.map(np.array_equal, one.arrays, two.arrays))

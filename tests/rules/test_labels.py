@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.comparison import compare
 
+from fnnet.checking.contract import compare
 from fnnet.rules.class_losses import cross_entropy, negative_log_likelihood, softmax_cross_entropy
 
 NAME = operator.attrgetter("__name__")

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contract.comparison import compare
 
+from fnnet.checking.contract import compare
 from fnnet.rules.binary_losses import binary_cross_entropy, sigmoid_binary_cross_entropy
 from fnnet.rules.class_losses import cross_entropy, negative_log_likelihood, softmax_cross_entropy
 from fnnet.rules.squared_error import squared_error

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.rows import ROWS
 
 import fnnet
-from fnnet.proofs import layer_references
+from fnnet.proofs import own, windows
 
 
 @pytest.mark.parametrize(
@@ -39,7 +38,7 @@ def test_a_window_without_a_tap_in_the_image_is_a_mean_of_padding_or_a_sum():
 
 def first_maxima(x, window, **keywords):
     """The row-major number of the first entry of each window that no other exceeds, window by window."""
-    places = layer_references.axes(x.shape, window, **keywords)
+    places = windows.axes(x.shape, window, **keywords)
     image = x.shape[-len(places) - 1 : -1]
     numbers = np.arange(np.prod(image)).reshape(image)
     found = np.empty((*x.shape[: -len(image) - 1], *(len(axis.starts) for axis in places), x.shape[-1]), int)
@@ -56,7 +55,7 @@ def first_maxima(x, window, **keywords):
 
 @pytest.mark.parametrize("index", range(16))
 def test_indices_are_those_of_the_first_maxima(index):
-    case = ROWS["max_pool"].case(index)  # half of them with many equal values
+    case = own()["max_pool"].case(index)  # half of them with many equal values
     x, keywords = case.arrays["x"].astype(np.float32), dict(case.static)
     indices = jax.jit(functools.partial(fnnet.max_pool_indices, **keywords))(x)
     assert indices.dtype == jnp.int32

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract.comparison import compare
 
+from fnnet.checking.contract import compare
 from fnnet.rules.softmax import log_softmax, softmax
 
 RULES = pytest.mark.parametrize(("ours", "reference"), [(softmax, jax.nn.softmax), (log_softmax, jax.nn.log_softmax)])

@@ -1,0 +1,67 @@
+"""The proofs of the activations, entry by entry."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.proofs.draws import SHAPES, SIZES, logits, normal
+from fnnet.proofs.proof import Configuration, Proof
+from fnnet.rules import activations
+
+
+def proof_of(
+    function: Callable,
+    reference: Callable,
+    *examples: Configuration,
+    cancels: bool = True,
+    **choices: Sequence[Any],
+) -> Proof:
+    """The proof of an activation: at the defaults and at `examples`, and drawn with each keyword's choices."""
+
+    def sample(rng: np.random.Generator) -> Configuration:
+        shape = SHAPES[rng.integers(len(SHAPES))]
+        static = {name: values[int(rng.integers(len(values)))] for name, values in choices.items()}
+        values, features = logits(rng, shape)
+        return Configuration(lambda rng: {"z": values(rng)}, static, features=features)
+
+    tiny = normal({name: values[0] for name, values in choices.items()}, z=(3,))
+    examples = (normal(z=(3, 4)), *examples)
+    return Proof(function, reference, examples, sample=sample, covers=SIZES, tiny=tiny, cancels=cancels)
+
+
+def zero_at_minus_infinity(function: Callable) -> Callable:
+    """The limit there, in place of jax.nn's NaN."""
+
+    def plain(z: Any, **static: Any) -> Any:
+        lost = jnp.isneginf(z)
+        return jnp.where(lost, 0.0, function(jnp.where(lost, 0.0, z), **static))
+
+    return plain
+
+
+def plain_leaky_relu(z: Any, slope: float = 0.01) -> Any:
+    """Not jax.nn.leaky_relu, whose slope at 0 is 1."""
+    return slope * z + (1 - slope) * jax.nn.relu(z)
+
+
+RELU = proof_of(activations.relu, jax.nn.relu, cancels=False)  # slope 0 at 0
+LEAKY_RELU = proof_of(
+    activations.leaky_relu,
+    plain_leaky_relu,
+    normal({"slope": -0.5}, "negative slope", z=(3, 4)),
+    cancels=False,
+    slope=(0.01, 0.3, 0.0, -0.5),
+)
+SIGMOID = proof_of(activations.sigmoid, jax.nn.sigmoid)
+TANH = proof_of(activations.tanh, jnp.tanh)
+SOFTPLUS = proof_of(activations.softplus, jax.nn.softplus)
+SILU = proof_of(activations.silu, zero_at_minus_infinity(jax.nn.silu))
+GELU = proof_of(
+    activations.gelu,
+    zero_at_minus_infinity(jax.nn.gelu),
+    normal({"approximate": False}, "exact", z=(3, 4)),
+    approximate=(True, False),
+)

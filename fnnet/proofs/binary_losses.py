@@ -1,0 +1,63 @@
+"""The proofs of the losses of two classes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.proofs.draws import fractions, pairs, probabilities
+from fnnet.proofs.proof import Configuration, Proof
+from fnnet.rules import binary_losses
+
+WEIGHTS = np.array([0.5, 1.5, 1.0, 2.0])
+
+
+def plain_sigmoid_binary_cross_entropy(logits: Any, targets: Any, *, positive_weights: Any = None) -> Any:
+    """By jax.nn.log_sigmoid."""
+    yes, no = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    if positive_weights is not None:
+        yes = yes * jnp.asarray(positive_weights, yes.dtype)
+    return -(_times(targets, yes) + _times(1 - targets, no)).sum(-1)
+
+
+def plain_binary_cross_entropy(probabilities: Any, targets: Any) -> Any:
+    """0 log 0 = 0, with gradient 0."""
+    yes = jnp.log(jnp.where((targets == 0) & (probabilities == 0), 1.0, probabilities))
+    no = jnp.log1p(-jnp.where((targets == 1) & (probabilities == 1), 0.0, probabilities))
+    return -(targets * yes + (1 - targets) * no).sum(-1)
+
+
+def _times(weight: Any, logarithm: Any) -> Any:
+    """Their product, where 0 log 0 = 0; where the weight is not 0, nothing else than the product."""
+    return jnp.where((weight == 0) & jnp.isneginf(logarithm), 0.0, weight * logarithm)
+
+
+SIGMOID_BINARY_CROSS_ENTROPY = Proof(
+    binary_losses.sigmoid_binary_cross_entropy,
+    plain_sigmoid_binary_cross_entropy,
+    examples=[
+        Configuration(lambda rng: {"logits": rng.normal(size=(4, 3)), "targets": probabilities(rng, 4, 3)}),
+        Configuration(
+            lambda rng: {"logits": rng.normal(size=(4, 4)), "targets": probabilities(rng, 4, 4)},
+            {"positive_weights": WEIGHTS},
+            "weighed",
+        ),
+    ],
+    sample=pairs("logits", "targets", "logits", "positive_weights"),
+    covers=frozenset({"one target for all", "size-1 axis", "weights", "one weight"}),
+    tiny=fractions("logits", "targets", "positive_weights"),
+    cancels=True,
+)
+BINARY_CROSS_ENTROPY = Proof(
+    binary_losses.binary_cross_entropy,
+    plain_binary_cross_entropy,
+    examples=[
+        Configuration(
+            lambda rng: {"probabilities": probabilities(rng, 4, 3), "targets": probabilities(rng, 4, 3)},
+        )
+    ],
+    sample=pairs("probabilities", "targets", "probabilities"),
+    covers=frozenset({"one target for all", "size-1 axis"}),
+    tiny=fractions("probabilities", "targets"),
+)

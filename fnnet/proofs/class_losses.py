@@ -1,0 +1,174 @@
+"""The proofs of the losses over classes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.proofs.draws import ROWS, distribution, held, logits, probabilities
+from fnnet.proofs.proof import Arrays, Configuration, Proof
+from fnnet.rules import class_losses
+
+LABELS = ((None, None), ("int32", None), ("int32", -1), ("uint8", 255))  # dtype, None for rows; ignore_index
+WEIGHTS = np.array([0.5, 1.5, 1.0, 2.0])
+
+
+def some_classes(rng: np.random.Generator) -> np.ndarray:
+    """Four labels, all different."""
+    return rng.permutation(4).astype(np.int32)
+
+
+def plain_softmax_cross_entropy(
+    logits: Any,
+    labels: Any,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Any = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """By jax.nn.log_softmax."""
+    targets = (1 - label_smoothing) * _rows(labels, logits) + label_smoothing / logits.shape[-1]
+    if class_weights is not None:
+        targets = targets * jnp.asarray(class_weights, targets.dtype)
+    loss = -_times(targets, jax.nn.log_softmax(logits)).sum(-1)
+    return _unless_ignored(loss, labels, ignore_index)
+
+
+def plain_cross_entropy(probabilities: Any, labels: Any) -> Any:
+    """0 log 0 = 0, with gradient 0."""
+    targets = _rows(labels, probabilities)
+    logs = jnp.log(jnp.where((targets == 0) & (probabilities == 0), 1.0, probabilities))
+    return -(targets * logs).sum(-1)
+
+
+def plain_negative_log_likelihood(
+    log_probabilities: Any, labels: Any, *, class_weights: Any = None, ignore_index: int | None = None
+) -> Any:
+    """By a product with the labels' rows."""
+    terms = _times(_rows(labels, log_probabilities), log_probabilities)
+    if class_weights is not None:
+        terms = terms * jnp.asarray(class_weights, terms.dtype)
+    return _unless_ignored(-terms.sum(-1), labels, ignore_index)
+
+
+def _times(weight: Any, logarithm: Any) -> Any:
+    """Their product, where 0 log 0 = 0; where the weight is not 0, nothing else than the product."""
+    return jnp.where((weight == 0) & jnp.isneginf(logarithm), 0.0, weight * logarithm)
+
+
+def _rows(labels: Any, like: Any) -> Any:
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        return labels
+    return jax.nn.one_hot(labels, like.shape[-1], dtype=like.dtype)
+
+
+def _unless_ignored(loss: Any, labels: Any, ignore_index: int | None) -> Any:
+    return loss if ignore_index is None else jnp.where(labels == ignore_index, 0.0, loss)
+
+
+def proof_of(
+    function: Callable,
+    reference: Callable,
+    *examples: Configuration,
+    prediction: str,
+    of_logits: Callable[[np.ndarray], np.ndarray],
+    smoothing: bool = False,
+    weighing: bool = False,
+) -> Proof:
+    """The proof of a loss over classes.
+
+    Args:
+        function: The loss.
+        reference: Its reference.
+        *examples: Example arguments.
+        prediction: Name of the first argument.
+        of_logits: Its values that go with the given logits.
+        smoothing: Whether the loss takes label_smoothing.
+        weighing: Whether it takes class_weights and ignore_index.
+    """
+
+    def sample(rng: np.random.Generator) -> Configuration:
+        *lead, classes = ROWS[rng.integers(len(ROWS))]
+        dtype, ignored = LABELS[rng.integers(len(LABELS) if weighing else 2)]
+        smoothed, weights = smoothing and bool(rng.integers(2)), weighing and bool(rng.integers(2))
+        static = ({"label_smoothing": 0.1} if smoothed else {}) | ({} if ignored is None else {"ignore_index": ignored})
+        values, features = logits(rng, (*lead, classes), most=30.0)
+
+        def arrays(rng: np.random.Generator) -> Arrays:
+            drawn = {prediction: of_logits(values(rng))}
+            if dtype is None:
+                drawn["labels"] = distribution(rng.normal(size=(*lead, classes)))
+            else:
+                drawn["labels"] = rng.integers(0, classes, lead).astype(dtype)
+            if ignored is not None:
+                drawn["labels"] = np.where(rng.random(lead) < 0.3, np.array(ignored, dtype), drawn["labels"])
+            return drawn | ({"class_weights": rng.uniform(0.1, 2, classes)} if weights else {})
+
+        holds = {"rows": dtype is None, "integers": dtype is not None, "smoothing": smoothed, "class weights": weights}
+        holds |= {"ignore_index": ignored is not None, "one class": classes == 1}
+        return Configuration(arrays, static, features=features | held(holds))
+
+    def tiny(rng: np.random.Generator) -> Arrays:
+        return {prediction: rng.uniform(0.1, 0.9, (2, 3)), "labels": rng.uniform(0.1, 0.9, (2, 3))}
+
+    covers = {"rows", "integers", "one class"} | ({"smoothing"} if smoothing else set())
+    covers |= {"class weights", "ignore_index"} if weighing else set()
+    return Proof(
+        function,
+        reference,
+        examples,
+        differentiated=(prediction, "labels"),
+        sample=sample,
+        covers=frozenset(covers),
+        tiny=Configuration(tiny),
+        cancels=prediction == "logits",
+    )
+
+
+SOFTMAX_CROSS_ENTROPY = proof_of(
+    class_losses.softmax_cross_entropy,
+    plain_softmax_cross_entropy,
+    Configuration(lambda rng: {"logits": rng.normal(size=(4, 5)), "labels": some_classes(rng)}),
+    Configuration(
+        lambda rng: {"logits": rng.normal(size=(4, 5)), "labels": probabilities(rng, 4, 5)}, title="probabilities"
+    ),
+    Configuration(
+        lambda rng: {"logits": rng.normal(size=(4, 4)), "labels": some_classes(rng), "class_weights": WEIGHTS},
+        {"label_smoothing": 0.1, "ignore_index": 1},
+        "smoothed, weighed",
+    ),
+    prediction="logits",
+    of_logits=lambda z: z,
+    smoothing=True,
+    weighing=True,
+)
+CROSS_ENTROPY = proof_of(
+    class_losses.cross_entropy,
+    plain_cross_entropy,
+    Configuration(lambda rng: {"probabilities": probabilities(rng, 4, 5), "labels": some_classes(rng)}),
+    Configuration(
+        lambda rng: {"probabilities": probabilities(rng, 4, 5), "labels": probabilities(rng, 4, 5)},
+        title="probabilities",
+    ),
+    prediction="probabilities",
+    of_logits=lambda z: distribution(z / 10),
+)
+NEGATIVE_LOG_LIKELIHOOD = proof_of(
+    class_losses.negative_log_likelihood,
+    plain_negative_log_likelihood,
+    Configuration(lambda rng: {"log_probabilities": np.log(probabilities(rng, 4, 5)), "labels": some_classes(rng)}),
+    Configuration(
+        lambda rng: {
+            "log_probabilities": np.log(probabilities(rng, 4, 4)),
+            "labels": some_classes(rng),
+            "class_weights": WEIGHTS,
+        },
+        {"ignore_index": 1},
+        "weighed",
+    ),
+    prediction="log_probabilities",
+    of_logits=lambda z: np.log(distribution(z / 10)),
+    weighing=True,
+)
