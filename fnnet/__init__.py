@@ -3,6 +3,8 @@
 from fnnet import checking as checking
 from fnnet import data as data
 from fnnet import interop as interop
+from fnnet import layers as layers
+from fnnet import proofs as proofs
 from fnnet import serving as serving
 from fnnet.checking.checker import check as check
 from fnnet.core.allocator import keep_memory as keep_memory
@@ -54,4 +56,4 @@ _PUBLIC = [name for name, value in list(globals().items()) if callable(value)]
 
 def __dir__() -> list[str]:
     """The public names and the public submodules; the other rooms are for those who change fnnet."""
-    return [*_PUBLIC, "checking", "data", "interop", "serving", "__doc__", "__version__"]
+    return [*_PUBLIC, "checking", "data", "interop", "layers", "proofs", "serving", "__doc__", "__version__"]

@@ -104,6 +104,19 @@ def test_few_rooms():
     )
 
 
+def test_the_page_names_every_room():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text().partition("\n## ")[0]
+    rooms = {name for name, path in MODULES.items() if path.stem == "__init__" and "." not in name}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == rooms
+
+
+def test_nobody_knows_a_layer_by_its_type():
+    """But for the networks that the command line builds; the rest asks `Layer`."""
+    kinds = {f"layers.{name}" for name in ("dense", "convolution", "pooling", "flatten", "dropout")}
+    users = {name for name, path in MODULES.items() if modules_imported(path) & kinds}
+    assert {name for name in users if name.split(".")[0] != "layers"} == {"cli.presets"}
+
+
 def test_dir_shows_the_public_names_alone():
     names = re.findall(r" import (\w+) as \1$", (PACKAGE / "__init__.py").read_text(), re.MULTILINE)
     assert set(dir(fnnet)) == {*names, "__doc__", "__version__"}

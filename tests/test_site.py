@@ -32,7 +32,7 @@ def test_a_missing_docstring_is_seen(monkeypatch):
 
 
 def test_members_of_a_class_count():
-    assert {"init", "apply", "entries"} <= set(members(fnnet.Dense))
+    assert {"parameters", "apply", "entries"} <= set(members(fnnet.Dense))
 
 
 def test_nothing_is_shown_that_is_not_public():

@@ -1,6 +1,6 @@
 """A public name without a description ends the build: one that no page shows, or that has no docstring.
 
-Public is what the file `__init__.py` of one of the five namespaces imports.
+Public is what the file `__init__.py` of one of these namespaces imports.
 """
 
 import ast
@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Container
 from importlib import import_module
 
-NAMESPACES = ("fnnet", "fnnet.checking", "fnnet.data", "fnnet.interop", "fnnet.serving")
+NAMESPACES = tuple("fnnet" + room for room in ("", ".checking", ".data", ".interop", ".layers", ".proofs", ".serving"))
 
 
 def public_names(namespace: str) -> list[str]:

@@ -23,7 +23,6 @@ from fnnet.layers.protocol import (
     Layout,
     Parameter,
     Params,
-    check_entries,
     with_fields,
 )
 from fnnet.rules.convolution import conv
@@ -91,7 +90,6 @@ class Conv(Layer):
 
     def call(self, params: Params, x: Any) -> Call:
         """(*image, inputs) -> (*places, features)."""
-        check_entries(self, params)
         check_one_example(self, params, x.shape)
         kernel = entry(self, params, "kernel", (*window_on(self, x.shape), "inputs / groups", self.features))
         names = "stride", "padding", "dilation", "groups"

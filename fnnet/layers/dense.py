@@ -21,7 +21,6 @@ from fnnet.layers.protocol import (
     Layout,
     Parameter,
     Params,
-    check_entries,
     with_fields,
 )
 from fnnet.rules.dense import dense
@@ -71,7 +70,6 @@ class Dense(Layer):
 
     def call(self, params: Params, x: Any) -> Call:
         """(..., inputs) -> (..., features)."""
-        check_entries(self, params)
         kernel, bias = entry(self, params, "kernel", ("inputs", self.features)), bias_of(self, params)
         x, inputs = as_array("Dense", "x", x), kernel.shape[0]
         if x.ndim == 1 and 0 < inputs < x.size and x.size % inputs == 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fnnet.core.geometry import Padding, pooling_window
 from fnnet.layers.fields import image_for, set_flags, window_on
-from fnnet.layers.protocol import Access, Call, Layer, Params, check_entries
+from fnnet.layers.protocol import Access, Call, Layer, Params
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 
@@ -33,7 +33,6 @@ class MaxPool(Layer):
 
     def call(self, params: Params, x: Any) -> Call:
         """(*image, channels) -> (*places, channels)."""
-        check_entries(self, params)
         names = "stride", "padding", "dilation", "ceil_mode"
         return Call(max_pool, (x, window_on(self, x.shape)), {name: getattr(self, name) for name in names})
 
@@ -69,7 +68,6 @@ class AvgPool(Layer):
 
     def call(self, params: Params, x: Any) -> Call:
         """(*image, channels) -> (*places, channels)."""
-        check_entries(self, params)
         names = "stride", "padding", "dilation", "count_padding", "divisor", "ceil_mode"
         return Call(avg_pool, (x, window_on(self, x.shape)), {name: getattr(self, name) for name in names})
 

@@ -214,6 +214,7 @@ def _apply_by(call: Callable) -> Callable:
     """`apply` of a layer that is one call."""
 
     def apply(self: Layer, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        check_entries(self, params)
         function, args, keywords = call(self, params, x)
         return function(*args, **keywords)
 
@@ -258,7 +259,6 @@ class Function(Layer):
 
     def call(self, params: Params, x: Any) -> Call:
         """function(x)."""
-        check_entries(self, params)
         return Call(self.function, (x,), {})
 
     @property
