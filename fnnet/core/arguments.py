@@ -48,6 +48,11 @@ def as_flag(function: str, argument: str, value: Any) -> bool:
     raise TypeError(f"{function}: {argument} (={value!r}) must be True or False")
 
 
+def wide(*arrays: Any) -> list[Any]:
+    """The arrays in the dtype in which they are summed: bf16 and f16 in f32."""
+    return [array.astype(accumulator(array.dtype)) for array in arrays]
+
+
 def accumulator(dtype: Any) -> Any:
     """The dtype in which products of `dtype` are summed: f32 for bf16 and f16, else `dtype`."""
     return jnp.dtype(jnp.float32) if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)

@@ -20,19 +20,14 @@ def kernel_gradient(images, cotangents, *, window: Window):
     channels, outputs = images.shape[-1], cotangents.shape[-1]
     planes = jnp.moveaxis(images, -1, 0)[..., None]  # a channel is an example here, and N is an axis of the batch
     patches = jnp.concatenate([seen.reshape(channels, -1) for seen in taps(planes, window, 0)])
-    product = lax.dot(
-        patches,
-        cotangents.reshape(-1, outputs),
-        preferred_element_type=accumulator(images.dtype),
-    )
-    return product.reshape(*window.size, channels, outputs).astype(images.dtype)
+    return _product(patches, cotangents.reshape(-1, outputs)).reshape(*window.size, channels, outputs)
 
 
 def output_of_one_tap(images, kernel, *, window: Window):
     """(N * places, channels) @ (channels, outputs)."""
     (seen,) = taps(images, window, 0)
     return of_unknown_kernel(
-        lambda seen, kernel: _product(seen, kernel, (seen.ndim - 1,), (0,)), seen, kernel.reshape(kernel.shape[-2:])
+        lambda seen, kernel: _product(seen, kernel, (seen.ndim - 1,)), seen, kernel.reshape(kernel.shape[-2:])
     )
 
 
@@ -79,9 +74,8 @@ def x_gradient(kernel, cotangents, *, window: Window):
     weights = kernel.reshape(-1, outputs).T
 
     def of_piece(cotangents):
-        product = lax.dot(
-            cotangents.reshape(-1, outputs), weights, preferred_element_type=accumulator(cotangents.dtype)
-        )
+        rows = cotangents.reshape(-1, outputs)
+        product = lax.dot(rows, weights, preferred_element_type=accumulator(rows.dtype))
         number = math.prod(window.size)
         parts = product.reshape(*cotangents.shape[:-1], number, channels)
         copies = (parts[..., t, :] for t in range(number))
@@ -90,7 +84,7 @@ def x_gradient(kernel, cotangents, *, window: Window):
     return pieces.kept_apart(of_piece, cotangents)
 
 
-def _product(a, b, of_a, of_b):
-    """Summed over axes `of_a` and `of_b`."""
+def _product(a, b, of_a=(1,), of_b=(0,)):
+    """Summed over axes `of_a` and `of_b`; by default of matrices."""
     product = lax.dot_general(a, b, ((of_a, of_b), ((), ())), preferred_element_type=accumulator(a.dtype))
     return product.astype(a.dtype)

@@ -70,18 +70,13 @@ def valid(window: Window) -> np.ndarray:
 
 def single_axis(window: Window, axis: int) -> Window:
     """The window along `axis` alone, when the axes after it are already pooled."""
-    size, stride, dilation = ([1] * window.rank for _ in range(3))
-    padding = [(0, 0)] * window.rank
-    size[axis], stride[axis], dilation[axis] = window.size[axis], window.stride[axis], window.dilation[axis]
-    padding[axis] = window.padding[axis]
-    return Window(
-        (*window.image[: axis + 1], *window.out[axis + 1 :]),
-        tuple(size),
-        tuple(stride),
-        tuple(dilation),
-        tuple(padding),
-        (*window.image[:axis], *window.out[axis:]),
-    )
+
+    def along(values: tuple, others: Any) -> tuple:
+        return tuple(value if a == axis else others for a, value in enumerate(values))
+
+    image, out = (*window.image[: axis + 1], *window.out[axis + 1 :]), (*window.image[:axis], *window.out[axis:])
+    steps = (along(values, 1) for values in (window.size, window.stride, window.dilation))
+    return Window(image, *steps, along(window.padding, (0, 0)), out)
 
 
 def _outer(axes):

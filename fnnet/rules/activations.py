@@ -42,7 +42,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.core.arguments import accumulator, as_floats
+from fnnet.core.arguments import as_floats, wide
 from fnnet.core.registration import rule
 from fnnet.formulations.branches import computed_once
 
@@ -159,12 +159,12 @@ def silu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def silu_fwd(z):
-    wide = z.astype(accumulator(z.dtype))
-    return gated(wide, lax.logistic(wide)).astype(z.dtype), z  # (11)
+    (wide_z,) = wide(z)
+    return gated(wide_z, lax.logistic(wide_z)).astype(z.dtype), z  # (11)
 
 
 def silu_bwd(z, y_bar):
-    bar, bounded = y_bar.astype(accumulator(z.dtype)), within(z, 1000)
+    (bar,), bounded = wide(y_bar), within(z, 1000)
     a = lax.logistic(bounded)
     return ((bar * (a + bounded * a * (1 - a))).astype(z.dtype),)  # (12)
 
@@ -194,7 +194,7 @@ def gelu_fwd(z, *, approximate):
 
 
 def gelu_bwd(z, y_bar, *, approximate):
-    bar, bounded = y_bar.astype(accumulator(z.dtype)), within(z, 40)
+    (bar,), bounded = wide(y_bar), within(z, 40)
     if approximate:
         a = lax.logistic(cubic(bounded))
         slope = a + bounded * a * (1 - a) * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * bounded * bounded)  # (16)
@@ -221,4 +221,4 @@ def gated(z, gate):
 
 def within(z, bound):
     """z in f32 or f64, cut off where its gate has long been exactly 0 or 1, so that its powers stay finite."""
-    return jnp.clip(z.astype(accumulator(z.dtype)), -bound, bound)
+    return jnp.clip(*wide(z), -bound, bound)

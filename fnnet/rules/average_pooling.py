@@ -20,7 +20,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.core.arguments import accumulator, as_flag, as_floats
+from fnnet.core.arguments import as_flag, as_floats, wide
 from fnnet.core.geometry import Padding, Window, pooling_window
 from fnnet.core.registration import rule
 from fnnet.formulations.windows import single_axis, spread, taps
@@ -79,14 +79,14 @@ def avg_pool(
 
 
 def avg_pool_fwd(x, *, window, count_padding, divisor):
-    y = x.astype(accumulator(x.dtype))
+    (y,) = wide(x)
     for axis in reversed(range(window.rank)):
         y = sum(taps(y, single_axis(window, axis), 0))
     return (y / divisors(window, count_padding, divisor, y.dtype)).astype(x.dtype), None  # (1)
 
 
 def avg_pool_bwd(_, y_bar, *, window, count_padding, divisor):
-    x_bar = y_bar.astype(accumulator(y_bar.dtype))
+    (x_bar,) = wide(y_bar)
     x_bar = x_bar / divisors(window, count_padding, divisor, x_bar.dtype)
     for axis in range(window.rank):
         along = single_axis(window, axis)

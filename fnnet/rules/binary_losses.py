@@ -28,7 +28,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Num
 
-from fnnet.core.arguments import accumulator
+from fnnet.core.arguments import wide
 from fnnet.core.reduction import unweighted
 from fnnet.core.registration import rule
 from fnnet.rules.labels import Targets, as_rows, as_weights_of, weighted
@@ -64,22 +64,20 @@ def sigmoid_binary_cross_entropy(
 
 
 def sigmoid_binary_cross_entropy_fwd(logits, targets, weights):
-    dtype = accumulator(logits.dtype)
-    z, y = logits.astype(dtype), targets.astype(dtype)
-    positive = y if weights is None else weights.astype(dtype) * y
+    z, y = wide(logits, targets)
+    positive = y if weights is None else weights.astype(y.dtype) * y
     loss = (weighted(positive, softplus(-z)) + weighted(1 - y, softplus(z))).sum(-1)  # (1), (8)
     return loss.astype(logits.dtype), (logits, targets, weights)  # the caller's arrays: (3) reads y and z, (4) reads z
 
 
 def sigmoid_binary_cross_entropy_bwd(residuals, loss_bar):
     logits, targets, weights = residuals
-    dtype = accumulator(logits.dtype)
-    z, y, l_bar = logits.astype(dtype), targets.astype(dtype), loss_bar.astype(dtype)[..., None]
+    z, y, l_bar = wide(logits, targets, loss_bar[..., None])
     if weights is None:
         logits_bar = weighted(l_bar, lax.logistic(z) - y)  # (3)
         targets_bar = -weighted(l_bar, z)  # (4)
         return logits_bar.astype(logits.dtype), targets_bar.astype(targets.dtype), None
-    w = weights.astype(dtype)
+    (w,) = wide(weights)
     logits_bar = weighted(l_bar, (1 - y) * lax.logistic(z) - w * y * lax.logistic(-z))  # (9)
     targets_bar = weighted(l_bar, weighted(w, softplus(-z)) - softplus(z))  # (10)
     weights_bar = weighted(l_bar, weighted(y, softplus(-z)))  # (11)
@@ -119,16 +117,14 @@ def binary_cross_entropy(probabilities: Float[ArrayLike, "... entries"], targets
 
 
 def binary_cross_entropy_fwd(probabilities, targets):
-    dtype = accumulator(probabilities.dtype)
-    p, y = probabilities.astype(dtype), targets.astype(dtype)
+    p, y = wide(probabilities, targets)
     loss = -(weighted(y, jnp.log(p)) + weighted(1 - y, jnp.log1p(-p))).sum(-1)  # (5)
     return loss.astype(probabilities.dtype), (probabilities, targets)  # the caller's arrays, both read by (6)
 
 
 def binary_cross_entropy_bwd(residuals, loss_bar):
     probabilities, targets = residuals
-    dtype = accumulator(probabilities.dtype)
-    p, y, l_bar = probabilities.astype(dtype), targets.astype(dtype), loss_bar.astype(dtype)[..., None]
+    p, y, l_bar = wide(probabilities, targets, loss_bar[..., None])
     probabilities_bar = -weighted(l_bar, weighted(y, 1 / p) - weighted(1 - y, 1 / (1 - p)))  # (6)
     targets_bar = -weighted(l_bar, jnp.log(p) - jnp.log1p(-p))  # (7)
     return probabilities_bar.astype(probabilities.dtype), targets_bar.astype(targets.dtype)

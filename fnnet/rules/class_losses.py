@@ -28,7 +28,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.core.arguments import accumulator
+from fnnet.core.arguments import wide
 from fnnet.core.reduction import unweighted, weighed_by
 from fnnet.core.registration import rule
 from fnnet.rules.labels import Labels, as_targets, weighted, weights_of_examples
@@ -91,14 +91,14 @@ def softmax_cross_entropy(
 
 def softmax_cross_entropy_fwd(logits, targets):
     q = log_probabilities(logits, -1)  # (1)
-    loss = -weighted(targets.astype(q.dtype), q).sum(-1)  # (2)
+    loss = -weighted(*wide(targets), q).sum(-1)  # (2)
     return loss.astype(logits.dtype), (logits, targets)  # the caller's arrays; q is found again in one pass
 
 
 def softmax_cross_entropy_bwd(residuals, loss_bar):
     logits, targets = residuals
     q = log_probabilities(logits, -1)  # (1)
-    t, l_bar = targets.astype(q.dtype), loss_bar.astype(q.dtype)[..., None]
+    t, l_bar = wide(targets, loss_bar[..., None])
     logits_bar = weighted(l_bar, weighted(t.sum(-1, keepdims=True), jnp.exp(q)) - t)  # (3)
     targets_bar = -weighted(l_bar, q)  # (4)
     return logits_bar.astype(logits.dtype), targets_bar.astype(targets.dtype)
@@ -130,15 +130,14 @@ def cross_entropy(probabilities: Float[ArrayLike, "*batch classes"], labels: Lab
 
 
 def cross_entropy_fwd(probabilities, targets):
-    dtype = accumulator(probabilities.dtype)
-    loss = -weighted(targets.astype(dtype), jnp.log(probabilities.astype(dtype))).sum(-1)  # (5)
+    p, t = wide(probabilities, targets)
+    loss = -weighted(t, jnp.log(p)).sum(-1)  # (5)
     return loss.astype(probabilities.dtype), (probabilities, targets)  # the caller's arrays, both read by (6)
 
 
 def cross_entropy_bwd(residuals, loss_bar):
     probabilities, targets = residuals
-    dtype = accumulator(probabilities.dtype)
-    p, t, l_bar = probabilities.astype(dtype), targets.astype(dtype), loss_bar.astype(dtype)[..., None]
+    p, t, l_bar = wide(probabilities, targets, loss_bar[..., None])
     probabilities_bar = -weighted(l_bar, weighted(t, 1 / p))  # (6)
     targets_bar = -weighted(l_bar, jnp.log(p))  # (7)
     return probabilities_bar.astype(probabilities.dtype), targets_bar.astype(targets.dtype)
@@ -188,8 +187,7 @@ def negative_log_likelihood(
 
 
 def negative_log_likelihood_fwd(q, targets):
-    dtype = accumulator(q.dtype)
-    loss = -weighted(targets.astype(dtype), q.astype(dtype)).sum(-1)  # (8)
+    loss = -weighted(*wide(targets, q)).sum(-1)  # (8)
     return loss.astype(q.dtype), (q, targets)  # (9) reads t, (10) reads q
 
 

@@ -22,7 +22,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.core.arguments import accumulator, as_floats
+from fnnet.core.arguments import as_floats, wide
 from fnnet.core.registration import rule
 from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import summed_products
@@ -56,9 +56,9 @@ def softmax_fwd(z, *, axis):
 
 
 def softmax_bwd(p, p_bar, *, axis):
-    wide, bar = p.astype(accumulator(p.dtype)), p_bar.astype(accumulator(p.dtype))
-    z_bar = wide * (bar - product_sums(wide, bar, axes=axis))  # (4)
-    return (z_bar.astype(p.dtype),)
+    dtype, (p, p_bar) = p.dtype, wide(p, p_bar)
+    z_bar = p * (p_bar - product_sums(p, p_bar, axes=axis))  # (4)
+    return (z_bar.astype(dtype),)
 
 
 @on_cpu(summed_products)
@@ -96,9 +96,9 @@ def log_softmax_fwd(z, *, axis):
 
 
 def log_softmax_bwd(q, q_bar, *, axis):
-    p, bar = jnp.exp(q.astype(accumulator(q.dtype))), q_bar.astype(accumulator(q.dtype))
-    z_bar = bar - p * bar.sum(axis, keepdims=True)  # (5)
-    return (z_bar.astype(q.dtype),)
+    dtype, (q, q_bar) = q.dtype, wide(q, q_bar)
+    z_bar = q_bar - jnp.exp(q) * q_bar.sum(axis, keepdims=True)  # (5)
+    return (z_bar.astype(dtype),)
 
 
 _log_softmax = rule(log_softmax_fwd, log_softmax_bwd, batched=("z",), precise=True)
@@ -112,8 +112,8 @@ def log_probabilities(z, axis):
 
 def shifted(z, axis):
     """z - m. Derivatives of (1) and (2) do not pass through m, on which neither depends."""
-    wide = z.astype(accumulator(z.dtype))
-    return wide - lax.stop_gradient(wide.max(axis, keepdims=True, initial=-jnp.inf))
+    (z,) = wide(z)
+    return z - lax.stop_gradient(z.max(axis, keepdims=True, initial=-jnp.inf))
 
 
 def _from_end(function: str, axis: Any, z: Any) -> tuple[int, ...]:

@@ -9,11 +9,12 @@ and divide by the number of outputs besides: scale the loss for that.
 Derivation: docs/derivations/losses.md
 """
 
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.core.arguments import accumulator
+from fnnet.core.arguments import wide
 from fnnet.core.reduction import unweighted
 from fnnet.core.registration import rule
 from fnnet.rules.labels import Targets, as_rows
@@ -40,17 +41,15 @@ def squared_error(prediction: Float[ArrayLike, "... entries"], target: Targets) 
 
 
 def squared_error_fwd(prediction, target):
-    dtype = accumulator(prediction.dtype)
-    difference = prediction.astype(dtype) - target.astype(dtype)
-    loss = 0.5 * (difference * difference).sum(-1)  # (1)
+    a, y = wide(prediction, target)
+    loss = 0.5 * jnp.square(a - y).sum(-1)  # (1)
     return loss.astype(prediction.dtype), (prediction, target)  # the caller's arrays: their difference would be a third
 
 
 def squared_error_bwd(residuals, loss_bar):
     prediction, target = residuals
-    dtype = accumulator(prediction.dtype)
-    difference = prediction.astype(dtype) - target.astype(dtype)
-    prediction_bar = (loss_bar.astype(dtype)[..., None] * difference).astype(prediction.dtype)  # (2)
+    a, y, l_bar = wide(prediction, target, loss_bar[..., None])
+    prediction_bar = (l_bar * (a - y)).astype(prediction.dtype)  # (2)
     return prediction_bar, -prediction_bar  # (3)
 
 

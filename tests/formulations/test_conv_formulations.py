@@ -15,7 +15,6 @@ import fnnet
 from fnnet.checking.contract import compare
 from fnnet.core.geometry import window
 from fnnet.formulations import bands, canonical, convolution, patches, pieces, sums, winograd
-from fnnet.proofs import own
 from fnnet.rules import convolution as rule_page
 
 RNG = np.random.default_rng(5)
@@ -35,30 +34,6 @@ def devices(request, monkeypatch):
     """As on one device, and where several may share the batch, as in these tests."""
     if request.param == "one":
         monkeypatch.setattr(pieces, "sharers", lambda: 1)
-
-
-@pytest.mark.parametrize("index", range(24))
-@pytest.mark.parametrize("dilated", [False, True])
-def test_plain_and_canonical_are_the_same_function(index, dilated, x64, monkeypatch):
-    monkeypatch.setattr(canonical, "ON_ONE_CORE", dilated)
-    monkeypatch.setattr(canonical, "LEAST_DILATED", 1)
-    case = own()["conv"].case(index)
-    x, kernel = case.arrays["x"], case.arrays["kernel"]
-    size = kernel.shape[:-2]
-    static = {name: case.configuration.static.get(name, 1) for name in ("stride", "dilation")}
-    place = window("conv", x.shape, size, padding=case.configuration.static["padding"], **static)
-    shared = {"window": place, "groups": case.configuration.static["groups"]}
-    images = jnp.asarray(x.reshape(-1, *x.shape[-len(size) - 1 :]))
-    if not len(images):
-        return
-    cotangents = jnp.asarray(case.generator(1).normal(size=(len(images), *place.out, kernel.shape[-1])))
-    for name, args in {
-        "output": (images, kernel),
-        "x_gradient": (kernel, cotangents),
-        "kernel_gradient": (images, cotangents),
-    }.items():
-        ours, theirs = (jax.jit(functools.partial(getattr(page, name), **shared))(*args) for page in (canonical, plain))
-        assert not compare(name, ours, theirs, 1e-12)
 
 
 LARGE = {  # image, kernel, groups

@@ -20,6 +20,7 @@ from jax import lax
 import fnnet
 from fnnet.checking.contract import compare
 from fnnet.core.geometry import Window, window
+from fnnet.formulations import canonical
 from fnnet.proofs import own
 from fnnet.rules import convolution
 
@@ -51,12 +52,15 @@ class Convolution(NamedTuple):
         """Of x, kernel and y_bar."""
         return [self.x, self.kernel, (self.x[0], *self.window.out, self.kernel[-1])]
 
-    def by_hand(self, x, kernel, y_bar):
-        """The three plain forms, as they stand on the page."""
-        parts = convolution.output, convolution.x_gradient, convolution.kernel_gradient
-        operands = (x, kernel), (kernel, y_bar), (x, y_bar)
-        shared = {"window": self.window, "groups": self.groups}
-        return [inspect.unwrap(part)(*of, **shared) for part, of in zip(parts, operands, strict=True)]
+    def by(self, page):
+        """A function to the three parts, as the functions of a module compute them."""
+
+        def parts(x, kernel, y_bar):
+            operands = {"output": (x, kernel), "x_gradient": (kernel, y_bar), "kernel_gradient": (x, y_bar)}
+            shared = {"window": self.window, "groups": self.groups}
+            return [inspect.unwrap(getattr(page, name))(*of, **shared) for name, of in operands.items()]
+
+        return parts
 
     def by_rule(self, x, kernel, y_bar):
         """Of `fnnet.conv`."""
@@ -104,18 +108,25 @@ def ranges(first: int, last: int, step: int):
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 40), *ranges(40, 540, 50)])
-def test_the_three_parts_are_those_of_autodiff(first, last, x64):
-    """All cases in one program, which takes half the time."""
+def test_the_three_parts_are_those_of_autodiff(first, last, x64, monkeypatch):
+    """The plain forms of the rule's page, and canonical.py's, which take any configuration too."""
+    monkeypatch.setattr(canonical, "LEAST_DILATED", 1)
     cases, random = drawn(first, last), np.random.default_rng(first)
     args = [[random.normal(size=shape) for shape in case.shapes] for case in cases]
     assert len(cases) >= 0.9 * (last - first)
-    ours, theirs = (
-        jax.jit(lambda args, of=of: [getattr(case, of)(*own) for case, own in zip(cases, args, strict=True)])(args)
-        for of in ("by_hand", "by_autodiff")
-    )
-    for case, one, other in zip(cases, ours, theirs, strict=True):
-        for name, a, b in zip(PARTS, one, other, strict=True):
-            assert not compare(f"{case.text}: {name}", a, b, 1e-12)
+
+    def results(of):  # all cases in one program, which takes half the time
+        return jax.jit(lambda args: [of(case)(*own) for case, own in zip(cases, args, strict=True)])(args)
+
+    found = {"page": results(lambda case: case.by(convolution))}
+    for dilated in (False, True):
+        monkeypatch.setattr(canonical, "ON_ONE_CORE", dilated)
+        found[f"canonical, dilated {dilated}"] = results(lambda case: case.by(canonical))
+    expected = results(lambda case: case.by_autodiff)
+    for form, ours in found.items():
+        for case, one, other in zip(cases, ours, expected, strict=True):
+            for name, a, b in zip(PARTS, one, other, strict=True):
+                assert not compare(f"{form}, {case.text}: {name}", a, b, 1e-12)
     jax.clear_caches()
 
 
