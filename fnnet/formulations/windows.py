@@ -75,8 +75,8 @@ def single_axis(window: Window, axis: int) -> Window:
         return tuple(value if a == axis else others for a, value in enumerate(values))
 
     image, out = (*window.image[: axis + 1], *window.out[axis + 1 :]), (*window.image[:axis], *window.out[axis:])
-    steps = (along(values, 1) for values in (window.size, window.stride, window.dilation))
-    return Window(image, *steps, along(window.padding, (0, 0)), out)
+    size, stride, dilation = (along(values, 1) for values in (window.size, window.stride, window.dilation))
+    return Window(image, size, stride, dilation, along(window.padding, (0, 0)), out)
 
 
 def _outer(axes):
