@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.core import contract, explicit_axes, primitives
+from fnnet.core import explicit_axes, primitives, rule_errors
 from fnnet.core.jax_messages import is_axis_unbound, is_forward_mode_refused
 from fnnet.core.partials import innermost
 
@@ -105,7 +105,7 @@ class Rule:
         """Use `rule`."""
         self.forward, self.backward, self.batched, self.gain, self.precise = forward, backward, batched, gain, precise
         self.signature = inspect.signature(forward)
-        self.arrays = contract.arrays(forward, self.signature)
+        self.arrays = rule_errors.arrays(forward, self.signature)
         self.name = forward.__name__.strip("_").removesuffix("_fwd").removesuffix("_forward")
         self.__name__, self.__doc__ = self.name, forward.__doc__
         for name in batched:
@@ -120,7 +120,7 @@ class Rule:
         bound.apply_defaults()
         arrays = tuple(bound.arguments[name] for name in self.arrays)
         others = [(k, v) for k, v in bound.arguments.items() if k not in self.arrays]
-        values = tuple((k, contract.static(self.name, k, v)) for k, v in others)
+        values = tuple((k, rule_errors.static(self.name, k, v)) for k, v in others)
         leaves, in_tree = jax.tree.flatten(arrays)
         leaves = primitives.same_varying([jnp.asarray(leaf) for leaf in leaves])
         call = self._call(in_tree, values)
@@ -133,7 +133,7 @@ class Rule:
         for number, (out, shape) in enumerate(zip(outs, shapes, strict=True)):
             if out.shape != shape:
                 what = f"has shape {out.shape} for one example under vmap, and {shape} without vmap"
-                raise contract.without_axes(self.name, self.batched, out_tree, number, what)
+                raise rule_errors.without_axes(self.name, self.batched, out_tree, number, what)
         return jax.tree.unflatten(out_tree, outs)
 
     def __repr__(self) -> str:
@@ -185,13 +185,13 @@ class Rule:
             outs = self._primitive.bind(*moved, call=call, lanes=lanes)
         except (AssertionError, NameError):  # what JAX says of a collective over the axis of this vmap
             found = primitives.collectives(functools.partial(self._forward, call), *leaves)
-            contract.no_collectives(self.name, "forward", found)
+            rule_errors.no_collectives(self.name, "forward", found)
             raise
         for number, out in enumerate(outs):
             if out.shape[len(lanes) : len(lanes) + 1] != (size,):
                 out_tree, _ = next(iter(call.outputs.values()))
                 what = f"of shape {out.shape[len(lanes) :]} lacks the batch axis of vmap, of size {size}"
-                raise contract.without_axes(self.name, self.batched, out_tree, number, what)
+                raise rule_errors.without_axes(self.name, self.batched, out_tree, number, what)
         return outs, [len(lanes)] * len(outs)
 
     def _custom_vjp(self, call: _Call, lanes: Lanes) -> Callable:
@@ -208,14 +208,14 @@ class Rule:
 
         def outer_forward(*leaves: Any) -> tuple[list, Any]:
             if primitives.devices_have_names():
-                contract.no_collectives(self.name, "forward", primitives.collectives(forward, *leaves))
+                rule_errors.no_collectives(self.name, "forward", primitives.collectives(forward, *leaves))
             outs, residuals = forward(*leaves)
             return outs, (_Primals(tuple(jax.typeof(a) for a in leaves)), residuals)
 
         def outer_backward(residuals: Any, bars: list) -> tuple:
             primals, kept = residuals
             if primitives.devices_have_names():
-                contract.no_collectives(self.name, "backward", primitives.collectives(backward, kept, bars))
+                rule_errors.no_collectives(self.name, "backward", primitives.collectives(backward, kept, bars))
             moving = [i for i, aval in enumerate(primals.avals) if primitives.is_inexact(aval)]
 
             def of_moving(kept: Any, bars: list) -> list:
@@ -247,7 +247,7 @@ class Rule:
 
     def _pair(self, call: _Call, *leaves: Any) -> tuple[Any, Any]:
         arrays = jax.tree.unflatten(call.in_tree, leaves)
-        return contract.pair(self.name, self.forward(*arrays, **dict(call.static)))
+        return rule_errors.pair(self.name, self.forward(*arrays, **dict(call.static)))
 
     def _out_sharding(self, call: _Call, out_sharding: Any, leaves: Sequence) -> explicit_axes.OutSharding:
         shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # without their shardings
@@ -268,10 +268,10 @@ class Rule:
                 given = self.backward(kept, output_bar, **dict(call.static))
             except NameError as error:
                 if is_axis_unbound(error):
-                    contract.no_collectives(self.name, "backward", {f"a collective ({error})"})
+                    rule_errors.no_collectives(self.name, "backward", {f"a collective ({error})"})
                 raise
         arguments = jax.tree.unflatten(call.in_tree, primals.avals)
-        return contract.cotangents(self.name, self.arrays, arguments, given)
+        return rule_errors.cotangents(self.name, self.arrays, arguments, given)
 
     def _leaf_flags(self, call: _Call) -> list[bool]:
         arrays = jax.tree.unflatten(call.in_tree, range(call.in_tree.num_leaves))

@@ -1,9 +1,9 @@
 """The image's gradient as a product of whole rows of the cotangent with a matrix that has the kernel along a band.
 
 Along the last axis all taps and all places become one product, (N * rows, places * outputs) @ (places * outputs, other
-taps * size * channels); the other axes' taps are added where they stood. It multiplies size / taps times as often as it
-has to, by zeros, but with long rows, and what it adds are whole rows of the image: worth it where an image is hardly
-wider than a few windows, and has few channels. Cotangents are (N, *spatial, outputs).
+taps * size * channels). The taps of the other axes are added where they stood. Most of the matrix is zeros: there are
+size / taps times as many products as necessary. But its rows are long, and whole rows of the image are added. This is
+faster for an image that has few channels and is hardly wider than a few windows. Cotangents are (N, *spatial, outputs).
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from fnnet.formulations.windows import spread
 
 
 def x_gradient(kernel, cotangents, *, window: Window):
-    """Each row times the band, added where the other axes' taps stood."""
+    """Each row times the band, added where the taps of the other axes stood."""
     *_, taps, channels, outputs = kernel.shape
     size, places = window.image[-1], window.out[-1]
     sees = (

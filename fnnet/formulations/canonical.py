@@ -1,10 +1,11 @@
 """Convolution and its two gradients as convolutions NHWC, HWIO -> NHWC, for XLA on a CPU.
 
-It has a fast kernel for that order of dimensions only. Autodiff's own forms name other orders: outside a loop XLA
-transposes them, inside one (`lax.scan`) it runs a naive loop, 25 times slower. So the transposes stand here.
+XLA has a fast kernel for that order of dimensions only. The gradients on the rule's page name other orders: outside a
+loop XLA transposes them, but inside one (`lax.scan`) it runs a naive loop, 25 times slower. Here the transposes are
+written out.
 
-Before jax 0.12 that kernel takes one core. Where the image is dilated, every second entry a zero, and so is the window,
-and the stride is twice what it was, all of which cancels, XLA takes another kernel, on all cores.
+Before jax 0.12 that kernel uses one core. Dilating image and window by 2 and doubling the stride gives the same result
+and selects another kernel, which uses all cores.
 
 Images and cotangents have one batch axis, (N, *spatial, channels).
 """
@@ -16,8 +17,8 @@ from jax import lax
 from fnnet.core.arguments import accumulator
 from fnnet.core.geometry import Window
 
-ON_ONE_CORE = jax.__version_info__ < (0, 12)  # seen with 0.10.2, and not with 0.12.0
-LEAST_DILATED = 24  # outputs, with fewer of which the other kernel is slower
+ON_ONE_CORE = jax.__version_info__ < (0, 12)  # seen with 0.10.2, not with 0.12.0
+LEAST_DILATED = 24  # outputs: with fewer, the other kernel is slower
 
 
 def output(images, kernel, *, window: Window, groups: int):
@@ -32,19 +33,19 @@ def x_gradient(kernel, cotangents, *, window: Window, groups: int):
     for n, k, s, d, (lo, _), o in window.axes:
         before = d * (k - 1) - lo
         after = n - (o - 1) * s - 1 + d * (k - 1) - before
-        # Negative where places see padding alone. They are cut off below: XLA has no fast kernel for negative padding,
-        # before jax 0.12 a wrong one (docs/xla_faults.md), and aborts on some that come with groups and a stride.
+        # A padding is negative where places see padding alone. These places are cut off below: for negative padding XLA
+        # has no fast kernel, before jax 0.12 a wrong one (docs/xla_faults.md); with groups and a stride it may abort.
         first, last = (max(-(edge // s), 0) for edge in (before, after))
         seeing.append(slice(first, o - last))
         before, after = before + first * s, after + last * s
         if (k, s, d, before, after) == (2, 2, 1, 0, 0):
-            # Such an axis XLA takes for another thing when it exchanges a convolution's operands, which it does where
-            # the cotangent is smaller than the kernel, and aborts: so one place more is made, and cut off below.
+            # Where the cotangent is smaller than the kernel, XLA exchanges the operands of a convolution, and aborts at
+            # such an axis. So one more place is computed and cut off below.
             after = 1
         padding.append((before, after, s - 1))
     cotangents = cotangents[(slice(None), *seeing)]
     spread = any(between for *_, between in padding)
-    if spread:  # here rather than by the convolution, for which XLA has no fast kernel
+    if spread:  # here, because XLA has no fast kernel for a convolution that spreads its image
         cotangents = lax.pad(cotangents, jnp.zeros((), cotangents.dtype), [(0, 0, 0), *padding, (0, 0, 0)])
         padding = [(0, 0, 0)] * window.rank
     x_bar = _convolution(
@@ -65,7 +66,7 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
     padding = []
     for axis, (n, k, s, d, (lo, _), o) in enumerate(window.axes):
         hi = d * (k - 1) + s * (o - 1) + 1 - n - lo
-        if hi < 0:  # what the stride leaves out at the end is cut off here: negative padding has no fast kernel
+        if hi < 0:  # the stride leaves out the end, which is cut off here: negative padding has no fast kernel
             edges = [(0, 0, 0)] * images.ndim
             edges[axis + 1] = (lo, hi, 0)
             images, lo = lax.pad(images, jnp.zeros((), images.dtype), edges), 0

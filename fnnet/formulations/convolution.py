@@ -31,13 +31,13 @@ from fnnet.formulations.branches import KEEPS_BARRIERS
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
 FEW_TAPS = 32  # taps times channels: terms of a sum, rows of the matrix of patches
-FEW_CHANNELS = 8  # but more than one: to which a convolution is slow
-MOST_WINDOWS = 3  # side by side in a row: more leave too little of the band
-MANY_OUTPUTS = 16  # a product with fewer columns is no gain
+FEW_CHANNELS = 8  # but more than one: a convolution with so few output channels is slow
+MOST_WINDOWS = 3  # side by side in a row: with more, the band is mostly zeros
+MANY_OUTPUTS = 16  # a product with fewer columns is no faster
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
-LEAST_TILES = 512  # and rows, in a piece of the batch
-MOST_EXAMPLES = 64 if canonical.ON_ONE_CORE else 128  # of W_bar as a convolution, in which the batch is a sum:
-OF_A_PIECE = 32  # more leave the cache
+LEAST_TILES = 512  # rows of Winograd's products, in a piece of the batch
+MOST_EXAMPLES = 64 if canonical.ON_ONE_CORE else 128  # of W_bar as one convolution, which sums over the batch;
+OF_A_PIECE = 32  # a larger batch is summed in pieces of so many, which fit into the cache
 
 
 def one_batch_axis(function: Callable) -> Callable:
@@ -61,7 +61,7 @@ def one_batch_axis(function: Callable) -> Callable:
 
 def output(images, kernel, *, window: Window, groups: int):
     """y."""
-    if KEEPS_BARRIERS:  # with a constant kernel XLA may go wrong: branches.of_unknown_kernel
+    if KEEPS_BARRIERS:  # with a constant kernel XLA may be wrong: branches.of_unknown_kernel
         kernel = lax.optimization_barrier(kernel)
     if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(images):
         return depthwise.output(images, kernel, window=window)
@@ -124,19 +124,19 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
 
 
 def _explicit(array) -> bool:
-    """Whether it is laid out over explicit mesh axes, where every reshape has to be told of them."""
+    """Whether it is sharded over explicit mesh axes, where a reshape must say what becomes of them."""
     return any(jax.typeof(array).sharding.spec)
 
 
 def _pieces(images) -> int:
-    """In how many pieces a kernel's gradient takes them, as a convolution; bf16 and f16 are summed at once."""
+    """The number of pieces of the batch for W_bar as a convolution; one for bf16 and f16."""
     examples, wide = images.shape[0], images.dtype.itemsize >= 4
     many = isinstance(examples, int) and examples > MOST_EXAMPLES and not _explicit(images)
     return pieces.number(examples, OF_A_PIECE) if wide and many else 1
 
 
 def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:
-    """Of a batch of that size, and a kernel for so many channels and outputs."""
+    """Whether Winograd's products are used; `weights` are the kernel's numbers of channels and outputs."""
     examples, wide = images.shape[0], images.dtype.itemsize >= 4
     fits = window.size == (3, 3) and set(window.stride + window.dilation) == {1}
     many = min(weights) >= LEAST_CHANNELS and math.prod(weights) >= LEAST_WEIGHTS
@@ -145,10 +145,10 @@ def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:
 
 
 def _split(function, *arrays, groups: int):
-    """Each group by itself, side by side, where there are few: XLA on a CPU has no fast kernel for several.
+    """Up to MOST_SPLIT groups each as a convolution of its own: XLA on a CPU has no fast kernel for groups.
 
-    Where there are many and devices may share the batch, one after the other: for a convolution of groups XLA would
-    gather the batch.
+    If there are more, and devices may share the batch, one group after the other: for a convolution with groups XLA
+    would gather the batch.
     """
     if 1 < groups <= MOST_SPLIT:
         parts = zip(*(jnp.split(array, groups, -1) for array in arrays), strict=True)
@@ -161,5 +161,5 @@ def _split(function, *arrays, groups: int):
 
 
 def _in_turn(array, groups: int) -> bool:
-    """Whether many groups are computed one after the other, each by itself."""
+    """Whether the groups are computed one after the other."""
     return groups > MOST_SPLIT and pieces.sharers() > 1 and not _explicit(array)

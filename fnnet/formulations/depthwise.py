@@ -1,7 +1,7 @@
 """Depthwise convolution and its two gradients, one output a channel, by taps: products and sums, no convolution.
 
-A channel is seen by its own taps alone, so there is no matrix product to be made of it, and XLA on a CPU runs a loop
-that is ten to thirty times slower than these sums. Images and cotangents are (N, *spatial, channels).
+Each channel meets its own taps only, so there is no matrix product. XLA's own loop on a CPU is ten to thirty times
+slower than these sums. Images and cotangents are (N, *spatial, channels).
 """
 
 import functools
@@ -35,16 +35,16 @@ def output(images, kernel, *, window: Window):
 
 def x_gradient(kernel, cotangents, *, window: Window):
     """The cotangent times each tap's weight, added where the tap stood."""
-    dtype, cotangents = accumulator(cotangents.dtype), materialized(cotangents)  # else it is recomputed for each tap
+    dtype, cotangents = accumulator(cotangents.dtype), materialized(cotangents)  # else XLA recomputes it for each tap
     weights = kernel.reshape(-1, kernel.shape[-1]).astype(dtype)
     return spread([cotangents.astype(dtype) * weight for weight in weights], window).astype(cotangents.dtype)
 
 
 def kernel_gradient(images, cotangents, *, window: Window):
-    """A few examples at a time, what each tap saw times the cotangent, added place by place; places are summed at last.
+    """The products of each tap's view with the cotangent, added up a few examples at a time; then summed over places.
 
-    A sum over all but the last axis is slow in XLA on a CPU, and the products of a whole batch leave the cache. Where
-    devices may share the batch, one example of each stands in the place of an example.
+    XLA on a CPU sums slowly over all axes but the last, and the products of a whole batch do not fit into the cache.
+    If devices may share the batch, each turn takes one example of every device.
     """
     dtype = accumulator(cotangents.dtype)
 
@@ -64,7 +64,7 @@ def kernel_gradient(images, cotangents, *, window: Window):
 
 
 def _in_turn(array):
-    """Arrays (turns, examples of a turn, ...), or of one a device: every so many-th, so that shards stay whole."""
+    """(turns, examples of a turn, ...). With several devices a turn has examples of each, so that shards stay whole."""
     examples = array.shape[0]
     if not isinstance(examples, int):  # exported for any batch
         return array[:, None]

@@ -1,4 +1,4 @@
-"""A convolution as one product of matrices, of or to the patches that the taps see: with one tap, or its gradients.
+"""A convolution of one tap, and gradients of any, as one product of matrices from or to the patches that the taps see.
 
 Images and cotangents are (N, *spatial, channels).
 """
@@ -16,7 +16,7 @@ from fnnet.formulations.windows import spread, taps
 
 
 def kernel_gradient(images, cotangents, *, window: Window):
-    """(taps * channels, N * places) @ (N * places, outputs); the patches lie in memory as they are multiplied."""
+    """(taps * channels, N * places) @ (N * places, outputs); the product reads the patches in the order of memory."""
     channels, outputs = images.shape[-1], cotangents.shape[-1]
     planes = jnp.moveaxis(images, -1, 0)[..., None]  # a channel is an example here, and N is an axis of the batch
     patches = jnp.concatenate([seen.reshape(channels, -1) for seen in taps(planes, window, 0)])
@@ -48,7 +48,7 @@ def kernel_gradient_of_one_tap(images, cotangents, *, window: Window):
 def grouped_kernel_gradient(images, cotangents, *, window: Window, groups: int):
     """Tap by tap (channels, N * places) @ (N * places, outputs), for each group.
 
-    Devices that share the batch add up once, which they do group by group if the groups take turns.
+    Devices that share the batch add their sums once. With one group after the other they would add them for each group.
     """
     over = tuple(range(cotangents.ndim - 1))  # the batch and the places
     by_group = [a.reshape(*a.shape[:-1], groups, -1) for a in (*taps(images, window, 0), cotangents)]
@@ -68,7 +68,7 @@ def grouped_kernel_gradient(images, cotangents, *, window: Window, groups: int):
 def x_gradient(kernel, cotangents, *, window: Window):
     """(N * places, outputs) @ (outputs, taps * channels), each tap's part added where the tap stood.
 
-    In pieces, which keeps the additions out of the loop of what follows, where they would be done more than once.
+    It is computed in pieces. Else XLA moves the additions into the loops of what follows, and repeats them there.
     """
     *_, channels, outputs = kernel.shape
     weights = kernel.reshape(-1, outputs).T

@@ -16,11 +16,11 @@ from fnnet.core.primitives import devices_have_names, same_varying
 from fnnet.formulations.branches import in_a_branch, zeros_for
 
 LEAST = 8  # examples of a piece
-APART, OF_APART = 4, 32  # pieces that keep a loop apart, and the least examples of such a piece
+APART, OF_APART = 4, 32  # pieces of `kept_apart`, and the least examples of each
 
 
 def sharers() -> int:
-    """How many devices may share a batch: where XLA shares it, a trace is not told, and all of them may.
+    """How many devices may share a batch: an upper bound, since automatic sharding is invisible while tracing.
 
     Inside shard_map the batch is the device's own.
     """
@@ -28,9 +28,9 @@ def sharers() -> int:
 
 
 def number(examples: Any, most: Any, least: int = LEAST) -> int:
-    """The least number of equal pieces of at most `most` examples, or of `least` or one a device if that is more.
+    """The least number of equal pieces with at most `most` examples each; 1 if there is no such number.
 
-    Each has as many for every device, if the batch has. 1 if there is none.
+    A piece has at least `least` examples, at least one a device, and as many of each device if the batch has.
     """
     if not isinstance(examples, int):  # exported for any batch
         return 1
@@ -48,9 +48,9 @@ def mapped(function: Callable[[Array], Array], images, pieces: int):
 
 
 def kept_apart(function: Callable[[Array], Array], images):
-    """The same, of a loop that XLA would otherwise do over in each loop that reads its outcome: each piece in a branch.
+    """Like `mapped`, but with each piece in a branch, so that XLA cannot repeat the loop in each consumer.
 
-    A piece is written into its place on one core, and would be computed on it, too.
+    Without the branch, the core that writes a piece into its place would compute the piece alone.
     """
     examples, apart = images.shape[0], functools.partial(in_a_branch, function)
     pieces = number(examples, examples // APART, OF_APART)

@@ -1,7 +1,7 @@
 """A convolution of few taps and channels as a sum, tap by tap and channel by channel, of products by entries.
 
-No matrix product to speak of can be made of it. The sum is computed once, and not anew by each loop that reads it: with
-many outputs in a branch, with few, in pieces of the batch, which is faster then. Images are (N, *spatial, channels).
+The matrices would be too small for a product. The sum is computed once, not again in each loop that reads it: with many
+outputs in a branch, with few in pieces of the batch, whichever is faster. Images are (N, *spatial, channels).
 """
 
 import functools
@@ -19,7 +19,7 @@ MANY_OUTPUTS = 16  # as many as a vector register holds
 
 
 def output(images, kernel, *, window: Window):
-    """Each tap's view of each channel, times its weights, added up."""
+    """The sum over taps and channels of a tap's view of a channel, times its weights."""
     dtype = accumulator(images.dtype)
     weights = kernel.reshape(math.prod(window.size), *kernel.shape[-2:]).astype(dtype)
 

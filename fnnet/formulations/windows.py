@@ -1,6 +1,6 @@
-"""Windows over an image as strided slices, one a tap, and the way back: what both poolings are made of.
+"""Windows over an image as strided slices, one for each tap, and the reverse: both poolings are made of them.
 
-XLA's own forms are reduce_window, and for its gradient select-and-scatter, which walks the image window by window.
+XLA's own forms are reduce_window, and for its gradient select-and-scatter, which visits one window after the other.
 Slices are compared and added as whole arrays. All functions take x as (..., *image, channels).
 """
 
@@ -43,8 +43,8 @@ def taps(x, window: Window, fill) -> Iterator:
 def spread(copies, window: Window):
     """The transpose of `taps`: adds each tap's copy (..., *places, channels) where the tap stood in the image.
 
-    Taps whose offsets differ by whole strides fall on the same points: they are added at the size of the places, and
-    the stride's phases interleaved once.
+    Taps whose offsets differ by whole strides meet at the same points. They are added first, as arrays of places. Then
+    the phases of the stride are interleaved, once.
     """
     phases: dict[tuple[int, ...], Any] = {}
     points = tuple(-(-n // s) for n, s in zip(covered(window), window.stride, strict=True))  # of each phase
@@ -69,7 +69,7 @@ def valid(window: Window) -> np.ndarray:
 
 
 def single_axis(window: Window, axis: int) -> Window:
-    """The window along `axis` alone, when the axes after it are already pooled."""
+    """The window along one axis, if the axes after it are already pooled."""
 
     def along(values: tuple, others: Any) -> tuple:
         return tuple(value if a == axis else others for a, value in enumerate(values))

@@ -18,8 +18,8 @@ matrices (tiles, channels) @ (channels, outputs). (1) is linear in w, with the t
 whose sum over tiles and examples is taken before G^T, by 16 products (channels, tiles) @ (tiles, outputs). The gradient
 by the image is a convolution with stride 1 again.
 
-Sums of four entries are rounded before they are multiplied: an error is small beside the largest entry of a tile, not
-beside each output, and an infinity or NaN reaches all outputs of its tile. Images and cotangents are (N, *spatial,
+Sums of four entries are rounded before the product. So the error is small compared with the largest entry of a tile,
+not with each output, and an infinity or NaN reaches all outputs of its tile. Images and cotangents are (N, *spatial,
 channels).
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, arXiv:1509.09308, section 4.1.
@@ -39,7 +39,7 @@ from fnnet.formulations.canonical import exchanged
 
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 BOTH_G = np.kron(G, G)  # along both axes: (16, 9)
-TILES = 2048  # of a piece of the batch: fewer are slower, and more leave the cache
+TILES = 2048  # of a piece of the batch: fewer are slower, more do not fit into the cache
 
 Entries = list  # of arrays, along one axis of a tile
 Grid = list  # of lists of arrays, along both
@@ -120,16 +120,19 @@ def _grid(images, tiles, size: int) -> Grid:
 
 
 def _by_example(images, cotangents, starts, tiles):
-    """The factors of (2), (channels, tiles) and (tiles, outputs). Devices may share the examples, and so the tiles."""
+    """The factors of (2), (channels, tiles) and (tiles, outputs), with the tiles of an example side by side.
+
+    Devices may share the examples, and then share the tiles too.
+    """
     seen = _twice(_bt, _grid(_framed(images, starts, [2 * t + 2 for t in tiles]), tiles, 4))
     given = _twice(_a, _grid(_framed(cotangents, (0, 0), [2 * t for t in tiles]), tiles, 2))
     return [[_rows(v).T for v in row] for row in seen], [[_rows(q) for q in row] for row in given]
 
 
 def _by_place(images, cotangents, starts, tiles):
-    """The same with the tiles in the order row, column, example, and each factor in memory as a product reads it.
+    """The same with the tiles in the order row, column, example, and each factor in the order that a product reads.
 
-    A row is a stretch of memory then, and all sums along the other axis are of stretches side by side.
+    A row of tiles is then contiguous in memory, and so are the operands of all sums along the other axis.
     """
 
     def along_columns(images):

@@ -4,7 +4,7 @@
     backward    x_bar_i = sum_o sum_t y_bar_o / c_o where s o + d t - p = i   (2)
 
 c_o is the number of taps inside the image, or inside the image and its padding, or a number that the caller gives.
-Nothing is kept: (2) reads no value of x. The sum runs axis by axis, k + k taps instead of k * k.
+Nothing is kept, because (2) reads no value of x. The sum runs axis by axis: k + k taps instead of k * k.
 
 Source: not in the five documents; PyTorch's AvgPool2d and ONNX's AveragePool define the counts.
 Derivation: docs/derivations/average_pooling.md

@@ -1,4 +1,4 @@
-"""Binary losses: a prediction for each of several yes-or-no questions, and targets y -> one loss l an example.
+"""Binary losses: a prediction for each of several yes-or-no questions, and targets y -> one loss l per example.
 
 sigmoid binary cross-entropy, of logits z;  s(z) = log(1 + exp(z)) is softplus, a_i = 1 / (1 + exp(-z_i))
     forward     l       = sum_i y_i s(-z_i) + (1 - y_i) s(z_i)                  (1)
@@ -16,9 +16,9 @@ binary cross-entropy, of probabilities p
                 y_bar_i = - l_bar (log p_i - log(1 - p_i))                      (7)
 
 (1) is computed, not (2): the two agree where z is finite, and (1) is also right where it is infinite. 0 log 0 = 0.
-Where w is 1, (9) and (10) are (3) and (4), which lose fewer digits.
+If w is 1, (9) and (10) are (3) and (4), which lose fewer digits.
 
-Sources: 003 (7) is (5), (17) is (6), (19) is (3), with its a for p; there one output, here a sum over the last axis.
+Sources: 003 (7) is (5), (17) is (6), (19) is (3), with its a for p. It has one output; here the loss is a sum.
 (8) is torch.nn.BCEWithLogitsLoss with its pos_weight.
 Derivation: docs/derivations/losses.md
 """
@@ -38,7 +38,7 @@ from fnnet.rules.labels import Targets, as_rows, as_weights_of, weighted
 def sigmoid_binary_cross_entropy(
     logits: Float[ArrayLike, "... entries"], targets: Targets, *, positive_weights: Num[ArrayLike, "..."] | None = None
 ) -> Float[Array, "..."]:
-    """Cross-entropy of sigmoid(logits), one number an example: the sum over the last axis of (1), or of (8).
+    """Cross-entropy of sigmoid(logits), one number per example: the sum over the last axis of (1), or of (8).
 
     Args:
         logits: z, (..., entries).
@@ -95,7 +95,7 @@ _sigmoid_binary_cross_entropy = rule(
 
 @unweighted
 def binary_cross_entropy(probabilities: Float[ArrayLike, "... entries"], targets: Targets) -> Float[Array, "..."]:
-    """Binary cross-entropy of probabilities, one number an example: the sum over the last axis of (5).
+    """Binary cross-entropy of probabilities, one number per example: the sum over the last axis of (5).
 
     On logits, `sigmoid_binary_cross_entropy` is more exact: this one is for probabilities that come without them.
 

@@ -1,4 +1,4 @@
-"""Losses over classes: a prediction and the classes' weights t -> one loss l an example, over the last axis.
+"""Losses over classes: a prediction and the weights t of the classes -> one loss l per example, over the last axis.
 
 softmax cross-entropy, of logits z
     forward     q_i     = z_i - log sum_j exp(z_j),   p_i = exp(q_i)     (1)
@@ -14,12 +14,12 @@ negative log-likelihood, of log-probabilities q
     backward    q_bar_i = - l_bar t_i                                    (9)
                 t_bar_i = - l_bar q_i                                    (10)
 
-t is one-hot or a row of probabilities, times class weights, smoothed, 0 where ignored: labels.py. It need not sum to 1.
-0 log 0 = 0: an entry with t_i = 0 adds 0 to the loss, whatever its logarithm; an example with l_bar = 0 has gradient 0.
+t is one-hot or a row of probabilities, smoothed, times class weights, 0 where ignored: labels.py. It need not sum to 1.
+0 log 0 = 0: an entry with t_i = 0 adds 0 to the loss, whatever its logarithm. An example with l_bar = 0 has gradient 0.
 
 Sources: 004, "Calculate Gradient of the CCE loss", is (5) and (6); the sum over j in its last but one term is a
-misprint, and its division by the number of samples comes in with l_bar here. (3) is (6) through the softmax Jacobian,
-001 (4) and 004; where t sums to 1 it is p - t. Fused, because (6) divides by p_i, which underflows.
+misprint, and its division by the number of samples is contained in l_bar here. (3) is (6) through the Jacobian of
+softmax, 001 (4) and 004. If t sums to 1 it is p - t. The two are fused because (6) divides by p_i, which underflows.
 Derivation: docs/derivations/losses.md
 """
 
@@ -52,7 +52,7 @@ def softmax_cross_entropy(
     class_weights: ClassWeights = None,
     ignore_index: int | None = None,
 ) -> Float[Array, "*batch"]:
-    """Cross-entropy of softmax(logits), one number an example: -sum_c t_c log softmax(logits)_c.
+    """Cross-entropy of softmax(logits), one number per example: -sum_c t_c log softmax(logits)_c.
 
     Args:
         logits: (..., classes).
@@ -109,7 +109,7 @@ _softmax_cross_entropy = rule(softmax_cross_entropy_fwd, softmax_cross_entropy_b
 
 @unweighted
 def cross_entropy(probabilities: Float[ArrayLike, "*batch classes"], labels: Labels) -> Float[Array, "*batch"]:
-    """Cross-entropy of probabilities, one number an example: -sum_c t_c log p_c.
+    """Cross-entropy of probabilities, one number per example: -sum_c t_c log p_c.
 
     On logits, `softmax_cross_entropy` is more exact: this one is for probabilities that come without them.
 
@@ -162,7 +162,7 @@ def negative_log_likelihood(
     class_weights: ClassWeights = None,
     ignore_index: int | None = None,
 ) -> Float[Array, "*batch"]:
-    """Negative log-likelihood, one number an example: -sum_c t_c q_c; for integer labels -w_label q_label.
+    """Negative log-likelihood, one number per example: -sum_c t_c q_c; for integer labels -w_label q_label.
 
     Args:
         log_probabilities: q, (..., classes), as of `log_softmax`; -inf is a class that cannot be.

@@ -6,7 +6,7 @@
                 b_bar   = sum_n sum_o y_bar_no                                  (4)
 
 s is the stride, d the dilation, p the padding before; outside the image x is 0. With groups, output channel j sees the
-input channels of its own group only. Like every library of this field it correlates: the kernel is not flipped in (1).
+input channels of its own group only. As in every library of this field, (1) is a correlation: it does not flip W.
 
 Sources: 001, "Conv2D Layer": (8) is (1), (10) is (2), (13) is (3), for one channel, no bias, stride and dilation 1.
 The bounds of its (10) and (12) and the padding of its (9) and (13) are wrong: docs/errata.md.
@@ -54,13 +54,13 @@ def conv(
             integer, or for each axis an integer or a pair (before, after).
         dilation: Step between taps.
         groups: Number of groups of channels that do not mix; groups = inputs is a depthwise convolution.
-        out_sharding: Under explicit mesh axes, how the output is sharded, where x and kernel leave that open. A kernel
-            that is sharded over the examples' mesh axes is gathered first; its gradient is sharded as it is.
+        out_sharding: Under explicit mesh axes, how the output is sharded, if x and kernel leave that open. A kernel
+            that is sharded over the examples' mesh axes is gathered first. Its gradient is sharded as the kernel is.
 
     Returns:
-        (..., *places, outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32. On a CPU, where
-        3 x 3 taps and many channels are computed by Winograd's products, an infinity or NaN in x reaches all outputs
-        of a tile of 2 x 2.
+        (..., *places, outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32. On a CPU,
+        Winograd's products compute kernels of 3 x 3 taps and many channels. There an infinity or NaN in x reaches all
+        outputs of a tile of 2 x 2.
 
     Raises:
         ValueError: Shapes, groups or window do not go together, or there are no explicit mesh axes for `out_sharding`.

@@ -6,7 +6,7 @@
                 b_bar_o  = sum_n y_bar_no                   (4)
 
 Sources: 000 and 001, section "Layer l < L" (their w_{i,j} is W_ji here); 003 (22), (26), (28), one example at a time.
-001 divides (3) and (4) by the batch size because its cost is a mean: here that 1/n comes in with y_bar.
+001 divides (3) and (4) by the batch size, because its cost is a mean. Here y_bar contains that 1/n.
 Derivation: docs/derivations/dense.md
 """
 
@@ -41,8 +41,8 @@ def dense(
         x: One example (inputs,), or with any leading batch axes (..., inputs).
         kernel: (inputs, outputs).
         bias: (outputs,), or None.
-        out_sharding: Under explicit mesh axes, how the output is sharded, where x and kernel leave that open. A kernel
-            that is sharded over the examples' mesh axes is gathered first; its gradient is sharded as it is.
+        out_sharding: Under explicit mesh axes, how the output is sharded, if x and kernel leave that open. A kernel
+            that is sharded over the examples' mesh axes is gathered first. Its gradient is sharded as the kernel is.
 
     Returns:
         (..., outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32.
@@ -69,7 +69,7 @@ def dense(
 
 def dense_fwd(x, kernel, bias):
     y = output(x, kernel)  # (1) without b
-    return y if bias is None else y + bias, (x, kernel)  # (1); (2) reads W, (3) reads x; b is read by none
+    return y if bias is None else y + bias, (x, kernel)  # (1); (2) reads W, (3) reads x, none reads b
 
 
 def dense_bwd(residuals, y_bar):

@@ -5,10 +5,10 @@
     backward    x_bar_i = sum of y_bar_o over the o where s o + d k_o - p = i   (3)
     index       i_o     = s o + d k_o - p, as one number                    (4)
 
-(3) reads k alone, an integer of one byte for windows of up to 128 taps: neither x nor y is kept.
+(3) reads k alone, so neither x nor y is kept. k takes one byte an entry for windows of up to 128 taps.
 
-Source: 001, "Max-pooling Layer", (16) and (17), there for stride = window and with zeros as padding; here what lies
-outside the image never wins, which is the same after ReLU only.
+Source: 001, "Max-pooling Layer", (16) and (17), for stride = window and with zeros as padding. Here padding never wins.
+The two are the same after a ReLU only.
 Derivation: docs/derivations/max_pooling.md
 """
 
@@ -65,7 +65,9 @@ def max_pool(
     place = pooling_window("max_pool", x.shape, window, stride, padding, dilation, ceil_mode)
     if math.prod(place.size) <= MOST_TAPS:
         return _max_pool(x, window=place)
-    for axis in reversed(range(place.rank)):  # the last axis first: so the first of equals stays the row-major one
+    for axis in reversed(
+        range(place.rank)
+    ):  # the last axis first: then the first of equals is first in row-major order
         x = _max_pool(x, window=single_axis(place, axis))
     return x
 
@@ -127,7 +129,7 @@ def max_pool_fwd(x, *, window):
 
 
 def max_pool_bwd(k, y_bar, *, window):
-    k = computed_once(k)  # each entry of x_bar would find the maxima of all its windows again
+    k = computed_once(k)  # else a CPU finds the maxima of all its windows again for each entry of x_bar
     return (form.x_bar(y_bar, k, window=window),)  # (3)
 
 

@@ -9,7 +9,7 @@
 Sources: 001 (1) to (4) and 004, "Calculate Gradient of the softmax activation function", are (2) and (3). (4) is (3)
 applied to a cotangent, without the matrix. 000 and 001 list p_i (1 - p_i) as "the derivative of softmax", and 000
 propagates that diagonal alone; 001, "Output layer L", sums over the whole of (3), as here. 000 (3) exchanges k and i on
-its left side. None of them shifts by m, which changes no value and keeps exp from overflowing: docs/errata.md.
+its left side. None of them subtracts m, which changes no value and prevents an overflow of exp: docs/errata.md.
 Derivation: docs/derivations/softmax.md
 """
 
@@ -52,7 +52,7 @@ def softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Fl
 def softmax_fwd(z, *, axis):
     e = jnp.exp(shifted(z, axis))
     p = (e / e.sum(axis, keepdims=True)).astype(z.dtype)  # (2)
-    return p, p  # (4) reads p alone, which the caller has anyway; z is not kept
+    return p, p  # (4) reads p alone, which exists anyway; z is not kept
 
 
 def softmax_bwd(p, p_bar, *, axis):
@@ -92,7 +92,7 @@ def log_softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -
 
 def log_softmax_fwd(z, *, axis):
     q = log_probabilities(z, axis).astype(z.dtype)  # (1)
-    return q, q  # (5) reads p = exp q; q is the output, so that keeping it costs nothing
+    return q, q  # (5) reads p = exp q; q is the output, so keeping it costs nothing
 
 
 def log_softmax_bwd(q, q_bar, *, axis):
@@ -111,13 +111,13 @@ def log_probabilities(z, axis):
 
 
 def shifted(z, axis):
-    """z - m. Derivatives of (1) and (2) do not pass through m, on which neither depends."""
+    """z - m. Neither (1) nor (2) depends on m, so derivatives do not pass through it."""
     (z,) = wide(z)
     return z - lax.stop_gradient(z.max(axis, keepdims=True, initial=-jnp.inf))
 
 
 def _from_end(function: str, axis: Any, z: Any) -> tuple[int, ...]:
-    """The axes as negative numbers, which vmap's axis in front does not shift."""
+    """The axes as negative numbers: an axis that vmap puts in front does not shift them."""
     try:
         numbers = tuple(operator.index(one) for one in (axis if isinstance(axis, Sequence) else (axis,)))
     except TypeError:

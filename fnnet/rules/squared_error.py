@@ -1,11 +1,11 @@
-"""Squared error: prediction a and target y -> one loss l an example, over the last axis.
+"""Squared error: prediction a and target y -> one loss l per example, over the last axis.
 
     forward     l       = 1/2 sum_i (a_i - y_i)^2       (1)
     backward    a_bar_i = l_bar (a_i - y_i)             (2)
                 y_bar_i = - l_bar (a_i - y_i)           (3)
 
-Sources: 002, the cost C; 000 and 001, definition 4 and "Output layer L", who call the prediction y and the target y-hat
-and divide by the number of outputs besides: scale the loss for that.
+Sources: 002, the cost C; 000 and 001, definition 4 and "Output layer L". These call the prediction y and the target
+y-hat, and also divide by the number of outputs: scale the loss for that.
 Derivation: docs/derivations/losses.md
 """
 
@@ -22,7 +22,7 @@ from fnnet.rules.labels import Targets, as_rows
 
 @unweighted
 def squared_error(prediction: Float[ArrayLike, "... entries"], target: Targets) -> Float[Array, "..."]:
-    """Half the sum over the last axis of the squared differences, one number an example.
+    """Half the sum over the last axis of the squared differences, one number per example.
 
     Args:
         prediction: (..., entries).

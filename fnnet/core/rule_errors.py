@@ -1,4 +1,4 @@
-"""The contract of a rule: what its two functions may take and return. An error names the rule and the argument."""
+"""What the two functions of a rule may take and return: docs/rules.md. Errors name the rule and the argument."""
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
