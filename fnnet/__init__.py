@@ -19,6 +19,7 @@ from fnnet.layers.pooling import AvgPool as AvgPool
 from fnnet.layers.pooling import MaxPool as MaxPool
 from fnnet.layers.residual import Residual as Residual
 from fnnet.layers.sequential import Sequential as Sequential
+from fnnet.rules.activations import elu as elu
 from fnnet.rules.activations import gelu as gelu
 from fnnet.rules.activations import leaky_relu as leaky_relu
 from fnnet.rules.activations import relu as relu

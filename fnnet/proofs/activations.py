@@ -47,6 +47,12 @@ def plain_leaky_relu(z: Any, slope: float = 0.01) -> Any:
     return slope * z + (1 - slope) * jax.nn.relu(z)
 
 
+def plain_elu(z: Any, alpha: float = 1.0) -> Any:
+    """Not jax.nn.elu, whose derivative by autodiff, expm1(z) + 1, has no digits of exp(z) left below -40."""
+    below = jnp.where(z > 0, 0.0, z)
+    return jnp.where(z > 0, z, alpha * jnp.where(below > -1, jnp.expm1(below), jnp.exp(below) - 1))
+
+
 RELU = proof_of(activations.relu, jax.nn.relu, cancels=False)  # slope 0 at 0
 LEAKY_RELU = proof_of(
     activations.leaky_relu,
@@ -59,6 +65,13 @@ SIGMOID = proof_of(activations.sigmoid, jax.nn.sigmoid)
 TANH = proof_of(activations.tanh, jnp.tanh)
 SOFTPLUS = proof_of(activations.softplus, jax.nn.softplus)
 SILU = proof_of(activations.silu, zero_at_minus_infinity(jax.nn.silu))
+ELU = proof_of(
+    activations.elu,
+    plain_elu,
+    normal({"alpha": 0.5}, "half as deep", z=(3, 4)),
+    cancels=False,
+    alpha=(1.0, 0.5, 1.7, 0.0, -0.5),
+)
 GELU = proof_of(
     activations.gelu,
     zero_at_minus_infinity(jax.nn.gelu),

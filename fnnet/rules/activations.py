@@ -25,9 +25,13 @@ gelu, approximate
     forward   y     = z a,  a = sigmoid(v)                        (15)  the paper writes (1 + tanh(v / 2)) / 2 for a
     backward  z_bar = y_bar (a + z a (1 - a) v')                  (16)  keeps z
     where     v     = sqrt(8 / pi) (z + 0.044715 z^3)             (17)
+elu
+    forward   y     = z if z > 0, else alpha (exp(z) - 1)         (18)
+    backward  z_bar = y_bar if z > 0, else y_bar alpha exp(z)     (19)  keeps z
 
 A comparison takes one byte an entry. y is kept where the slope can be computed from it: it exists anyway, and the next
-layer mostly keeps it too, as its input. silu and gelu are not monotonic: two z have the same y.
+layer mostly keeps it too, as its input. silu and gelu are not monotonic: two z have the same y. elu keeps z, since y + alpha
+loses the digits of alpha exp(z) where y is near -alpha.
 
 Sources: 003 (15) and (18) are (5) and (6); 000 and 001, definition 11, are (6); 002 gives that slope the wrong sign.
 001 (11) is (2) and leaves z = 0 out; 004 has slope 1 there in its formula, and 0, as here, in its code.
@@ -212,6 +216,34 @@ def normal_cdf(z):
 
 
 _gelu = rule(gelu_fwd, gelu_bwd, batched=("z",))
+
+
+def elu(z: Float[ArrayLike, "*shape"], alpha: float = 1.0) -> Float[Array, "*shape"]:
+    """Exponential linear unit: z where z > 0, else alpha (exp(z) - 1), of a floating array; TypeError for another.
+
+    `alpha` is a number, fixed at compilation. The slope at 0 is `alpha`, the one from the left, as in PyTorch and
+    jax.nn. bf16 and f16 are computed in f32.
+
+    Source: Clevert, Unterthiner and Hochreiter, Fast and Accurate Deep Network Learning by ELUs, 2016, (15) and (16).
+    """
+    return _elu(*as_floats("elu", z=z), alpha=alpha)
+
+
+def elu_fwd(z, *, alpha):
+    return jnp.where(z > 0, z, (alpha * jnp.expm1(negative_part(z))).astype(z.dtype)), z  # (18)
+
+
+def elu_bwd(z, y_bar, *, alpha):
+    slope = alpha * jnp.exp(negative_part(z))
+    return (jnp.where(z > 0, y_bar, (y_bar.astype(slope.dtype) * slope).astype(z.dtype)),)  # (19)
+
+
+_elu = rule(elu_fwd, elu_bwd, batched=("z",), gain=math.sqrt(2))
+
+
+def negative_part(z):
+    """z in f32 or f64 where it is not positive, else 0; derivatives at 0 are those from the left."""
+    return jnp.where(z > 0, 0, z).astype(accumulator(z.dtype))
 
 
 def gated(z, gate):
