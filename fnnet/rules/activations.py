@@ -30,8 +30,8 @@ elu
     backward  z_bar = y_bar if z > 0, else y_bar alpha exp(z)     (19)  keeps z
 
 A comparison takes one byte an entry. y is kept where the slope can be computed from it: it exists anyway, and the next
-layer mostly keeps it too, as its input. silu and gelu are not monotonic: two z have the same y. elu keeps z, since y + alpha
-loses the digits of alpha exp(z) where y is near -alpha.
+layer mostly keeps it too, as its input. silu and gelu are not monotonic: two z have the same y. elu keeps z, since
+y + alpha loses the digits of alpha exp(z) where y is near -alpha.
 
 Sources: 003 (15) and (18) are (5) and (6); 000 and 001, definition 11, are (6); 002 gives that slope the wrong sign.
 001 (11) is (2) and leaves z = 0 out; 004 has slope 1 there in its formula, and 0, as here, in its code.
@@ -243,7 +243,7 @@ _elu = rule(elu_fwd, elu_bwd, batched=("z",), gain=math.sqrt(2))
 
 def negative_part(z):
     """z in f32 or f64 where it is not positive, else 0; derivatives at 0 are those from the left."""
-    return jnp.where(z > 0, 0, z).astype(accumulator(z.dtype))
+    return jnp.where(z > 0, 0, *wide(z))
 
 
 def gated(z, gate):
