@@ -65,9 +65,7 @@ def max_pool(
     place = pooling_window("max_pool", x.shape, window, stride, padding, dilation, ceil_mode)
     if math.prod(place.size) <= MOST_TAPS:
         return _max_pool(x, window=place)
-    for axis in reversed(
-        range(place.rank)
-    ):  # the last axis first: then the first of equals is first in row-major order
+    for axis in reversed(range(place.rank)):  # then the first of equals is the first in row-major order
         x = _max_pool(x, window=single_axis(place, axis))
     return x
 

@@ -3,12 +3,15 @@
 import importlib
 import inspect
 import re
+import xml.etree.ElementTree as ElementTree
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 import fnnet
 from fnnet.core.registration import Rule
+from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.rule_pages import EQUATION, equations_of, page_of
 
 FOLDER = Path(fnnet.__file__).parent / "rules"
@@ -51,6 +54,16 @@ def test_the_code_finds_its_equations(page):
         shown = page_of(rule)
         with_code = {equation.side for equation in shown.equations if equation.code}
         assert with_code >= {"forward", "backward"}, f"{rule.name}: {shown.equations}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_equations_are_typeset(page):
+    for equation in equations_of(inspect.getdoc(module_of(page))):
+        shown = mathml(equation.formula)
+        text = re.sub(r"&(?!lt;|gt;|amp;|quot;|#)\w+;", lambda entity: unescape(entity[0]), shown)
+        ElementTree.fromstring(text)  # well-formed
+        letters = set(re.sub(r"_bar|[^A-Za-z]", "", re.sub(r"\b(sum|pi|delta|times)(?=_|\b)", "", equation.formula)))
+        assert letters <= set(re.sub(r"<[^>]*>", "", text)), equation.formula
 
 
 RIGHT = """A page.

@@ -1,48 +1,18 @@
 """The page of a trace: equations, size, and what is seen in a real browser."""
 
 import base64
-import importlib
 import json
 import re
-import xml.etree.ElementTree as ElementTree
-from html import unescape
 
 import numpy as np
 import pytest
 
-from fnnet.core.registration import Rule
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import ENTRIES, sample
-from fnnet.tracing.rule_pages import page_of
 from tracing.browser import CHROMIUM, Browser
 from tracing.networks import seen
 
-PAGES = ("dense", "convolution", "activations", "max_pooling", "average_pooling", "softmax", "class_losses")
-RULES = {
-    value.name: value
-    for page in (*PAGES, "binary_losses", "squared_error")
-    for value in vars(importlib.import_module(f"fnnet.rules.{page}")).values()
-    if isinstance(value, Rule)
-}
-
-
 # Equations.
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_every_rule_has_its_own_equations(name):
-    """Read from its page: those whose numbers its code quotes."""
-    page = page_of(RULES[name])
-    assert {e.side for e in page.equations} >= {"forward", "backward"}
-    for equation in page.equations:
-        assert "=" in equation.formula
-        shown = mathml(equation.formula)
-        text = re.sub(r"&(?!lt;|gt;|amp;|quot;|#)\w+;", lambda entity: unescape(entity[0]), shown)
-        ElementTree.fromstring(text)  # well-formed
-        letters = set(re.sub(r"_bar|[^A-Za-z]", "", re.sub(r"\b(sum|pi|delta|times)(?=_|\b)", "", equation.formula)))
-        assert letters <= set(re.sub(r"<[^>]*>", "", text)), equation.formula
-    backward = [e for e in page.equations if e.side == "backward"]
-    assert any(e.code for e in backward)
 
 
 def test_a_formula_is_typeset():
