@@ -11,7 +11,7 @@ import pytest
 
 import fnnet
 from fnnet.core.registration import Rule
-from fnnet.tracing.page.mathml import mathml
+from fnnet.tracing.page.mathml import GREEK, WORDS, mathml
 from fnnet.tracing.rule_pages import EQUATION, equations_of, page_of
 
 FOLDER = Path(fnnet.__file__).parent / "rules"
@@ -62,7 +62,8 @@ def test_the_equations_are_typeset(page):
         shown = mathml(equation.formula)
         text = re.sub(r"&(?!lt;|gt;|amp;|quot;|#)\w+;", lambda entity: unescape(entity[0]), shown)
         ElementTree.fromstring(text)  # well-formed
-        letters = set(re.sub(r"_bar|[^A-Za-z]", "", re.sub(r"\b(sum|pi|delta|times)(?=_|\b)", "", equation.formula)))
+        words = "|".join(("sum", *GREEK, *WORDS))
+        letters = set(re.sub(r"_bar|[^A-Za-z]", "", re.sub(rf"\b({words})(?=_|\b)", "", equation.formula)))
         assert letters <= set(re.sub(r"<[^>]*>", "", text)), equation.formula
 
 
