@@ -11,7 +11,7 @@ from fnnet.checking.catalogue import NAMES
 ROOT = Path(__file__).parents[1]
 REPORTS = ("checking.md", "tutorial.md", "trace.md")
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-LONG = ("trace.md",)  # more than ten seconds
+LONG = ("trace.md", "checking.md", "tutorial.md")  # ten seconds and more
 
 
 def blocks(page, info="python"):

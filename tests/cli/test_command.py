@@ -105,6 +105,7 @@ def test_the_same_seed_gives_the_same_bits(run, tmp_path, capsys):
     assert hashes(run) == hashes(tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_bits(plain, tmp_path):
     arguments, directory = plain
     assert call("train", *arguments, "--seed", 2, "--output", tmp_path / "2") == 0

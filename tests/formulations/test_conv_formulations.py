@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from sampled import one_in
 
 import fnnet
 from fnnet.checking.contract import compare
@@ -29,9 +30,9 @@ SHAPES = {  # image, kernel, groups
 }
 
 
-@pytest.fixture(params=["one", "several"])
+@pytest.fixture(params=one_in(2, ["one", "several"]))
 def devices(request, monkeypatch):
-    """As on one device, and where several may share the batch, as in these tests."""
+    """As on one device, and, slow, where several may share the batch, as in all other tests."""
     if request.param == "one":
         monkeypatch.setattr(pieces, "sharers", lambda: 1)
 
@@ -53,7 +54,7 @@ SPECIAL = {sums: ["output"], bands: ["x_gradient"], patches: ["x_gradient", "ker
 
 
 @pytest.mark.parametrize("page", SPECIAL, ids=lambda page: page.__name__.rpartition(".")[-1])
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", one_in(3, range(6)))
 def test_special_forms_are_the_same_function(index, page, devices, x64):
     draw = np.random.default_rng(index)
     height, width, channels, outputs = draw.integers([3, 3, 1, 1], [12, 12, 4, 4]).tolist()
@@ -83,7 +84,7 @@ def test_bands_along_the_last_of_any_axes(rank, x64):
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("shape", ["few taps", "few outputs", "few channels", "depthwise", "wide"])
+@pytest.mark.parametrize("shape", one_in(2, ["few taps", "few outputs", "few channels", "depthwise", "wide"]))
 def test_exported_for_any_batch(shape):
     image, kernel, groups = (SHAPES | LARGE)[shape]
     any_batch = export.symbolic_shape(f"batch, {', '.join(map(str, image[1:]))}")

@@ -78,7 +78,7 @@ def assert_same(ours, expected):
     ("sizes", "options"),
     [
         ((8,), {}),
-        ((8,), {"shard_parameters": True}),
+        pytest.param((8,), {"shard_parameters": True}, marks=pytest.mark.slow),
         ((2, 2), {"shard_parameters": True, "accumulate": 3}),
     ],
 )
@@ -118,7 +118,7 @@ class Mortal(fnnet.Checkpoints):
             raise Killed
 
 
-@pytest.mark.parametrize("devices", [8, 2, None])
+@pytest.mark.parametrize("devices", [8, pytest.param(2, marks=pytest.mark.slow), None])
 def test_goes_on_with_other_devices(tmp_path, devices):
     with pytest.raises(Killed):
         train(mesh=mesh_of(8), shard_parameters=True, checkpoints=Mortal(tmp_path, seconds=0))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sampled import one_in
 
 import fnnet
 
@@ -126,7 +127,7 @@ FORMS = {
         jax.vmap(lambda p, y: (3 * squares(p, y), 3.0)), TARGETS, lambda p, y: 3 * squares(p, y), lambda p, y: 3.0
     ),
 }
-EACH = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+EACH, SOME = (pytest.mark.parametrize("form", one_in(number, FORMS.values(), FORMS)) for number in (2, 4))
 
 
 def by_a_loop(form, z):
@@ -150,7 +151,7 @@ def test_mean_loss(x64, form):
     [{}, {"accumulate": 2}, {"mesh": 2}],
     ids=["one device", "chunks", "mesh"],
 )
-@EACH
+@SOME
 def test_fit(x64, form, options):
     value, kernel_bar = jax.value_and_grad(lambda kernel: by_a_loop(form, XS @ kernel))(jnp.asarray(KERNEL))
     if "mesh" in options:
@@ -170,7 +171,7 @@ def test_fit(x64, form, options):
     np.testing.assert_allclose(history[0]["loss"], value, rtol=1e-6)
 
 
-@EACH
+@SOME
 def test_evaluate(x64, form):
     params = {"dense_0": {"kernel": jnp.asarray(KERNEL)}}
     value = by_a_loop(form, jnp.asarray(XS @ KERNEL))
@@ -184,7 +185,7 @@ def test_evaluate(x64, form):
         assert scores["accuracy"] == pytest.approx(right[counted].mean())
 
 
-@EACH
+@SOME
 def test_norms_and_traces(x64, form):
     """The gradient of each example's loss, not divided by weights; and a trace's losses and mean."""
     params, ys = {"dense_0": {"kernel": jnp.asarray(KERNEL)}}, jnp.asarray(form.ys)
@@ -273,7 +274,7 @@ HIDDEN = {
 }
 
 
-@pytest.mark.parametrize(("loss", "name"), HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize(("loss", "name"), one_in(3, HIDDEN.values(), HIDDEN))
 def test_hidden_weights_are_refused(loss, name):
     z, ys = jnp.asarray(XS @ KERNEL, jnp.float32), jnp.asarray(WITH_IGNORED)
     says = (
