@@ -30,7 +30,8 @@ from typing import NamedTuple
 import jax
 
 from fnnet.costs.summary import Visit
-from fnnet.layers.protocol import Access, Function, is_threaded
+from fnnet.layers.answers import Access
+from fnnet.layers.protocol import Function, is_threaded
 
 GRADIENT = 4  # bytes of an entry of a gradient
 

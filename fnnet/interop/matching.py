@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fnnet.interop.slots import Slot
-from fnnet.layers.protocol import Layout
+from fnnet.layers.answers import Layout
 
 Shapes = Mapping[str, tuple[int, ...]]
 Names = Mapping[str, str]

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.layers.protocol import Layer, Layout, example_shape, is_threaded
+from fnnet.layers.answers import Layout
+from fnnet.layers.protocol import Layer, example_shape, is_threaded
 from fnnet.layers.walk import walk
 
 

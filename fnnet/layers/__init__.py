@@ -3,8 +3,8 @@
 The names here are for layers of one's own; fnnet's layers are `fnnet.Dense` and so on.
 """
 
-from fnnet.layers.protocol import Access as Access
-from fnnet.layers.protocol import Call as Call
+from fnnet.layers.answers import Access as Access
+from fnnet.layers.answers import Call as Call
+from fnnet.layers.answers import Layout as Layout
+from fnnet.layers.answers import Parameter as Parameter
 from fnnet.layers.protocol import Layer as Layer
-from fnnet.layers.protocol import Layout as Layout
-from fnnet.layers.protocol import Parameter as Parameter

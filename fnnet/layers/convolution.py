@@ -11,20 +11,11 @@ import jax
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import Padding, Window, integer, window
 from fnnet.formulations.windows import valid
+from fnnet.layers.answers import Access, Call, Initializer, Layout, Parameter
 from fnnet.layers.fields import image_for, set_fields, set_flags, window_on
 from fnnet.layers.gram_norms import norms_of_product, patches
 from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
-from fnnet.layers.protocol import (
-    MINI_BATCH,
-    Access,
-    Call,
-    Initializer,
-    Layer,
-    Layout,
-    Parameter,
-    Params,
-    with_fields,
-)
+from fnnet.layers.protocol import MINI_BATCH, Layer, Params, with_fields
 from fnnet.rules.convolution import conv
 
 

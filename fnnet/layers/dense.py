@@ -9,20 +9,11 @@ import jax
 
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
+from fnnet.layers.answers import Access, Call, Initializer, Layout, Parameter
 from fnnet.layers.fields import set_fields, set_flags
 from fnnet.layers.gram_norms import norms_of_product
 from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
-from fnnet.layers.protocol import (
-    MINI_BATCH,
-    Access,
-    Call,
-    Initializer,
-    Layer,
-    Layout,
-    Parameter,
-    Params,
-    with_fields,
-)
+from fnnet.layers.protocol import MINI_BATCH, Layer, Params, with_fields
 from fnnet.rules.dense import dense
 
 

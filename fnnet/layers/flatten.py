@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.layers.protocol import Access, Layer, Params, check_entries
+from fnnet.layers.answers import Access
+from fnnet.layers.protocol import Layer, Params, check_entries
 
 
 @dataclass(frozen=True, repr=False)

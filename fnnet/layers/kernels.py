@@ -5,7 +5,8 @@ from typing import Any
 import jax
 
 from fnnet.core.arguments import as_array
-from fnnet.layers.protocol import Initializer, Layer, Parameter, Params
+from fnnet.layers.answers import Initializer, Parameter
+from fnnet.layers.protocol import Layer, Params
 
 glorot = jax.nn.initializers.glorot_uniform()
 zeros = jax.nn.initializers.zeros

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fnnet.core.geometry import Padding, pooling_window
+from fnnet.layers.answers import Access, Call
 from fnnet.layers.fields import image_for, set_flags, window_on
-from fnnet.layers.protocol import Access, Call, Layer, Params
+from fnnet.layers.protocol import Layer, Params
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 

@@ -16,7 +16,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -24,71 +24,14 @@ import jax.numpy as jnp
 from fnnet.core.arguments import as_array
 from fnnet.core.partials import innermost, is_partial
 from fnnet.core.registration import rule_of
+from fnnet.layers.answers import Access, Call, Layout, Parameter
 
 Params = Mapping[str, Any]
-Initializer = Callable[..., jax.Array]
 MINI_BATCH = "jax.vmap(net.apply, (None, 0)) takes a mini-batch"  # said where x may be one
 
 # JAX's own functions answer for themselves nowhere; fnnet's rules do, on their pages.
 JAX_GAINS = {jax.nn.relu: math.sqrt(2), jax.nn.leaky_relu: math.sqrt(2)}
 JAX_PRECISE = (jax.nn.softmax, jax.nn.log_softmax)
-
-
-class Parameter(NamedTuple):
-    """One entry of a layer's parameters.
-
-    Attributes:
-        shape: Its shape.
-        initializer: Draws it: initializer(key, shape, dtype).
-        trained: False for a statistic: a training step leaves it as it is.
-        decayed: Whether weight decay is usual for it: for kernels, not for biases and scales.
-    """
-
-    shape: tuple[int, ...]
-    initializer: Initializer
-    trained: bool = True
-    decayed: bool = True
-
-
-class Call(NamedTuple):
-    """One call of a public function: function(*args, **keywords)."""
-
-    function: Callable
-    args: tuple
-    keywords: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Access:
-    """How a layer's compiled loops read memory, for costs/memory_traffic.py.
-
-    Attributes:
-        kind: "product", an operation of its own between loops; "window", which reads slices of its input;
-            "elementwise", any other loop; "view", which computes nothing.
-        taps: Of a window, how many entries of x an entry of y reads.
-        selects: Of a window, whether the backward finds the chosen tap again.
-        groups: Of a convolution, the groups of channels; 0 for a product whose operands need not be reordered.
-    """
-
-    kind: Literal["product", "window", "elementwise", "view"] = "elementwise"
-    taps: int = 1
-    selects: bool = False
-    groups: int = 0
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where other libraries keep a layer's parameters.
-
-    Attributes:
-        ranks: The ranks of the kernel, by which a module is known to be of the same kind.
-        torch: PyTorch's name of each entry. A "kernel" has its axes as (outputs, inputs, *window) there.
-        flax: Flax's name of each entry.
-    """
-
-    ranks: tuple[int, ...]
-    torch: Mapping[str, str]
-    flax: Mapping[str, str]
 
 
 class Layer:

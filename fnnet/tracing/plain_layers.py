@@ -6,7 +6,8 @@ from typing import Any
 import jax
 
 from fnnet.checking.undecorated import has_rules, undecorated
-from fnnet.layers.protocol import Call, Layer
+from fnnet.layers.answers import Call
+from fnnet.layers.protocol import Layer
 from fnnet.proofs import reference_of
 
 INDEPENDENT = "autodiff of an independent forward"
