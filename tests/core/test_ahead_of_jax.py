@@ -1,6 +1,7 @@
-"""What JAX may make its default, and what a careful user turns on: .ci/run runs this file again under each SETTINGS.
+"""What JAX may make its default, and what a careful user turns on: .ci/run runs this file under each of its settings.
 
-Every rule, a network under the transformations, `fit` and `check`. Strict dtype promotion is on in every test.
+Every rule, a network under the transformations, `fit` and `check`. Slow, since without settings others show the same.
+Strict dtype promotion is on in every test.
 """
 
 import os
@@ -18,6 +19,7 @@ from fnnet.checking import contract
 from fnnet.checking.contract import compare
 from fnnet.proofs import own
 
+pytestmark = pytest.mark.slow
 RNG = np.random.default_rng(0)
 XS, LABELS = RNG.normal(size=(4, 5, 5, 2)), np.array([0, 2, 1, 2], np.int32)
 KERNEL = RNG.normal(size=(50, 2))
