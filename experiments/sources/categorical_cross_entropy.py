@@ -8,12 +8,11 @@ and by jax.grad, each with both kinds of labels; 64-32-32-10 is trained by the f
 """
 
 import class_loops
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from three_ways import Outcome, largest_difference, main
-from training_curves import lines, train
+from three_ways import Outcome, drawn, gradients_of, largest_difference, main
+from training_curves import draw, lines, train
 
 import fnnet
 
@@ -52,14 +51,12 @@ def plain(params, xs, labels):
 
 def gradients(seed):
     rng = np.random.default_rng(seed)
-    params = [(rng.normal(size=size), rng.normal(size=size[1])) for size in SIZES]
+    params = drawn(rng, SIZES)
     xs, integers = rng.normal(size=(SAMPLES, 6)), rng.integers(0, 3, SAMPLES)
     found = {}
-    with jax.enable_x64(True):
-        for kind, labels in (("integers", integers), ("one-hot", np.eye(3)[integers])):
-            found[f"loops, {kind}"] = loops(params, xs, labels)
-            found[f"rule, {kind}"] = jax.jit(jax.grad(rule))(params, xs, labels)
-            found[f"jax.grad, {kind}"] = jax.jit(jax.grad(plain))(params, xs, labels)
+    for kind, labels in (("integers", integers), ("one-hot", np.eye(3)[integers])):
+        ways = gradients_of(loops(params, xs, labels), rule, plain, params, xs, labels)
+        found |= {f"{way}, {kind}": gradient for way, gradient in ways.items()}
     return found
 
 
@@ -74,23 +71,9 @@ def run(seed: int = 0, picture=None, epochs: int = 10, rate: float = 0.1, batch:
     for name, loss in (("fused", fnnet.softmax_cross_entropy), ("softmax, then the loss", pair)):
         curves[name] = train(net, loss, optax.sgd(rate), data, seed=seed, epochs=epochs, batch_size=batch)
     print(lines(curves))
-    if picture is not None:
-        draw_jacobians(picture, np.random.default_rng(seed).normal(size=(SAMPLES, 10)) * np.arange(1, 5)[:, None])
+    draw(picture, curves, "Three dense layers on the digits")
     result = f"digits {curves['fused']} right, by softmax and loss apart {curves['softmax, then the loss']}"
     return Outcome("categorical cross-entropy", "004", largest_difference(gradients(seed)), result)
-
-
-def draw_jacobians(picture, logits):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    figure.suptitle("The softmax Jacobian of four samples, their logits drawn wider from left to right")
-    for axes, p in zip(figure.subplots(1, SAMPLES), class_loops.softmax(logits), strict=True):
-        image = axes.imshow(np.diagflat(p) - np.outer(p, p), cmap="RdBu_r", vmin=-0.25, vmax=0.25)
-        axes.set(title=f"largest probability {p.max():.2f}", xlabel="by logit k", xticks=[], yticks=[])
-        axes.set_ylabel("of probability j")
-    figure.colorbar(image, ax=figure.axes, shrink=0.7)
-    figure.savefig(picture, dpi=110)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ run: "columns-by-batch" (only the weights from as many inputs as the batch has e
 
 import dense_loops
 import image_loops
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import printed_rules
-from three_ways import Outcome, largest_difference, main
-from training_curves import draw, lines, one_hot, train
+from three_ways import Outcome, gradients_of, largest_difference, main, mean
+from training_curves import draw, half_mean_square, lines, train
 
 import fnnet
 
@@ -76,16 +75,7 @@ def gradients(seed):
     shapes = ((WINDOW, WINDOW, 1, FILTERS), (inputs, outputs), (outputs,))
     params = [rng.normal(size=shape) for shape in shapes]
     xs, ys = rng.normal(size=(batch, size, size)), np.eye(outputs)[rng.integers(0, outputs, batch)]
-
-    def by(cost):
-        return jax.jit(jax.grad(lambda params: jax.vmap(cost, (None, 0, 0))(params, xs, ys).mean()))(params)
-
-    with jax.enable_x64(True):
-        return {"loops": loops(params, xs, ys), "rule": by(rule), "jax.grad": by(plain)}
-
-
-def loss(outputs, labels):
-    return fnnet.squared_error(fnnet.softmax(outputs), one_hot(labels, outputs)) / outputs.shape[-1]
+    return gradients_of(loops(params, xs, ys), mean(rule), mean(plain), params, xs, ys)
 
 
 def matrices_in_turn(x):
@@ -96,7 +86,7 @@ def matrices_in_turn(x):
 def run(
     seed: int = 0, picture=None, data=None, epochs: int = 10, rate: float = 10.0, filters: int = 8, batch: int = 16
 ) -> Outcome:
-    images, curves = fnnet.data.load(data or "digits"), {}
+    images, curves, loss = fnnet.data.load(data or "digits"), {}, half_mean_square(fnnet.softmax)
     net = fnnet.Sequential(
         fnnet.Conv(filters, WINDOW, bias=False),
         fnnet.relu,

@@ -9,6 +9,7 @@ reached at one rate depends on the length too, in which they differ by a factor 
 """
 
 import functools
+from typing import Any
 
 import dense_loops
 import jax
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import printed_rules
-from three_ways import Outcome, largest_difference, main, table
-from training_curves import draw, lines, one_hot, train
+from three_ways import Outcome, drawn, gradients_of, largest_difference, main, table, transposed
+from training_curves import draw, half_mean_square, lines, train
 
 import fnnet
 
@@ -38,29 +39,16 @@ def plain(params, x, y):
 
 def gradients(seed):
     rng = np.random.default_rng(seed)
-    params = [(rng.normal(size=size), rng.normal(size=size[1])) for size in SIZES]
-    x, y = rng.normal(size=6), np.eye(4)[2]
+    params, x, y = drawn(rng, SIZES), rng.normal(size=6), np.eye(4)[2]
     kinds = ("sigmoid", "softmax")
     layers = [dense_loops.Layer(kernel.T, bias, kind) for (kernel, bias), kind in zip(params, kinds, strict=True)]
-    with jax.enable_x64(True):
-        return {
-            "loops": [(weights.T, bias) for weights, bias in dense_loops.step_2_first(layers, x, y)],
-            "rule": jax.jit(jax.grad(rule))(params, x, y),
-            "jax.grad": jax.jit(jax.grad(plain))(params, x, y),
-        }
-
-
-def loss_of(softmax):
-    def loss(outputs, labels):
-        return fnnet.squared_error(softmax(outputs), one_hot(labels, outputs)) / outputs.shape[-1]
-
-    return loss
+    return gradients_of(transposed(dense_loops.step_2_first(layers, x, y)), rule, plain, params, x, y)
 
 
 SLOPELESS = printed_rules.passed_on(jax.nn.sigmoid)
 DIAGONAL, FEW = printed_rules.softmax_diagonal, functools.partial(printed_rules.softmax_of_few, few=LAYERS)
 INSIDE = (printed_rules.bias_inside_loop,)
-SYSTEMS = {  # hidden activation, softmax, changes of the gradients
+SYSTEMS: dict[str, Any] = {  # hidden activation, softmax, changes of the gradients
     "true gradient": (fnnet.sigmoid, fnnet.softmax, ()),
     "softmax-diagonal": (fnnet.sigmoid, DIAGONAL, ()),
     "and loop-over-layers": (fnnet.sigmoid, FEW, ()),
@@ -77,7 +65,7 @@ def network(hidden, activation):
 def mean_gradient(name, hidden, seed, data):
     """The mean gradient over the training set at the first weights, as one vector."""
     activation, softmax, changes = SYSTEMS[name]
-    net, loss = network(hidden, activation), loss_of(softmax)
+    net, loss = network(hidden, activation), half_mean_square(softmax)
     params = net.init(jax.random.key(seed), data.train[0].shape[1:])
     outputs = jax.vmap(net.apply, (None, 0))
     bar = jax.jit(jax.grad(lambda params: loss(outputs(params, data.train[0]), data.train[1]).mean()))(params)
@@ -102,7 +90,7 @@ def run(seed: int = 0, picture=None, epochs: int = 5, rate: float = 1.0, hidden:
         )
         optimizer = optax.chain(*(change() for change in changes), optax.sgd(rate))
         net = network(hidden, activation)
-        curves[name] = train(net, loss_of(softmax), optimizer, data, seed=seed, epochs=epochs, batch_size=1)
+        curves[name] = train(net, half_mean_square(softmax), optimizer, data, seed=seed, epochs=epochs, batch_size=1)
     print(table(("gradient", "angle to the true one", "its length over that of the true one"), rows))
     print(lines(curves))
     draw(picture, curves, f"One digit at a time, rate {rate:g}")

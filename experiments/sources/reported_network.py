@@ -15,13 +15,12 @@ pseudo-code of step 2, its indices mended where it would stop:
 import functools
 
 import dense_loops
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import printed_rules
-from three_ways import Outcome, largest_difference, main
-from training_curves import draw, lines, one_hot, train
+from three_ways import Outcome, drawn, gradients_of, largest_difference, main, mean, transposed
+from training_curves import draw, half_mean_square, lines, train
 
 import fnnet
 
@@ -42,8 +41,7 @@ def plain(params, x, y):
 
 def example(seed):
     rng = np.random.default_rng(seed)
-    params = [(rng.normal(size=size), rng.normal(size=size[1])) for size in SIZES]
-    return params, rng.normal(size=(BATCH, SIZES[0][0])), np.eye(SIZES[-1][1])[rng.integers(0, 5, BATCH)]
+    return drawn(rng, SIZES), rng.normal(size=(BATCH, SIZES[0][0])), np.eye(SIZES[-1][1])[rng.integers(0, 5, BATCH)]
 
 
 def layers_of(params):
@@ -51,26 +49,11 @@ def layers_of(params):
     return [dense_loops.Layer(kernel.T, bias, kind) for (kernel, bias), kind in zip(params, kinds, strict=True)]
 
 
-def mean_gradient(function, params, xs, ys):
-    return jax.jit(jax.grad(lambda params: jax.vmap(function, (None, 0, 0))(params, xs, ys).mean()))(params)
-
-
 def gradients(seed):
     params, xs, ys = example(seed)
-    loops = dense_loops.step_2_batch(layers_of(params), xs, ys)
-    with jax.enable_x64(True):
-        return {
-            "loops": [(weights.T, bias) for weights, bias in loops],
-            "rule": mean_gradient(functools.partial(cost, fnnet.leaky_relu, fnnet.softmax), params, xs, ys),
-            "jax.grad": mean_gradient(plain, params, xs, ys),
-        }
-
-
-def squared(softmax):
-    def loss(outputs, labels):
-        return fnnet.squared_error(softmax(outputs), one_hot(labels, outputs)) / outputs.shape[-1]
-
-    return loss
+    loops = transposed(dense_loops.step_2_batch(layers_of(params), xs, ys))
+    rule = functools.partial(cost, fnnet.leaky_relu, fnnet.softmax)
+    return gradients_of(loops, mean(rule), mean(plain), params, xs, ys)
 
 
 SLOPELESS = printed_rules.passed_on(fnnet.leaky_relu)
@@ -80,12 +63,12 @@ FEW = functools.partial(printed_rules.softmax_of_few, few=len(SIZES))
 def systems(batch):
     """Hidden activation, loss, changes of the gradients."""
     every_input, as_the_batch = printed_rules.bias_inside_loop(), printed_rules.bias_inside_loop(batch)
-    few_columns, true = printed_rules.columns_by_batch(batch), squared(fnnet.softmax)
+    few_columns, true = printed_rules.columns_by_batch(batch), half_mean_square(fnnet.softmax)
     return {
         "true gradient": (fnnet.leaky_relu, true, []),
         "001 as printed": (fnnet.leaky_relu, true, [as_the_batch, few_columns]),
-        "000 as printed": (SLOPELESS, squared(FEW), [every_input]),
-        "softmax-diagonal alone": (fnnet.leaky_relu, squared(printed_rules.softmax_diagonal), []),
+        "000 as printed": (SLOPELESS, half_mean_square(FEW), [every_input]),
+        "softmax-diagonal alone": (fnnet.leaky_relu, half_mean_square(printed_rules.softmax_diagonal), []),
         "bias-inside-loop alone": (fnnet.leaky_relu, true, [every_input]),
         "cross-entropy": (fnnet.leaky_relu, fnnet.softmax_cross_entropy, []),
     }

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import sigmoid_loops
-from three_ways import Outcome, largest_difference, main
+from three_ways import Outcome, drawn, gradients_of, largest_difference, main, transposed
 from training_curves import lines, train
 
 import fnnet
@@ -36,15 +36,9 @@ def plain(params, x, y):
 
 def gradients(seed):
     rng = np.random.default_rng(seed)
-    params = [(rng.normal(size=size), rng.normal(size=size[1])) for size in SIZES]
-    x, y = rng.normal(size=6), rng.uniform(size=2)
-    loops = sigmoid_loops.cancellation([(kernel.T, bias) for kernel, bias in params], x, y)
-    with jax.enable_x64(True):
-        return {
-            "loops": [(weights.T, bias) for weights, bias in loops],
-            "rule": jax.jit(jax.grad(rule))(params, x, y),
-            "jax.grad": jax.jit(jax.grad(plain))(params, x, y),
-        }
+    params, x, y = drawn(rng, SIZES), rng.normal(size=6), rng.uniform(size=2)
+    loops = transposed(sigmoid_loops.cancellation(transposed(params), x, y))
+    return gradients_of(loops, rule, plain, params, x, y)
 
 
 def derivatives(z, y):
@@ -74,11 +68,8 @@ def run(seed: int = 0, picture=None, epochs: int = 20, rate: float = 0.5) -> Out
     found = {y: derivatives(z, y) for y in (0, 1)}
     first = z[np.isnan(found[0][0])][0]
     digits = fnnet.data.digits()
-    data = dataclasses.replace(
-        digits,
-        train=(digits.train[0], (digits.train[1] >= 5).astype(np.int32)),
-        test=(digits.test[0], (digits.test[1] >= 5).astype(np.int32)),
-    )
+    train_part, test = ((xs, (ys >= 5).astype(np.int32)) for xs, ys in (digits.train, digits.test))
+    data = dataclasses.replace(digits, train=train_part, test=test)
     wide = jax.nn.initializers.normal(8.0)
     net = fnnet.Sequential(fnnet.Flatten(), fnnet.Dense(16), fnnet.sigmoid, fnnet.Dense(2, kernel_init=wide))
     curves = {

@@ -6,13 +6,12 @@ Source: 002 ("AI lmao"). The gradients are compared on a network of four layers;
 the printed sign the last layer climbs its cost, whatever the layer before it does.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import printed_rules
 import sigmoid_loops
-from three_ways import Outcome, largest_difference, main
+from three_ways import Outcome, drawn, gradients_of, largest_difference, main, transposed
 from training_curves import draw, lines, one_hot, train
 
 import fnnet
@@ -34,15 +33,9 @@ def plain(params, x, y):
 
 def gradients(seed):
     rng = np.random.default_rng(seed)
-    params = [(rng.normal(size=size), rng.normal(size=size[1])) for size in SIZES]
-    x, y = rng.normal(size=6), rng.uniform(size=3)
-    loops = sigmoid_loops.recursion([(kernel.T, bias) for kernel, bias in params], x, y)
-    with jax.enable_x64(True):
-        return {
-            "loops": [(weights.T, bias) for weights, bias in loops],
-            "rule": jax.jit(jax.grad(rule))(params, x, y),
-            "jax.grad": jax.jit(jax.grad(plain))(params, x, y),
-        }
+    params, x, y = drawn(rng, SIZES), rng.normal(size=6), rng.uniform(size=3)
+    loops = transposed(sigmoid_loops.recursion(transposed(params), x, y))
+    return gradients_of(loops, rule, plain, params, x, y)
 
 
 def loss(outputs, labels):

@@ -26,6 +26,30 @@ class Outcome(NamedTuple):
     result: str
 
 
+Params = list[tuple[np.ndarray, np.ndarray]]  # kernel (inputs, outputs) and bias of each layer
+
+
+def drawn(rng: np.random.Generator, sizes: Iterable[tuple[int, int]]) -> Params:
+    """Normal numbers."""
+    return [(rng.normal(size=size), rng.normal(size=size[1])) for size in sizes]
+
+
+def transposed(layers: Iterable[tuple[np.ndarray, np.ndarray]]) -> Params:
+    """The sources' weights lead from column to row; fnnet's kernels from row to column."""
+    return [(weights.T, bias) for weights, bias in layers]
+
+
+def mean(cost: Callable) -> Callable:
+    """The mean over the examples, of cost(params, x, y) of one."""
+    return lambda params, xs, ys: jax.vmap(cost, (None, 0, 0))(params, xs, ys).mean()
+
+
+def gradients_of(loops: Any, rule: Callable, plain: Callable, *args: Any) -> dict[str, Any]:
+    """The gradient by the loops, by fnnet's rules and by autodiff of the plain form, in double precision."""
+    with jax.enable_x64(True):
+        return {"loops": loops, "rule": jax.jit(jax.grad(rule))(*args), "jax.grad": jax.jit(jax.grad(plain))(*args)}
+
+
 def largest_difference(gradients: Mapping[str, Any]) -> float:
     """The largest |a - b| / (|b| + rms of b's leaf), over all pairs of the gradients and all their entries."""
     worst = 0.0

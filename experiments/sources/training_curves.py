@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +53,15 @@ def train(net: Any, loss: Any, optimizer: Any, data: Any, *, seed: int, epochs: 
 def one_hot(labels, outputs):
     """The labels as rows like the outputs."""
     return jax.nn.one_hot(labels, outputs.shape[-1], dtype=outputs.dtype)
+
+
+def half_mean_square(softmax: Callable) -> Callable:
+    """The loss of 000 and 001, 1/n sum_k 1/2 (y_k - a_k)^2, with a the softmax of the outputs."""
+
+    def loss(outputs, labels):
+        return fnnet.squared_error(softmax(outputs), one_hot(labels, outputs)) / outputs.shape[-1]
+
+    return loss
 
 
 def draw(picture: Path | None, curves: Mapping[str, Curve], title: str) -> None:

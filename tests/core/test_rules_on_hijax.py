@@ -1,4 +1,4 @@
-"""experiments/rules_on_hijax.py: what works there is autodiff's, and the kernel's gradient is one product."""
+"""docs/rules_on_hijax.py: what works there is autodiff's, and the kernel's gradient is one product."""
 
 import pathlib
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "experiments" / "rules_on_hijax.py"
+SCRIPT = pathlib.Path(__file__).parents[2] / "docs" / "rules_on_hijax.py"
 # What each JAX is known not to do on hijax: forward mode is refused as by custom_vjp, 0.10 has no linearize_from_jvp.
 MISSING = {"forward mode", "linearize"}
 

@@ -19,7 +19,7 @@ import sigmoid_cross_entropy
 import sigmoid_loops
 import sigmoid_recursion
 from small_networks import difference
-from three_ways import largest_difference
+from three_ways import largest_difference, mean
 
 import fnnet
 
@@ -90,7 +90,7 @@ def test_printed_rules_of_the_first_version(slope, softmax, every_bias, printed)
 def test_printed_rules_of_the_mini_batch():
     params, xs, ys = reported_network.example(3)
     cost = lambda *args: reported_network.cost(fnnet.leaky_relu, fnnet.softmax, *args)  # noqa: E731
-    ours = reported_network.mean_gradient(cost, params, xs, ys)
+    ours = jax.jit(jax.grad(mean(cost)))(params, xs, ys)
     batch = len(xs)
     for transformation in (printed_rules.bias_inside_loop(batch), printed_rules.columns_by_batch(batch)):
         ours = altered(ours, transformation)
@@ -125,4 +125,4 @@ def test_all_systems_in_one_table(tmp_path, users_environment):
     differences = [float(number) for number in re.findall(r"  (\d\.\de[+-]\d\d)  ", shown)]
     assert len(differences) == len(SYSTEMS)
     assert max(differences) < 1e-12
-    assert {file.stem for file in tmp_path.glob("*.png")} == {system.__name__ for system in SYSTEMS}
+    assert {file.stem for file in tmp_path.glob("*.png")} == {system.__name__ for system in SYSTEMS} - {"relu_neuron"}

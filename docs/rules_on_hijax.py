@@ -1,6 +1,6 @@
 """fnnet's dense rule as a primitive of `jax.experimental.hijax`, beside that of fnnet/core/primitives.py.
 
-    python experiments/rules_on_hijax.py
+    python docs/rules_on_hijax.py
 
 JAX is building `custom_vjp` anew on primitives whose class has a method `batch`. That method can call the same rule
 with the mapped axis in front, so that the backward gets the whole batch: this is what fnnet's rules ask of vmap. The
