@@ -33,10 +33,9 @@ from fnnet.data.image_files import read_image
 from fnnet.training import checkpoint, resumption
 
 NUMBERS = st.one_of(st.integers(0, 5), st.sampled_from([2**7, 2**16, 2**31 - 1, 2**31, 2**32 - 1]))
-MOST_MEMORY = (
-    400_000_000  # bytes that a reader may hold beyond its input: an image of 50 million pixels in four colours
-)
+MOST_MEMORY = 400_000_000  # bytes that a reader may hold beyond its input: 50 million pixels in four colours
 ROUND = 200  # inputs between two looks at the clock
+SETTINGS = settings(database=None, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -122,12 +121,9 @@ def pictures(draw: Any) -> bytes:
         Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(jpeg, "JPEG")
         return draw(damaged(jpeg.getvalue()))
     size = st.one_of(st.integers(0, 20), NUMBERS)
-    head = struct.pack(">II", draw(size), draw(size)) + bytes(
-        draw(st.lists(st.integers(0, 16), min_size=5, max_size=5))
-    )
-    head = draw(
-        st.sampled_from([head[:8] + b"\x08\0\0\0\0", head[:8] + b"\x08\2\0\0\0", head[:8] + b"\x10\0\0\0\0", head])
-    )
+    any_form = bytes(draw(st.lists(st.integers(0, 16), min_size=5, max_size=5)))
+    form = draw(st.sampled_from([b"\x08\0\0\0\0", b"\x08\2\0\0\0", b"\x10\0\0\0\0", any_form]))
+    head = struct.pack(">II", draw(size), draw(size)) + form
     pixels = draw(st.one_of(st.binary(max_size=200), st.integers(0, 100_000).map(bytes)))
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")]
     for _ in range(draw(st.integers(0, 2))):
@@ -159,13 +155,7 @@ class Reader:
         self.rounds += 1
 
         @seed(self.rounds)
-        @settings(
-            max_examples=ROUND,
-            database=None,
-            deadline=None,
-            phases=(Phase.generate,),
-            suppress_health_check=list(HealthCheck),
-        )
+        @settings(SETTINGS, max_examples=ROUND)
         @given(self.inputs)
         def try_all(data: Any) -> None:
             self.tried += 1

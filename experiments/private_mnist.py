@@ -148,10 +148,7 @@ def main():
     a_epoch = len(xs) // given.batch_size
     step = make_step("clipped_gradients", net, setting, optimizer)
     drawn = samples(np.random.default_rng(given.seed), setting, given.epochs * a_epoch)
-    print(
-        f"jax {jax.__version__}, seed {given.seed}, {setting}, delta {given.delta}, {a_epoch} steps an epoch",
-        flush=True,
-    )
+    print(f"jax {jax.__version__}, seed {given.seed}, {setting}, delta {given.delta}, {a_epoch} steps an epoch")
 
     rows, number = [], 0
     for epoch in range(1, given.epochs + 1):
@@ -171,9 +168,7 @@ def main():
 
     if given.compare:
         times = compared(net, state, setting, optimizer, xs, ys, given.compare)
-        lines = [
-            (way, f"{1e3 * s:.0f}", f"{s * a_epoch:.1f}", f"{memory / 1e6:.0f}") for way, (s, memory) in times.items()
-        ]
+        lines = [(way, f"{1e3 * s:.0f}", f"{s * a_epoch:.1f}", f"{size / 1e6:.0f}") for way, (s, size) in times.items()]
         print(table(("way", "ms a step", "seconds an epoch", "temporary MB"), lines))
 
 

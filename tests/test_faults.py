@@ -1,6 +1,5 @@
-"""Real faults: the short form of `python -m faults`, a few of each; the long one is slow."""
+"""Real faults: the short form of `python experiments/faults`, a few of each; the long one is slow."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,8 +13,8 @@ EXPERIMENTS = Path(faults.__file__).parents[1]
 
 
 def table(environment, *arguments):
-    environment = environment | {"PYTHONPATH": os.pathsep.join([str(EXPERIMENTS), str(EXPERIMENTS.parent)])}
-    command = [sys.executable, "-m", "faults", *arguments]
+    environment = environment | {"PYTHONPATH": str(EXPERIMENTS.parent)}
+    command = [sys.executable, EXPERIMENTS / "faults", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return [line.split(" | ") for line in re.findall(r"^\| (.*) \|$", done.stdout, flags=re.MULTILINE)][2:]

@@ -1,6 +1,7 @@
 """The command line: what to measure, and how long; the tables are written after each part."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in missing:
         _say(line)
     results = Results(arguments.output)
-    with Crew(contestants, arguments.memory) as crew:
+    with contextlib.closing(Crew(contestants, arguments.memory)) as crew:
         try:
             found = machine.keep(arguments.output, machine.description(_versions(crew)))
         except ValueError as error:
@@ -36,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if part in PARTS:
                 _measure(part, plan, crew, effort, results)
             else:
-                for worker in crew.workers:
-                    worker.stop()
+                crew.close()
                 _measure_fresh(part, arguments, contestants, results)
             (arguments.output / "table.md").write_text(report.markdown(results, found))
     print(report.markdown(results, found))

@@ -1,5 +1,6 @@
 """The contestants' processes, from outside: started once, kept alive, and asked one at a time."""
 
+import contextlib
 import os
 import pickle
 import select
@@ -60,11 +61,9 @@ class Worker:
         if self.process is not None:
             process, self.process = self.process, None
             for stream in (process.stdin, process.stdout):
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     if stream is not None:
                         stream.close()
-                except BrokenPipeError:
-                    pass
             try:
                 process.wait(timeout=20)
             except subprocess.TimeoutExpired:
@@ -106,7 +105,7 @@ def installed(names: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 class Crew:
-    """All workers of a run; leaving the block ends their processes."""
+    """All workers of a run; `contextlib.closing` ends their processes."""
 
     def __init__(self, contestants: Sequence[str], settings: Sequence[str]):
         """One worker for each contestant and memory setting."""
@@ -126,11 +125,7 @@ class Crew:
                 except Failed:
                     worker.stop()
 
-    def __enter__(self) -> "Crew":
-        """Itself."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         """End all processes."""
         for worker in self.workers:
             worker.stop()

@@ -1,5 +1,6 @@
 """What needs a fresh process for each sample: import and first step, and whole trainings on MNIST."""
 
+import contextlib
 import itertools
 import resource
 import statistics
@@ -58,17 +59,18 @@ def trainings(
     """Seconds from the start of Python to the epoch after which 99 % of MNIST's test images are right."""
     data = fnnet.data.load(directory)
     measured = []
-    with Crew(contestants, ["default"]) as crew:
+    with contextlib.closing(Crew(contestants, ["default"])) as crew:
         shapes = {worker.contestant: worker.ask("shapes", NETS["cnn"]) for worker in crew.workers}
     with tempfile.TemporaryDirectory() as place:
-        save(Path(place), data.train, data.test)
+        images = Path(place, "images.npz")
+        save(images, data.train, data.test)
         for seed in seeds:  # the contestants in turn, seed by seed
             for setting in settings:
                 for name in contestants:
                     arrays = Path(place, f"{name}.npz")
                     np.savez(arrays, **carried(name, NETS["cnn"], shapes[name], seed))
                     own = Measured(name, setting, f"seed {seed}")
-                    _train(own, (name, place, str(arrays), str(seed)), say)
+                    _train(own, (name, str(images), str(arrays), str(seed)), say)
                     measured.append(own)
     return measured
 

@@ -41,16 +41,13 @@ def keep(directory: Path, found: Mapping[str, str]) -> dict[str, str]:
 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        first = information.read_text().split("\n\n")[0]
-        pairs = [line.split(":", 1) for line in first.splitlines() if ":" in line]
-        fields = {name.strip(): value.strip() for name, value in pairs}
-        name = fields.get("model name", platform.machine())
-        wide = [
-            flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in fields.get("flags", "").split()
-        ]
-        return f"{name} ({', '.join([platform.machine(), *wide])})"
-    return platform.processor() or platform.machine()
+    if not information.exists():
+        return platform.processor() or platform.machine()
+    lines = information.read_text().split("\n\n")[0].splitlines()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = fields.get("flags", "").split()
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in flags]
+    return f"{fields.get('model name', platform.machine())} ({', '.join([platform.machine(), *wide])})"
 
 
 def _memory() -> str:

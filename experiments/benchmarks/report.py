@@ -95,14 +95,13 @@ def _memory(results: Results) -> list[str]:
     facts = (
         ("temporary_bytes", "loop", "Temporary memory of a step, MB", 1e6),
         ("temporary_bytes", "scan", "Temporary memory of a scan, MB", 1e6),
-        ("kept_bytes", "loop", "Kept from forward to backward, parameters and inputs included, MB", 1e6),
         ("compile_seconds", "loop", "Tracing and compiling a step, s", 1),
     )
     parts: list[str] = []
     for fact, mode, title, unit in facts:
 
         def show(cell: str, name: str, fact: str = fact, mode: str = mode, unit: float = unit) -> str:
-            found = [results.fact("steps", cell, name, setting, mode, fact) for setting in results.settings()]
+            found = [results.fact(fact, "steps", cell, name, setting, mode) for setting in results.settings()]
             return next((f"{value / unit:.2f}" for value in found if value is not None), "")
 
         parts += _by_contestant(results, "steps", title, show)

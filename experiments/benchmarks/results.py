@@ -14,25 +14,15 @@ KEY = ("part", "cell", "contestant", "setting", "mode")
 
 
 class Summary(NamedTuple):
-    """Of the blocks of one program: seconds a step, and what the machine did meanwhile.
+    """Of the blocks of one program: seconds a step, and what the machine did meanwhile."""
 
-    Attributes:
-        seconds: The median.
-        low: The first quartile.
-        high: The third.
-        blocks: How many.
-        cores: Processor seconds for each second, of the process itself.
-        elsewhere: The same of all others together; None where the system does not tell.
-        faults: Page faults a step.
-    """
-
-    seconds: float
-    low: float
-    high: float
+    seconds: float  # the median
+    low: float  # the first quartile
+    high: float  # the third
     blocks: int
-    cores: float
-    elsewhere: float | None
-    faults: float
+    cores: float  # processor seconds for each second, of the process itself
+    elsewhere: float | None  # the same of all others together; None where the system does not tell
+    faults: float  # page faults a step
 
 
 class Results:
@@ -45,19 +35,7 @@ class Results:
     def add(self, part: str, cell: str, measured: Iterable[Measured]) -> None:
         """Keep a cell."""
         for own in measured:
-            self.records.add(
-                {
-                    "part": part,
-                    "cell": cell,
-                    "contestant": own.contestant,
-                    "setting": own.setting,
-                    "mode": own.mode,
-                    "samples": own.samples,
-                    "facts": own.facts,
-                    "problem": own.problem,
-                    "unsupported": own.unsupported,
-                }
-            )
+            self.records.add({"part": part, "cell": cell} | vars(own))
 
     def of(self, part: str) -> Iterator[dict[str, Any]]:
         """The records of a part."""
@@ -71,15 +49,14 @@ class Results:
         """The memory settings that occur."""
         return list(dict.fromkeys(record["setting"] for record in self.records))
 
-    def get(self, part: str, cell: str, contestant: str, setting: str, mode: str) -> dict[str, Any] | None:
-        """One record."""
-        key = (part, cell, contestant, setting, mode)
-        return self.records[key] if key in self.records else None
+    def summary(self, *key: str) -> Summary | None:
+        """Of a program that was timed; the key is its part, cell, contestant, setting and mode."""
+        return summary_of(self.records[key]) if key in self.records else None
 
-    def summary(self, part: str, cell: str, contestant: str, setting: str, mode: str) -> Summary | None:
-        """Of a program that was timed."""
-        record = self.get(part, cell, contestant, setting, mode)
-        return None if record is None else summary_of(record)
+    def fact(self, name: str, *key: str) -> float | None:
+        """A fact about the program with that key."""
+        record = self.records[key] if key in self.records else None
+        return None if record is None or record["problem"] else record["facts"].get(name)
 
     def fastest(self, part: str, cell: str, contestant: str, settings: Iterable[str]) -> float | None:
         """The least median of a contestant, in whichever mode."""
@@ -91,12 +68,6 @@ class Results:
             if (summary := summary_of(record)) is not None
         ]
         return min(found, default=None)
-
-    def fact(self, part: str, cell: str, contestant: str, setting: str, mode: str, fact: str) -> float | None:
-        """A fact about a program."""
-        record = self.get(part, cell, contestant, setting, mode)
-        value: float | None = None if record is None or record["problem"] else record["facts"].get(fact)
-        return value
 
 
 def summary_of(record: dict[str, Any]) -> Summary | None:

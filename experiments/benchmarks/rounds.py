@@ -17,19 +17,12 @@ MOST_STEPS = 400  # in a block: unused parameters' moments in Adam become denorm
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure.
+    """How long to measure."""
 
-    Attributes:
-        repeats: Rounds that count; one more comes before them.
-        block: Seconds that a block lasts at least.
-        patience: Seconds after which a program gets no further block.
-        limit: Seconds in which a program must be compiled and have run once.
-    """
-
-    repeats: int = 10
-    block: float = 0.2
-    patience: float = 60.0
-    limit: float = 300.0
+    repeats: int = 10  # rounds that count; one more comes before them
+    block: float = 0.2  # seconds that a block lasts at least
+    patience: float = 60.0  # seconds after which a program gets no further block
+    limit: float = 300.0  # seconds in which a program must be compiled and have run once
 
 
 class Entry(NamedTuple):

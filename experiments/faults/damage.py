@@ -1,10 +1,10 @@
 """A small checkpoint that is cut off at every length, or has a bit flipped in every byte."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faults.trials import Trials, holds, moment
+from faults.trials import holds, moment, of_fault
 from fnnet.training import resumption
 from fnnet.training.checkpoint import MANIFEST, WEIGHTS
 from fnnet.training.resumption import Checkpoints
@@ -12,21 +12,23 @@ from fnnet.training.resumption import Checkpoints
 SIZE = 12  # parameters
 
 
-def cut_off(directory: Path, every: int) -> Trials:
+@of_fault("a file cut off at every length")
+def cut_off(directory: Path, every: int) -> Iterator[str | None]:
     """Both files at every length, or at each `every`-th."""
-    return _tried(directory / "cut", Trials("a file cut off at every length"), every, lambda whole, at: whole[:at])
+    return _tried(directory / "cut", every, lambda whole, at: whole[:at])
 
 
-def flipped(directory: Path, every: int) -> Trials:
+@of_fault("a bit flipped in every byte")
+def flipped(directory: Path, every: int) -> Iterator[str | None]:
     """A bit of every byte of both files, or of each `every`-th: another bit each time."""
 
     def flip(whole: bytes, at: int) -> bytes:
         return whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :]
 
-    return _tried(directory / "flipped", Trials("a bit flipped in every byte"), every, flip)
+    return _tried(directory / "flipped", every, flip)
 
 
-def _tried(directory: Path, trials: Trials, every: int, damage) -> Trials:
+def _tried(directory: Path, every: int, damage: Callable[[bytes, int], bytes]) -> Iterator[str | None]:
     saves = Checkpoints(directory)
     saves.directory.mkdir()
     for step in (1, 2):
@@ -36,10 +38,9 @@ def _tried(directory: Path, trials: Trials, every: int, damage) -> Trials:
         whole = file.read_bytes()
         for at in range(0, len(whole), every):
             file.write_bytes(damage(whole, at))
-            trials.count(_older_is_found(directory, file))
+            yield _older_is_found(directory, file)
         file.write_bytes(whole)
-    trials.count(_goes_on_beside_damage(directory))
-    return trials
+    yield _goes_on_beside_damage(directory)
 
 
 def _older_is_found(directory: Path, file: Path) -> str | None:
@@ -55,15 +56,11 @@ def _goes_on_beside_damage(directory: Path) -> str | None:
     (directory / "epoch-0-step-2" / WEIGHTS).write_bytes(b"")
     said: list[str] = []
     with Checkpoints(directory, report=said.append) as saves:
-        for path in _damaged(directory):
+        damaged: list[Path] = []
+        resumption.newest(directory, lambda path, error: damaged.append(path))
+        for path in damaged:
             path.rename(path.with_name(f"damaged-{path.name}"))
         saves.save(moment(2, SIZE))
     saved = resumption.newest(directory, lambda path, error: said.append(str(error)))
     shutil.rmtree(directory / "damaged-epoch-0-step-2")
     return None if saved is not None and holds(saved, 2, SIZE) and not said else f"not found again: {said}"
-
-
-def _damaged(directory: Path) -> Iterator[Path]:
-    found: list[Path] = []
-    resumption.newest(directory, lambda path, error: found.append(path))
-    return iter(found)

@@ -8,12 +8,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from faults.kills import full
-from faults.trials import KEEP, Trials, ended, forked, goes_on, killed, lost, moment, newest, place, told, whole
+from faults.trials import (
+    KEEP,
+    Trials,
+    ended,
+    forked,
+    goes_on,
+    killed,
+    lost,
+    moment,
+    newest,
+    of_fault,
+    place,
+    told,
+    whole,
+)
 from fnnet.training.resumption import Checkpoints
 
 SIZE = 20_000  # parameters: a checkpoint of 160 kB
@@ -30,14 +44,14 @@ def disk_full(directory: Path, times: int) -> Trials:
         done = subprocess.run(
             ["unshare", "-rm", "sh", "-c", command], env=environment, capture_output=True, text=True, check=True
         )
-        return Trials(**json.loads(done.stdout.splitlines()[-1]))
+        return Trials(*json.loads(done.stdout.splitlines()[-1]))
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"no tmpfs here ({error}): a limit on the size of files instead", file=sys.stderr)
         return _limited_files(directory / "limited", times)
 
 
-def _in_a_small_disk(directory: Path, times: int) -> Trials:
-    trials = Trials("disk full (a tmpfs of 2 MB)")
+@of_fault("disk full (a tmpfs of 2 MB)")
+def _in_a_small_disk(directory: Path, times: int) -> Iterator[str | None]:
     run, ballast = directory / "run", directory / "ballast"
     full(run, SIZE)
     disk = os.statvfs(directory)
@@ -50,12 +64,11 @@ def _in_a_small_disk(directory: Path, times: int) -> Trials:
             file.write(bytes(max(0, free - size * number // times)))
         failure = _full(run, step)
         ballast.unlink()
-        trials.count(failure or lost(before, whole(run)) or goes_on(run, SIZE))
-    return trials
+        yield failure or lost(before, whole(run)) or goes_on(run, SIZE)
 
 
-def _limited_files(run: Path, times: int) -> Trials:
-    trials = Trials("disk full (a limit on the size of files)")
+@of_fault("disk full (a limit on the size of files)")
+def _limited_files(run: Path, times: int) -> Iterator[str | None]:
     full(run, SIZE)
     size = max(file.stat().st_size for path in run.iterdir() for file in path.iterdir())
     for number in range(times):
@@ -68,8 +81,7 @@ def _limited_files(run: Path, times: int) -> Trials:
             os._exit(0 if _full(run, step) is None else 1)
 
         status = ended(*forked(work))
-        trials.count(lost(before, whole(run)) or goes_on(run, SIZE) or (None if not status else "no error was raised"))
-    return trials
+        yield lost(before, whole(run)) or goes_on(run, SIZE) or (None if not status else "no error was raised")
 
 
 def _full(run: Path, step: int) -> str | None:
@@ -81,9 +93,9 @@ def _full(run: Path, step: int) -> str | None:
     return None
 
 
-def not_writable(directory: Path, times: int) -> Trials:
+@of_fault("a directory that cannot be written")
+def not_writable(directory: Path, times: int) -> Iterator[str | None]:
     """Without permission to write, as somebody who is not root."""
-    trials = Trials("a directory that cannot be written")
     run = directory / "closed"
     full(run, SIZE)
     for path in (directory, *directory.parents):
@@ -104,13 +116,12 @@ def not_writable(directory: Path, times: int) -> Trials:
         status = ended(*forked(work))
         run.chmod(0o755)
         named = None if status == 0 else "what was said of a directory that cannot be written"
-        trials.count(named or lost(before, whole(run)) or goes_on(run, SIZE))
-    return trials
+        yield named or lost(before, whole(run)) or goes_on(run, SIZE)
 
 
-def two_at_once(directory: Path, times: int) -> Trials:
+@of_fault("two trainings in one directory")
+def two_at_once(directory: Path, times: int) -> Iterator[str | None]:
     """While one process trains, another is refused; when it is killed, the next one gets in."""
-    trials = Trials("two trainings in one directory")
     run = directory / "two"
     full(run, SIZE)
 
@@ -133,9 +144,8 @@ def two_at_once(directory: Path, times: int) -> Trials:
         status = ended(*forked(intrude))
         killed(process, reading)
         refused = None if status == 0 else f"the second one got in, or was refused otherwise: {status}"
-        trials.count(refused or lost(before, whole(run)) or goes_on(run, SIZE))
-    return trials
+        yield refused or lost(before, whole(run)) or goes_on(run, SIZE)
 
 
 if __name__ == "__main__":
-    print(json.dumps(vars(_in_a_small_disk(Path(sys.argv[1]), int(sys.argv[2])))))
+    print(json.dumps(tuple(_in_a_small_disk(Path(sys.argv[1]), int(sys.argv[2])))))

@@ -8,13 +8,13 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from faults.trials import Trials, apart, ended, forked, killed, lost, seen, told, whole
+from faults.trials import apart, ended, forked, killed, lost, of_fault, seen, told, whole
 from fnnet.training import checkpoint, resumption
 from fnnet.training.resumption import Checkpoints, Moment
 
@@ -67,9 +67,9 @@ def _result(directory: Path) -> str:
     return hashlib.sha256(json.dumps([saved.directory.name, arrays, history], sort_keys=True).encode()).hexdigest()
 
 
-def killed_in_epochs(directory: Path, times: int) -> Trials:
+@of_fault("kill -9 in the middle of epochs")
+def killed_in_epochs(directory: Path, times: int) -> Iterator[str | None]:
     """Killed `times` times at random moments, each time resumed; then compared with a training in one piece."""
-    trials = Trials("kill -9 in the middle of epochs")
     run, draw = directory / "epochs", random.Random(0)
     epochs = max(3, EPOCHS * times // 20)
     between = (epochs - 1) * PAUSES // times
@@ -80,18 +80,16 @@ def killed_in_epochs(directory: Path, times: int) -> Trials:
         time.sleep(draw.random() * 0.02)
         status = killed(process, reading)
         failure = None if going and status == -signal.SIGKILL else f"it ended by itself, with status {status}"
-        trials.count(failure or lost(before, whole(run)))
+        yield failure or lost(before, whole(run))
     ended(*forked(lambda tell: train(run, lambda: None, epochs)))
     ended(*forked(lambda tell: train(directory / "in-one-piece", lambda: None, epochs)))
     if result(run) != result(directory / "in-one-piece"):
-        trials.failures.append("the end has other bits than a training that was never killed")
-        trials.survived = 0
-    return trials
+        yield "the end has other bits than a training that was never killed"
 
 
-def asked_to_stop(directory: Path, signals: tuple[int, ...]) -> Trials:
+@of_fault("SIGTERM and SIGINT to `fnnet train`, then --resume")
+def asked_to_stop(directory: Path, signals: tuple[int, ...]) -> Iterator[str | None]:
     """`fnnet train`, stopped by each signal in turn and resumed: the status that a shell expects, and the same bits."""
-    trials = Trials("SIGTERM and SIGINT to `fnnet train`, then --resume")
     run, one_piece = directory / "asked", directory / "asked-in-one-piece"
     settings = ["--net", "mlp", "--optimizer", "momentum", "--epochs", "400", "--save-every", "3600"]
     for number in signals:
@@ -107,13 +105,11 @@ def asked_to_stop(directory: Path, signals: tuple[int, ...]) -> Trials:
         failure = None if status == 128 + number else f"status {status} after {signal.Signals(number).name}"
         after = whole(run / "checkpoints")
         failure = failure or (None if after.keys() - before.keys() else "nothing was saved")
-        trials.count(failure or lost(before, after))
+        yield failure or lost(before, after)
     for start in (["--resume", str(run)], [*settings, "--output", str(one_piece)]):
         ended(*forked(functools.partial(_command, ["train", *start])))
     if result(run / "checkpoints") != result(one_piece / "checkpoints"):
-        trials.failures.append("the end has other bits than a training that was never stopped")
-        trials.survived = 0
-    return trials
+        yield "the end has other bits than a training that was never stopped"
 
 
 def _epochs(run: Path) -> int:

@@ -5,11 +5,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from faults.trials import KEEP, Trials, ended, forked, goes_on, killed, lost, moment, seen, told, whole
+from faults.trials import KEEP, ended, forked, goes_on, killed, lost, moment, of_fault, seen, told, whole
 from fnnet.training.resumption import Checkpoints
 
 SIZE = 100_000  # parameters: a save lasts some milliseconds
@@ -24,9 +24,9 @@ def full(directory: Path, size: int) -> None:
         saves.save(moment(step, size))
 
 
-def at_every_operation(directory: Path, limit: int) -> Trials:
+@of_fault("kill -9 before each file operation of a save")
+def at_every_operation(directory: Path, limit: int) -> Iterator[str | None]:
     """The process dies before its n-th file operation, for every n, or for about `limit` of them."""
-    trials = Trials("kill -9 before each file operation of a save")
     every = 1
     if limit:
         every = max(1, _operations(directory / "count") // limit)
@@ -42,8 +42,7 @@ def at_every_operation(directory: Path, limit: int) -> Trials:
         status = ended(*forked(work))
         if status != -signal.SIGKILL:
             break  # the save has fewer operations than that
-        trials.count(lost(before, whole(run)) or goes_on(run, SIZE))
-    return trials
+        yield lost(before, whole(run)) or goes_on(run, SIZE)
 
 
 def _operations(run: Path) -> int:
@@ -75,9 +74,9 @@ def _die_before(number: int) -> None:
     sys.addaudithook(hook)
 
 
-def by_the_clock(directory: Path, times: int) -> Trials:
+@of_fault("kill -9 at moments of a save by the clock")
+def by_the_clock(directory: Path, times: int) -> Iterator[str | None]:
     """The process saves one after the other, and dies at `times` moments spread over the duration of a save."""
-    trials = Trials("kill -9 at moments of a save by the clock")
     full(directory / "timed", SIZE)
     began = time.perf_counter()
     Checkpoints(directory / "timed", keep=KEEP).save(moment(KEEP + 1, SIZE))
@@ -98,5 +97,4 @@ def by_the_clock(directory: Path, times: int) -> Trials:
         before = seen(process, run)
         time.sleep(duration * number / times)
         killed(process, reading)
-        trials.count(lost(before, whole(run)) or goes_on(run, SIZE))
-    return trials
+        yield lost(before, whole(run)) or goes_on(run, SIZE)

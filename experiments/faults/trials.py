@@ -1,14 +1,14 @@
-"""What a fault has to leave behind: a count of trials, and what makes one count as survived."""
+"""What the trials of a fault share: processes that are killed, and a look at what is left."""
 
+import functools
 import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,21 +19,30 @@ from fnnet.training.state import State, Tally
 KEEP = 3
 
 
-@dataclass
-class Trials:
-    """One kind of fault: how often it was tried and survived, and where something was lost."""
+class Trials(NamedTuple):
+    """One kind of fault: how often it was tried, and what went wrong."""
 
     fault: str
-    tried: int = 0
-    survived: int = 0
-    failures: list[str] = field(default_factory=list)
+    tried: int
+    failures: list[str]
 
-    def count(self, failure: str | None) -> None:
-        """Note one trial; None: nothing was lost, what is damaged was named, and the training could go on."""
-        self.tried += 1
-        self.survived += failure is None
-        if failure is not None:
-            self.failures.append(failure)
+
+def of_fault(name: str) -> Callable[[Callable[..., Iterator[str | None]]], Callable[..., Trials]]:
+    """Turn a generator into a function that runs all its trials.
+
+    The generator gives None for each trial after which nothing was lost, what is damaged was named, and the training
+    could go on; else what went wrong.
+    """
+
+    def decorate(generator: Callable[..., Iterator[str | None]]) -> Callable[..., Trials]:
+        @functools.wraps(generator)
+        def run(*arguments: Any) -> Trials:
+            found = list(generator(*arguments))
+            return Trials(name, len(found), [failure for failure in found if failure is not None])
+
+        return run
+
+    return decorate
 
 
 def moment(step: int, size: int) -> Moment:

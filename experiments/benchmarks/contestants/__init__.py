@@ -4,7 +4,7 @@ import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 from benchmarks.nets import Net
 from benchmarks.tasks import Task
@@ -39,44 +39,42 @@ class Program(abc.ABC):
         return {}
 
 
-class Library(Protocol):
+class Library(abc.ABC):
     """What a contestant's module makes of its library."""
 
+    @abc.abstractmethod
     def versions(self) -> dict[str, str]:
         """Of the libraries."""
 
+    @abc.abstractmethod
     def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
         """The names and shapes of a network's parameters."""
 
+    @abc.abstractmethod
     def program(self, task: Task) -> Program:
         """A task, compiled. Raises Unsupported."""
 
+    @abc.abstractmethod
     def first_step(self, net: Net, xs: Any, ys: Any) -> float:
         """Draw parameters, compile, take one step: its loss."""
 
+    @abc.abstractmethod
     def train(self, net: Net, arrays: Mapping[str, Any], data: Any, recipe: Any, seed: int, report: Any) -> None:
         """Train by `recipe`; report(accuracy) after each epoch, until that returns True."""
 
+    @abc.abstractmethod
     def clear(self) -> None:
         """Forget what is cached."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """Where a contestant's module is, and what it needs.
+    """Where a contestant's module is, and what it needs."""
 
-    Attributes:
-        module: In this package; its function `library(**options)` gives the `Library`.
-        needs: What has to be installed.
-        layout: Whose names and order of axes its parameters have: "fnnet", "flax" or "torch".
-        scans: Whether it has `lax.scan`.
-        options: For `library`.
-    """
-
-    module: str
-    needs: tuple[str, ...]
-    layout: str
-    scans: bool
+    module: str  # in this package; its function `library(**options)` gives the `Library`
+    needs: tuple[str, ...]  # what has to be installed
+    layout: str  # whose names and order of axes its parameters have: "fnnet", "flax" or "torch"
+    scans: bool  # whether it has `lax.scan`
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
-from benchmarks.contestants.jax_programs import Model
+from benchmarks.contestants.jax_programs import Model, model_of
 from benchmarks.contestants.plain_lax import pooled_by_slices
 from benchmarks.contestants.through_jax import ThroughJax
 from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
@@ -66,10 +65,7 @@ class EquinoxModules(ThroughJax):
         def logits(params: Any, xs: Any) -> Any:
             return jax.vmap(eqx.combine(params, static))(jnp.moveaxis(xs, -1, 1))
 
-        def loss(params: Any, xs: Any, ys: Any) -> Any:
-            return optax.softmax_cross_entropy_with_integer_labels(logits(params, xs), ys).mean()
-
-        return Model(params, loss, lambda params, x, y: loss(params, x[None], y[None]), logits)
+        return model_of(params, logits)
 
 
 def _filled(model: Any, arrays: Mapping[str, Any]) -> Any:

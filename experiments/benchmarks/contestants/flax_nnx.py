@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
-from benchmarks.contestants.jax_programs import Model
+from benchmarks.contestants.jax_programs import Model, model_of
 from benchmarks.contestants.plain_lax import pooled_by_slices
 from benchmarks.contestants.through_jax import ThroughJax
 from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
@@ -67,10 +66,7 @@ class FlaxNnx(ThroughJax):
         def logits(params: Any, xs: Any) -> Any:
             return nnx.merge(graph, params)(xs)
 
-        def loss(params: Any, xs: Any, ys: Any) -> Any:
-            return optax.softmax_cross_entropy_with_integer_labels(logits(params, xs), ys).mean()
-
-        return Model(params, loss, lambda params, x, y: loss(params, x[None], y[None]), logits)
+        return model_of(params, logits)
 
 
 library = FlaxNnx

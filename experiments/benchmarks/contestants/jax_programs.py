@@ -29,6 +29,15 @@ class Model(NamedTuple):
     logits: Callable
 
 
+def model_of(params: Any, logits: Callable) -> Model:
+    """With optax's cross-entropy, as users of other libraries take it."""
+
+    def loss(params: Any, xs: Any, ys: Any) -> Any:
+        return optax.softmax_cross_entropy_with_integer_labels(logits(params, xs), ys).mean()
+
+    return Model(params, loss, lambda params, x, y: loss(params, x[None], y[None]), logits)
+
+
 class State(NamedTuple):
     """What a step changes."""
 
@@ -116,15 +125,8 @@ class Loop(Steps):
         return loss
 
     def facts(self) -> dict[str, float]:
-        """With the bytes that the forward pass keeps for the backward, parameters and mini-batch among them."""
-        xs, ys = self.batches[0]
-
-        def kept(params: Any) -> list:
-            pull = jax.vjp(lambda params: self.model.loss(params, xs, ys), params)[1]
-            return [leaf for leaf in jax.tree.leaves(pull) if hasattr(leaf, "shape")]
-
-        arrays = jax.eval_shape(kept, self.initial.params)
-        return {**self.compiled.facts(), "kept_bytes": sum(a.size * a.dtype.itemsize for a in arrays)}
+        """Of the compiled step, or of the whole scan."""
+        return self.compiled.facts()
 
 
 class Scan(Loop):
@@ -142,10 +144,6 @@ class Scan(Loop):
         """One call."""
         self.state, losses = self.compiled.call(self.state, self.stacked)
         return losses
-
-    def facts(self) -> dict[str, float]:
-        """Of the whole loop."""
-        return self.compiled.facts()
 
 
 class Example(Steps):
@@ -202,30 +200,25 @@ def norms(gradients: Any) -> np.ndarray:
 
 def rule(function: Callable, task: Rule) -> Call:
     """A rule's output or gradients; function(x), or function(x, kernel)."""
-    g = task.g
+    arguments = [task.x] if task.kernel is None else [task.x, task.kernel]
     if task.want == "forward":
-        return Call(function, task.x, task.kernel, answers=lambda y: {"y": np.asarray(y)})
+        return Call(function, *arguments, answers=lambda y: {"y": np.asarray(y)})
     if task.want == "both":
 
         def both(x: Any, g: Any) -> tuple:
             y, pull = jax.vjp(function, x)
             return y, pull(g)[0]
 
-        return Call(both, task.x, g, answers=lambda r: {"y": np.asarray(r[0]), "x_bar": np.asarray(r[1])})
+        return Call(both, task.x, task.g, answers=lambda r: {"y": np.asarray(r[0]), "x_bar": np.asarray(r[1])})
     if task.want == "backward":
         pull = jax.block_until_ready(jax.jit(lambda x: jax.vjp(function, x)[1])(task.x))
-        return Call(lambda pull, g: pull(g)[0], pull, g, answers=lambda bar: {"x_bar": np.asarray(bar)})
+        return Call(lambda pull, g: pull(g)[0], pull, task.g, answers=lambda bar: {"x_bar": np.asarray(bar)})
     of = {"input": 0, "kernel": 1}[task.want]
 
     def gradient(x: Any, kernel: Any, g: Any) -> Any:
-        arguments = [x, kernel]
+        return jax.vjp(function, x, kernel)[1](g)[of]  # XLA leaves out what is not used: output and other gradient
 
-        def varied(value: Any) -> Any:
-            return function(*(value if i == of else fixed for i, fixed in enumerate(arguments)))
-
-        return jax.vjp(varied, arguments[of])[1](g)[0]  # the output is not used: XLA leaves the forward out
-
-    return Call(gradient, task.x, task.kernel, g, answers=lambda bar: {f"{task.want}_bar": np.asarray(bar)})
+    return Call(gradient, *arguments, task.g, answers=lambda bar: {f"{task.want}_bar": np.asarray(bar)})
 
 
 def product(task: Product) -> Call:

@@ -11,11 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from benchmarks.contestants import Unsupported
-from benchmarks.contestants.jax_programs import Model
+from benchmarks.contestants.jax_programs import Model, model_of
 from benchmarks.contestants.through_jax import ThroughJax
 from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
 from benchmarks.tasks import Convolution, Pooling
@@ -69,10 +68,6 @@ def mean_pooled(x: Any, window: int) -> Any:
     return lax.reduce_window(x, 0.0, lax.add, sides, sides, "VALID") / window**2
 
 
-def cross_entropy(logits: Any, labels: Any) -> Any:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-
 class PlainLax(ThroughJax):
     """A `Library`."""
 
@@ -102,10 +97,7 @@ class PlainLax(ThroughJax):
                 xs = self._applied(layer, position, params, xs)
             return xs
 
-        def loss(params: Any, xs: Any, ys: Any) -> Any:
-            return cross_entropy(logits(params, xs), ys)
-
-        return Model(params, loss, lambda params, x, y: loss(params, x[None], y[None]), logits)
+        return model_of(params, logits)
 
     def _applied(self, layer: Layer, position: int, params: Mapping[str, Any], xs: Any) -> Any:
         match layer:
@@ -142,18 +134,15 @@ class PlainLax(ThroughJax):
         return lambda x: self._pooled(x, case.window, case.stride, case.dilation)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _drawn_in_one_jit(shapes: tuple) -> dict[str, Any]:
-    draw = jax.nn.initializers.he_normal()
-    keys = jax.random.split(jax.random.key(0), len(shapes))
-    return {
-        name: draw(key, shape) if len(shape) > 1 else jnp.zeros(shape)
-        for key, (name, shape) in zip(keys, shapes, strict=True)
-    }
-
-
 def _drawn(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    return _drawn_in_one_jit(tuple(shapes.items()))
+    """In one compiled program."""
+    draw = jax.nn.initializers.he_normal()
+
+    def one(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return draw(key, shape) if len(shape) > 1 else jnp.zeros(shape)
+
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    return jax.jit(lambda keys: {name: one(key, shapes[name]) for name, key in zip(shapes, keys, strict=True)})(keys)
 
 
 library = PlainLax

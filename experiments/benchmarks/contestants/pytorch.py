@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.contestants import Program, Unsupported
+from benchmarks.contestants import Library, Program, Unsupported
 from benchmarks.contestants import torch_programs as programs
 from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
 from benchmarks.tasks import LEARNING_RATE, Convolution, PerExample, Pooling, Product, Rule, Stream, Task, Training
@@ -38,7 +38,7 @@ def _layer(layer: Layer, inputs: int) -> nn.Module:
     return nn.ReLU()
 
 
-class PyTorch:
+class PyTorch(Library):
     """A `Library`."""
 
     def __init__(self, channels_last: bool):

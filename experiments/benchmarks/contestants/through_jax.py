@@ -1,5 +1,6 @@
 """What the contestants on JAX have in common: a subclass says how its library builds a network, and a rule."""
 
+import abc
 import functools
 import gc
 from collections.abc import Callable, Mapping
@@ -12,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.contestants import Program, Unsupported
+from benchmarks.contestants import Library, Program, Unsupported
 from benchmarks.contestants import jax_programs as programs
 from benchmarks.contestants.jax_programs import Model
 from benchmarks.nets import Net
 from benchmarks.tasks import Convolution, DropIn, PerExample, Pooling, Product, Rule, Stream, Task, Training
 
 
-class ThroughJax:
+class ThroughJax(Library):
     """A `Library` on JAX."""
 
     distributions: tuple[str, ...] = ("jax", "jaxlib", "optax", "numpy")
@@ -30,15 +31,11 @@ class ThroughJax:
             jax.config.update("jax_default_matmul_precision", "highest")
         return super().__new__(cls)
 
-    # What a subclass gives.
+    # What a subclass gives, besides `shapes`.
 
-    def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
-        """The names and shapes of a network's parameters."""
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def model(self, net: Net, arrays: Mapping[str, Any] | None) -> Model:
         """The network with these parameters; None: drawn as the library draws them."""
-        raise NotImplementedError
 
     def rule(self, case: Pooling | Convolution) -> Callable:
         """function(x) or function(x, kernel) of a mini-batch, channels last."""

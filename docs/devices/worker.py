@@ -1,11 +1,14 @@
-"""One training for `python -m devices`: on some devices, or as one of several processes. Prints a line of JSON."""
+"""One training for `python docs/devices`: on some devices, or as one of several processes. Prints a line of JSON."""
 
 import argparse
 import functools
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import numpy as np

@@ -1,6 +1,6 @@
 """1, 2, 4 and 8 simulated devices, and 2 and 4 processes, on the same training; then one of two processes is killed.
 
-    PYTHONPATH=experiments python -m devices
+    python docs/devices
 
 For each: the largest difference of a parameter from the training on one device, the collective operations in the
 compiled training program, and the bytes that a device sends a step: by the program, by the model, and (of processes) as
@@ -21,7 +21,7 @@ import numpy as np
 from fnnet import data
 from fnnet.training import processes
 
-WORKER = [sys.executable, "-m", "devices.worker"]
+WORKER = [sys.executable, str(Path(__file__).with_name("worker.py"))]
 LIMIT = 600  # seconds for one training
 
 
@@ -102,9 +102,7 @@ def killed_and_resumed(directory: Path) -> float:
         status = children[0].wait(LIMIT)
         took = time.time() - at
     said = [json.loads(line) for line in output.read_text().splitlines() if line.startswith("{")]
-    words = (
-        said[-1]["error"] if said else "JAX ended it"
-    )  # that is so if the kill fell into the writing of a checkpoint
+    words = said[-1]["error"] if said else "JAX ended it"  # so if the kill fell into the writing of a checkpoint
     print(f"\none of two processes killed: the other ended {took:.2f} s later, with status {status}: {words}")
     last = max(numbers(checkpoints))
     on_devices(directory, "resumed", 1, False, "--checkpoints", str(checkpoints))

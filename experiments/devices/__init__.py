@@ -1,1 +1,0 @@
-"""The same training on several devices and in several processes, against one device: `python -m devices`."""
