@@ -49,6 +49,12 @@ def test_every_check_stands_in_the_table():
     assert [letter for letter, name in NAMES.items() if f"| {letter} | {name} |" not in table] == []
 
 
+def test_scripts_that_are_named_exist():
+    for page in [*PAGES, *(ROOT / "experiments").rglob("README.md")]:
+        for name in re.findall(r"(?:python (?=docs/)|(?:python |`)(?=experiments/))([\w./]+)", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
 def test_links_lead_somewhere():
     for page in PAGES:
         prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
