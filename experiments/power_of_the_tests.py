@@ -3,14 +3,14 @@
     python experiments/power_of_the_tests.py [RULE ...] [--cases N] [--json FILE]
 
 Each backward is made wrong, one edit at a time (`fnnet.checking.mutation`), and each mutant is put to the contract's
-check of values and gradients in f64, at the rule's first N drawn configurations. An edit is the same in every
+check of values and gradients in f64, at drawn configurations of the rule. An edit is the same in every
 configuration in which it has the same place. One that no configuration shows is listed, unless it changes nothing at
 random inputs either.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -28,17 +28,19 @@ def main() -> None:
     """Print a line each rule, and the survivors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rules", nargs="*", metavar="RULE", help=f"usually all: {', '.join(own())}")
-    parser.add_argument("--cases", type=int, default=24, help="configurations of each rule")
+    parser.add_argument("--cases", type=int, help="the first N configurations of each rule; usually those of every run")
     parser.add_argument("--json", type=Path, help="where to write the result too")
     arguments = parser.parse_args()
     unknown = set(arguments.rules) - own().keys()
     if unknown:
         parser.error(f"no rule {', '.join(sorted(unknown))}; there are {', '.join(own())}")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
-    print(f"jax {jax.__version__}, the first {arguments.cases} configurations of each rule")
+    cases = f"the first {arguments.cases}" if arguments.cases else "those that tests/rules/test_contract.py always runs"
+    print(f"jax {jax.__version__}; configurations of each rule: {cases}")
     results: dict[str, tuple[int, list[str]]] = {}
     for name in arguments.rules or own():
-        seen, unseen = score(own()[name], arguments.cases)
+        numbers = range(arguments.cases) if arguments.cases else contract.covering(own()[name])
+        seen, unseen = score(own()[name], numbers)
         results[name] = len(seen), sorted(unseen)
         print(f"{name:30} {len(seen):4} of {len(seen) + len(unseen):4} errors seen", flush=True)
         for mutant in sorted(unseen):
@@ -51,11 +53,11 @@ def main() -> None:
         arguments.json.write_text(json.dumps(table, indent=2))
 
 
-def score(proof: Proof, cases: int) -> tuple[set[str], set[str]]:
+def score(proof: Proof, cases: Iterable[int]) -> tuple[set[str], set[str]]:
     """The mutants that some configuration shows, and those that none does though some input would."""
     seen: set[str] = set()
     survived: set[str] = set()
-    for index in range(cases):
+    for index in cases:
         report = power(proof.case(index))
         if report is not None:
             seen |= set(map(_key, report.killed))

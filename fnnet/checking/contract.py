@@ -4,6 +4,7 @@ Each check takes a case and returns what is wrong, in words: nothing where the r
 work but for `values_and_gradients`, which holds them to fixed tolerances, and `hessians`.
 """
 
+import collections
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from fnnet.proofs.proof import Arrays, Case, Proof, cast
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 COTANGENTS = 3
+DRAWN = 250  # configurations of each rule
 SHOWN = 5  # wrong cases shown in one message
 UNDERFLOW = float(np.finfo(np.float32).tiny)  # what float32 makes 0
 
@@ -85,6 +87,18 @@ def hessians(case: Case) -> list[str]:
 
 
 CONTRACT = (values_and_gradients, structure, low_precision, mapped, second_order)
+
+
+def covering(proof: Proof, times: int = 3) -> list[int]:
+    """Numbers of the first drawn cases that show each feature of `proof.covers` that often; at least two."""
+    shown: collections.Counter[str] = collections.Counter()
+    numbers = []
+    for number in range(DRAWN):
+        features = proof.case(number).configuration.features & proof.covers
+        if number < 2 or any(shown[feature] < times for feature in features):
+            shown.update(features)
+            numbers.append(number)
+    return numbers
 
 
 def wrong_cases(contract_check: Callable[[Case], list[str]], proof: Proof, indices: Iterable[int]) -> list[str]:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from fnnet.checking.catalogue import NAMES, letters
 from fnnet.checking.report import Report
+from fnnet.proofs.proof import Case, Proof
 
 if TYPE_CHECKING:  # pragma: no cover
     from fnnet.checking.runner import Run
 
 NEVER_FAIL = ("M", "W")
+DRAWN = ("values_and_gradients", "structure", "low_precision", "mapped")  # of fnnet/checking/contract.py
 DECIDING = ("R", "F")  # where neither has a digit, nothing can be told
 
 
@@ -24,7 +26,8 @@ def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options:
     inconclusive, skips it with the reason; one that is waived and fails is an expected failure (xfail).
 
     Args:
-        f: What `fnnet.check` takes.
+        f: What `fnnet.check` takes. Or a `fnnet.proofs.Proof`, without other arguments: then its examples are checked,
+            and the configurations that its sampler draws.
         *args: The example arguments.
         checks: Which checks, by letter or name; by default all that can fail, which memory and power cannot.
         **options: The other options of `fnnet.check`.
@@ -43,18 +46,17 @@ def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options:
     import pytest
 
     chosen = tuple(letter for letter in letters(checks) if checks is not None or letter not in NEVER_FAIL)
-
-    @functools.cache
-    def begun() -> "Run":
-        from fnnet.checking.runner import run
-
-        return run(f, *args, checks=chosen, **options)
-
-    each = [pytest.param(letter, id=NAMES[letter].replace(" ", "-")) for letter in chosen]
+    each = []
+    for title, begun in _runs(f, args, {**options, "checks": chosen}):
+        for letter in chosen:
+            name = "-".join([*title.split(), *NAMES[letter].split()])
+            each.append(pytest.param(functools.partial(_outcome, begun, letter), id=name))
+    if isinstance(f, Proof) and f.sample and checks is None:
+        each += [pytest.param(functools.partial(_drawn, f, name), id=f"drawn-{name.replace('_', '-')}") for name in DRAWN]
 
     @pytest.mark.parametrize("check", each)
-    def test(check: str) -> None:
-        outcome, message = _outcome(begun(), check)
+    def test(check: Callable[[], tuple[str, str]]) -> None:
+        outcome, message = check()
         if outcome == "failed":
             pytest.fail(message, pytrace=False)
         if outcome == "skipped":
@@ -65,17 +67,44 @@ def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options:
     return test
 
 
-def _outcome(begun: "Run", check: str) -> tuple[str, str]:
+def _runs(f: Any, args: tuple, options: dict[str, Any]) -> list[tuple[str, Callable[[], "Run"]]]:
+    """A title and a run of the checker, which begins at the first call; for each example of a proof."""
+
+    def of_arguments() -> "Run":
+        from fnnet.checking.runner import run
+
+        return run(f, *args, **options)
+
+    def of_case(case: Case) -> "Run":
+        from fnnet.checking.own import begin
+
+        return begin(case, **options)
+
+    if not isinstance(f, Proof):
+        return [("", functools.cache(of_arguments))]
+    return [(c.configuration.title, functools.cache(functools.partial(of_case, c))) for c in f.at_examples()]
+
+
+def _outcome(begun: Callable[[], "Run"], check: str) -> tuple[str, str]:
     """Passed, failed, skipped or waived; and the message."""
-    line = begun.line(check)
+    run = begun()
+    line = run.line(check)
     if line.status == "waived":
-        return "waived", f"waived: {begun.waived[check]}"
-    failed = any(failure.check == check for failure in begun.session.failures)
-    if failed or (check in DECIDING and begun.report().inconclusive):
-        return "failed", str(_part(begun.report(), check))
+        return "waived", f"waived: {run.waived[check]}"
+    failed = any(failure.check == check for failure in run.session.failures)
+    if failed or (check in DECIDING and run.report().inconclusive):
+        return "failed", str(_part(run.report(), check))
     if line.status in ("not run", "inconclusive"):
         return "skipped", line.detail
     return "passed", ""
+
+
+def _drawn(proof: Proof, name: str) -> tuple[str, str]:
+    """The outcome of a check of the contract, at drawn configurations that show all that the proof covers."""
+    from fnnet.checking import contract
+
+    wrong = contract.wrong_cases(getattr(contract, name), proof, contract.covering(proof))
+    return ("failed", "\n".join(wrong)) if wrong else ("passed", "")
 
 
 def _part(report: Report, check: str) -> Report:

@@ -25,11 +25,13 @@ def proof_of(
         shape = SHAPES[rng.integers(len(SHAPES))]
         static = {name: values[int(rng.integers(len(values)))] for name, values in choices.items()}
         values, features = logits(rng, shape)
-        return Configuration(lambda rng: {"z": values(rng)}, static, features=features)
+        shown = features | {f"{name} {value}" for name, value in static.items()}
+        return Configuration(lambda rng: {"z": values(rng)}, static, features=shown)
 
     tiny = normal({name: values[0] for name, values in choices.items()}, z=(3,))
     examples = (normal(z=(3, 4)), *examples)
-    return Proof(function, reference, examples, sample=sample, covers=SIZES, tiny=tiny, cancels=cancels)
+    covers = SIZES.union({"size 50"}, *({f"{name} {value}" for value in values} for name, values in choices.items()))
+    return Proof(function, reference, examples, sample=sample, covers=covers, tiny=tiny, cancels=cancels)
 
 
 def zero_at_minus_infinity(function: Callable) -> Callable:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.proofs.draws import fractions, pairs, probabilities
+from fnnet.proofs.draws import PAIRED, fractions, pairs, probabilities
 from fnnet.proofs.proof import Configuration, Proof
 from fnnet.rules import binary_losses
 
@@ -45,7 +45,7 @@ SIGMOID_BINARY_CROSS_ENTROPY = Proof(
         ),
     ],
     sample=pairs("logits", "targets", "logits", "positive_weights"),
-    covers=frozenset({"one target for all", "size-1 axis", "weights", "one weight"}),
+    covers=PAIRED | {"hard targets", "ties", "size 30", "weights", "one weight"},
     tiny=fractions("logits", "targets", "positive_weights"),
     cancels=True,
 )
@@ -58,6 +58,6 @@ BINARY_CROSS_ENTROPY = Proof(
         )
     ],
     sample=pairs("probabilities", "targets", "probabilities"),
-    covers=frozenset({"one target for all", "size-1 axis"}),
+    covers=PAIRED | {"hard targets"},
     tiny=fractions("probabilities", "targets"),
 )

@@ -107,14 +107,14 @@ def proof_of(
             return drawn | ({"class_weights": rng.uniform(0.1, 2, classes)} if weights else {})
 
         holds = {"rows": dtype is None, "integers": dtype is not None, "smoothing": smoothed, "class weights": weights}
-        holds |= {"ignore_index": ignored is not None, "one class": classes == 1}
+        holds |= {"ignore_index": ignored is not None, "one class": classes == 1, "unsigned": dtype == "uint8"}
         return Configuration(arrays, static, features=features | held(holds))
 
     def tiny(rng: np.random.Generator) -> Arrays:
         return {prediction: rng.uniform(0.1, 0.9, (2, 3)), "labels": rng.uniform(0.1, 0.9, (2, 3))}
 
-    covers = {"rows", "integers", "one class"} | ({"smoothing"} if smoothing else set())
-    covers |= {"class weights", "ignore_index"} if weighing else set()
+    covers = {"rows", "integers", "one class", "ties", "size 30"} | ({"smoothing"} if smoothing else set())
+    covers |= {"class weights", "ignore_index", "unsigned"} if weighing else set()
     return Proof(
         function,
         reference,

@@ -11,6 +11,7 @@ from fnnet.proofs.proof import Arrays, Configuration
 LEADING = ((), (), (2,), (3,), (1,), (2,), (3,), (2, 3), (1, 2, 2), (3, 1), (0,), (2, 0))
 SHAPES = ((), (1,), (5,), (4, 3), (2, 1, 3), (0, 3))
 ROWS = ((5,), (3, 2), (2, 2, 5), (0, 3), (4, 1))
+PAIRED = frozenset({"one target for all", "size-1 axis"})  # of `pairs`
 SIZES = frozenset({"ties", "size 0.001", "size 1", "size 5", "size-1 axis"})  # features of `logits`
 
 
@@ -77,6 +78,7 @@ def pairs(
             return {prediction: drawn, target: rng.integers(0, 2, shape).astype(float) if hard else rng.random(shape)}
 
         holds = {"one target for all": shared, "weights": weighing, "one weight": weighing and not weights_shape}
+        holds |= {"hard targets": hard and kind != "numbers"}
         return Configuration(arrays, features=features | held(holds))
 
     return sample

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fnnet.proofs.draws import fractions, normal, pairs
+from fnnet.proofs.draws import PAIRED, fractions, normal, pairs
 from fnnet.proofs.proof import Proof
 from fnnet.rules.squared_error import squared_error
 
@@ -19,6 +19,6 @@ SQUARED_ERROR = Proof(
     plain_squared_error,
     examples=[normal(prediction=(4, 3), target=(4, 3))],
     sample=pairs("prediction", "target"),
-    covers=frozenset({"one target for all", "size-1 axis"}),
+    covers=PAIRED | {"ties", "size 30"},
     tiny=fractions("prediction", "target"),
 )
