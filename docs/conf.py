@@ -29,6 +29,7 @@ extensions = [
     "mathematics",
     "plain_docstrings",
     "public_names",
+    "rule_lists",
     "signatures",
 ]
 exclude_patterns = ["_build", "published_rules/README.md"]

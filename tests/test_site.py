@@ -4,22 +4,34 @@ import re
 from pathlib import Path
 
 import public_names
+import rule_lists
 from public_names import NAMESPACES, members, undescribed
 
 import fnnet
+from fnnet.proofs import own
 
 ROOT = Path(__file__).parents[1]
 NAMES = [name for namespace in NAMESPACES for name in public_names.public_names(namespace)]
-SHOWN = {
-    name
-    for page in (ROOT / "docs/api").glob("*.md")
-    for name in re.findall(r"^\.\. auto\w+:: (\S+)$", page.read_text(), flags=re.MULTILINE)
-}
+API = "\n".join(page.read_text() for page in (ROOT / "docs/api").glob("*.md"))
+API = API.replace(".. rules::", "\n".join(rule_lists.reference()))
+SHOWN = set(re.findall(r"^\.\. auto\w+:: (\S+)$", API, flags=re.MULTILINE))
 
 
 def test_every_public_name_is_described():
     assert len(NAMES) > 40
     assert undescribed(SHOWN, NAMES) == []
+
+
+def test_every_rule_has_a_proof(monkeypatch):
+    assert rule_lists.unproved() == []
+    assert all(getattr(fnnet, name) is proof.function for name, proof in own().items())
+    monkeypatch.delitem(own(), "tanh")
+    assert rule_lists.unproved() == ["tanh"]
+
+
+def test_every_derivation_is_listed():
+    pages = {page.stem for page in (ROOT / "docs/derivations").glob("*.md")} - {"index"}
+    assert pages == set(re.findall(r":doc:`/derivations/(\w+)`", "\n".join(rule_lists.derivations())))
 
 
 def test_a_name_on_no_page_is_seen():

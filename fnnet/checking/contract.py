@@ -19,7 +19,7 @@ from fnnet.proofs.proof import Arrays, Case, Proof, cast
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 COTANGENTS = 3
-DRAWN = 250  # configurations of each rule
+DRAWN, CHEAP = 250, 100  # configurations of each rule
 SHOWN = 5  # wrong cases shown in one message
 UNDERFLOW = float(np.finfo(np.float32).tiny)  # what float32 makes 0
 
@@ -90,7 +90,10 @@ CONTRACT = (values_and_gradients, structure, low_precision, mapped, second_order
 
 
 def covering(proof: Proof, times: int = 3) -> list[int]:
-    """Numbers of the first drawn cases that show each feature of `proof.covers` that often; at least two."""
+    """Numbers of drawn cases that show each feature of `proof.covers` that often; at least two.
+
+    After them, of the first CHEAP cases, all that need no other program: most of the cost is compilation.
+    """
     shown: collections.Counter[str] = collections.Counter()
     numbers = []
     for number in range(DRAWN):
@@ -98,7 +101,12 @@ def covering(proof: Proof, times: int = 3) -> list[int]:
         if number < 2 or any(shown[feature] < times for feature in features):
             shown.update(features)
             numbers.append(number)
-    return numbers
+    programs = {_program(proof.case(number)) for number in numbers}
+    return [*numbers, *(n for n in range(CHEAP) if n not in numbers and _program(proof.case(n)) in programs)]
+
+
+def _program(case: Case) -> str:
+    return f"{case.static} {[(name, array.shape, array.dtype) for name, array in case.arrays.items()]}"
 
 
 def wrong_cases(contract_check: Callable[[Case], list[str]], proof: Proof, indices: Iterable[int]) -> list[str]:

@@ -30,7 +30,7 @@ def proof_of(
 
     tiny = normal({name: values[0] for name, values in choices.items()}, z=(3,))
     examples = (normal(z=(3, 4)), *examples)
-    covers = SIZES.union({"size 50"}, *({f"{name} {value}" for value in values} for name, values in choices.items()))
+    covers = SIZES.union({"0 axes"}, *({f"{name} {value}" for value in values} for name, values in choices.items()))
     return Proof(function, reference, examples, sample=sample, covers=covers, tiny=tiny, cancels=cancels)
 
 

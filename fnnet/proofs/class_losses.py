@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.proofs.draws import ROWS, distribution, held, logits, probabilities
+from fnnet.proofs.draws import ALONG, ROWS, distribution, held, logits, probabilities
 from fnnet.proofs.proof import Arrays, Configuration, Proof
 from fnnet.rules import class_losses
 
@@ -113,7 +113,7 @@ def proof_of(
     def tiny(rng: np.random.Generator) -> Arrays:
         return {prediction: rng.uniform(0.1, 0.9, (2, 3)), "labels": rng.uniform(0.1, 0.9, (2, 3))}
 
-    covers = {"rows", "integers", "one class", "ties", "size 30"} | ({"smoothing"} if smoothing else set())
+    covers = ALONG | {"rows", "integers", "one class", "size 30"} | ({"smoothing"} if smoothing else set())
     covers |= {"class weights", "ignore_index", "unsigned"} if weighing else set()
     return Proof(
         function,
@@ -121,7 +121,7 @@ def proof_of(
         examples,
         differentiated=(prediction, "labels"),
         sample=sample,
-        covers=frozenset(covers),
+        covers=covers,
         tiny=Configuration(tiny),
         cancels=prediction == "logits",
     )

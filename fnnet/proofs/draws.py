@@ -11,8 +11,10 @@ from fnnet.proofs.proof import Arrays, Configuration
 LEADING = ((), (), (2,), (3,), (1,), (2,), (3,), (2, 3), (1, 2, 2), (3, 1), (0,), (2, 0))
 SHAPES = ((), (1,), (5,), (4, 3), (2, 1, 3), (0, 3))
 ROWS = ((5,), (3, 2), (2, 2, 5), (0, 3), (4, 1))
-PAIRED = frozenset({"one target for all", "size-1 axis"})  # of `pairs`
-SIZES = frozenset({"ties", "size 0.001", "size 1", "size 5", "size-1 axis"})  # features of `logits`
+# Features: of `logits` of these shapes and rows, and of `pairs`.
+ALONG = frozenset({"1 axes", "2 axes", "3 axes", "no entries", "ties", "size-1 axis"})
+SIZES = ALONG | {"size 0.001", "size 1", "size 5", "size 50"}
+PAIRED = ALONG | {"one target for all"}
 
 
 def normal(static: Mapping[str, Any] | None = None, title: str = "", **shapes: Sequence[int]) -> Configuration:
@@ -34,7 +36,7 @@ def logits(
     def values(rng: np.random.Generator) -> np.ndarray:
         return np.asarray(rng.integers(-2, 3, shape) * 1.0 if tied else rng.normal(size=shape) * size)
 
-    features = {"ties"} if tied else {f"size {size:g}"}
+    features = {"ties" if tied else f"size {size:g}", "no entries" if 0 in shape else f"{len(shape)} axes"}
     return values, frozenset(features | ({"size-1 axis"} if 1 in shape else set()))
 
 

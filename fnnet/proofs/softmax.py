@@ -37,7 +37,7 @@ def sample(rng: np.random.Generator) -> Configuration:
 
 def along(function: Callable, reference: Callable, *examples: Configuration) -> Proof:
     """The proof of a function along an axis."""
-    covers = SIZES | {"size 50", "inner axis", "axis from the front", "two axes"}
+    covers = SIZES | {"inner axis", "axis from the front", "two axes"}
     tiny = normal({"axis": 0}, z=(3, 2))
     return Proof(function, reference, examples, sample=sample, covers=covers, tiny=tiny, cancels=True)
 

@@ -19,6 +19,6 @@ SQUARED_ERROR = Proof(
     plain_squared_error,
     examples=[normal(prediction=(4, 3), target=(4, 3))],
     sample=pairs("prediction", "target"),
-    covers=PAIRED | {"ties", "size 30"},
+    covers=PAIRED | {"size 30"},
     tiny=fractions("prediction", "target"),
 )

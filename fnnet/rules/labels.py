@@ -126,7 +126,7 @@ def weights_of_examples(
     ignore_index: int | None = None,
 ) -> Array:
     """What each example counts in a mean, (5), in the prediction's shape without the last axis."""
-    given = _as_held(labels)
+    given = _as_held(function, labels)
     _, targets = as_targets(
         function, argument, prediction, given, class_weights=class_weights, ignore_index=ignore_index
     )
@@ -140,7 +140,7 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
     (prediction,) = as_floats(function, **{argument: prediction})
     if prediction.ndim < 1 or prediction.shape[-1] < 1:
         raise ValueError(f"{function}: {argument} of shape {prediction.shape} must have a last axis, one entry a class")
-    given = _as_held(labels)
+    given = _as_held(function, labels)
     examples, kind = prediction.shape[:-1], given.dtype
     if jnp.issubdtype(kind, jnp.integer):
         if given.shape != examples:
@@ -161,9 +161,12 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
     return prediction, given
 
 
-def _as_held(labels: Any) -> Any:
+def _as_held(function: str, labels: Any) -> Any:
     """JAX's arrays as they are, all else as NumPy's: JAX would wrap 64-bit integers, and 2**32 + 3 would be class 3."""
-    return labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    try:
+        return labels if isinstance(labels, jax.Array) else np.asarray(labels)
+    except ValueError:
+        raise TypeError(f"{function}: labels must be an array, not {type(labels).__name__}") from None
 
 
 def _ignored(function: str, ignore_index: Any) -> int | None:

@@ -4,13 +4,12 @@ import collections
 
 import pytest
 
-import fnnet
 from fnnet.checking import contract
 from fnnet.proofs import own
 
 PROOFS = own()
 STEP = 50  # cases of a slow test
-# Of each check how many cases are run of a rule in every run, and of a heavy rule and another in the slow one.
+# Of each check how many cases are run always, and in all with the slow ones of a heavy rule and of another.
 COUNTS = {
     contract.values_and_gradients: (contract.DRAWN, contract.DRAWN, contract.DRAWN),
     contract.structure: (2, contract.DRAWN, contract.DRAWN),
@@ -21,7 +20,7 @@ COUNTS = {
 
 
 def runs_of_cases() -> list:
-    """For each rule and check: the first cases that show all features, and the others, which are slow."""
+    """For each check and rule: first cases that show all that the proof covers, and the others, which are slow."""
     found = []
     for check, (quick, heavy, light) in COUNTS.items():
         for proof in PROOFS.values():
@@ -51,11 +50,3 @@ def test_the_drawn_configurations_cover_what_they_should(proof):
     features = [proof.case(index).configuration.features for index in range(contract.DRAWN)]
     counts = collections.Counter(feature for found in features for feature in found)
     assert {feature: counts[feature] for feature in proof.covers if counts[feature] < 5} == {}
-
-
-def test_every_public_rule_has_a_proof():
-    modules = {name: getattr(value, "__module__", "") for name, value in vars(fnnet).items()}
-    without_gradient = {"max_pool_indices"}  # integers: test_pooling.py
-    public = {name for name, module in modules.items() if module.startswith("fnnet.rules.")}
-    assert public - without_gradient == set(PROOFS)
-    assert all(getattr(fnnet, name) is proof.function for name, proof in PROOFS.items())

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 
 import fnnet
+from fnnet.proofs import own
+from fnnet.proofs.proof import cast
 
-LAYERS = {
-    "dense": (fnnet.dense, (7,), (7, 3)),
-    "conv": (fnnet.conv, (6, 5, 4), (3, 3, 4, 2)),
-    "grouped conv": (lambda x, k: fnnet.conv(x, k, groups=4), (6, 5, 4), (3, 3, 1, 4)),
-    "conv 1-D": (fnnet.conv, (9, 4), (3, 4, 2)),
-    "max_pool": (lambda x, k: k * fnnet.max_pool(x, 2), (6, 5, 4), ()),
-    "avg_pool": (lambda x, k: k * fnnet.avg_pool(x, 2), (6, 5, 4), ()),
-    "softmax": (lambda x, k: k * fnnet.softmax(x), (7,), ()),
-    "gelu": (lambda x, k: k * fnnet.gelu(x), (7,), ()),
-}
 ON_LOGITS = {
     "softmax_cross_entropy": fnnet.softmax_cross_entropy,
     "negative_log_likelihood": lambda z, y: fnnet.negative_log_likelihood(fnnet.log_softmax(z), y),
@@ -45,43 +37,66 @@ def test_equal_logits_are_equal_chances(loss, level):
     np.testing.assert_allclose(z_bar, wanted, rtol=1e-5)
 
 
-def gradients(function):
-    """Both gradients under a cotangent that is not constant."""
+def cases_of_every_rule(most):
+    """Examples of each proof; quick are the first ones of the first rule of each page."""
+    found, pages = [], set()
+    for proof in own().values():
+        for number, case in enumerate(proof.at_examples()[:most]):
+            quick = proof.page not in pages and number < 3
+            found.append(pytest.param(case, id=case.title, marks=[] if quick else pytest.mark.slow))
+        pages.add(proof.page)
+    return found
 
-    def weighed(x, kernel):
-        y = function(x, kernel)
+
+def batch_of(case, *lead, dtype="float32"):
+    """The shapes of the arrays, with these axes before all but the parameters."""
+    arrays = cast(case.arrays, dtype).items()
+    with_lead = {name: (*lead, *a.shape) if name not in case.proof.parameters else a.shape for name, a in arrays}
+    return {name: jax.ShapeDtypeStruct(with_lead[name], a.dtype) for name, a in arrays}
+
+
+def gradients(case, is_mapped=False):
+    """grad(arrays) of all that is differentiated, under a cotangent that is not constant; maybe of vmap."""
+    axes = {name: None if name in case.proof.parameters else 0 for name in case.arrays}
+
+    def apply(arrays):
+        return case.proof.called(case.proof.function, arrays, case.configuration.static)
+
+    def weighed(moving, arrays):
+        y = (jax.vmap(apply, (axes,)) if is_mapped else apply)(
+            {name: moving.get(name, a) for name, a in arrays.items()}
+        )
         return (y * jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)).sum()
 
-    return jax.grad(weighed, (0, 1))
+    return lambda arrays: jax.grad(weighed)({name: arrays[name] for name in case.differentiated}, arrays)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("mapped", [False, True])
-def test_no_examples_give_zero_gradients(layer, mapped):
-    function, shape, kernel_shape = LAYERS[layer]
-    apply = jax.vmap(function, (0, None)) if mapped else function
-    kernel = jnp.ones(kernel_shape)
-    x_bar, kernel_bar = jax.jit(gradients(apply))(jnp.ones((0, *shape)), kernel)
-    assert x_bar.shape == (0, *shape)
-    np.testing.assert_array_equal(kernel_bar, np.zeros(kernel_shape))
+def assert_no_examples_give_zeros(case, is_mapped):
+    arrays = {name: jnp.ones(a.shape, a.dtype) for name, a in batch_of(case, 0).items()}
+    for name, bar in jax.jit(gradients(case, is_mapped))(arrays).items():
+        np.testing.assert_array_equal(bar, np.zeros(arrays[name].shape))
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_shapes_beyond_any_memory_are_only_shapes(layer):
-    function, shape, kernel_shape = LAYERS[layer]
-    batch = (2**18, 2**13)  # with the examples more than 2**32 numbers
-    x = jax.ShapeDtypeStruct((*batch, *shape), jnp.bfloat16)
-    kernel = jax.ShapeDtypeStruct(kernel_shape, jnp.bfloat16)
-    cotangents = jax.eval_shape(jax.grad(lambda x, kernel: function(x, kernel).sum(), (0, 1)), x, kernel)
-    assert [(bar.shape, bar.dtype) for bar in cotangents] == [(a.shape, a.dtype) for a in (x, kernel)]
+@pytest.mark.parametrize("case", cases_of_every_rule(1))
+def test_no_examples_give_zero_gradients(case):
+    assert_no_examples_give_zeros(case, is_mapped=False)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_the_same_program_repeats_its_bits(layer):
-    function, shape, kernel_shape = LAYERS[layer]
-    rng = np.random.default_rng(0)
-    x, kernel = (rng.normal(size=size).astype(np.float32) for size in ((5, *shape), kernel_shape))
-    program = jax.jit(gradients(function))
-    first, second = program(x, kernel), program(x, kernel)
-    for one, other in zip(first, second, strict=True):
-        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+@pytest.mark.parametrize("case", cases_of_every_rule(9))
+def test_no_examples_give_zero_gradients_under_vmap(case):
+    assert_no_examples_give_zeros(case, is_mapped=True)
+
+
+@pytest.mark.parametrize("case", cases_of_every_rule(1))
+def test_shapes_beyond_any_memory_are_only_shapes(case):
+    arrays = batch_of(case, 2**18, 2**13, dtype="bfloat16")  # 2**31 and more numbers
+    for name, bar in jax.eval_shape(gradients(case), arrays).items():
+        assert (bar.shape, bar.dtype) == (arrays[name].shape, arrays[name].dtype)
+
+
+@pytest.mark.parametrize("case", cases_of_every_rule(9))
+def test_the_same_program_repeats_its_bits(case):
+    arrays, program = cast(case.arrays, "float32"), jax.jit(gradients(case))
+    first, second = program(arrays), program(arrays)
+    for name in case.differentiated:
+        assert np.asarray(first[name]).tobytes() == np.asarray(second[name]).tobytes()
