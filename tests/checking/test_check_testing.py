@@ -1,6 +1,7 @@
 """The pytest form: ids, outcomes and messages, in a pytest of its own."""
 
 import ast
+import dataclasses
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import fnnet
 from fnnet.checking.catalogue import NAMES
+from fnnet.proofs import own
 
 MODULE = """
 import jax, jax.numpy as jnp, numpy as np
@@ -97,9 +99,15 @@ def test_messages(pytest_says):
     assert re.search(r"SKIPPED \[1\] .*: not asked for", printed)
 
 
+IDS = [name.replace(" ", "-") for letter, name in NAMES.items() if letter not in "MW"]
+
+
+def cases_of(test):
+    return {case.id: case.values[0] for case in test.pytestmark[0].args[1]}
+
+
 def test_by_default_the_checks_that_can_fail():
-    mark = fnnet.checking.as_tests(fnnet.tanh, 0.3).pytestmark[0]
-    assert [case.values[0] for case in mark.args[1]] == [letter for letter in NAMES if letter not in "MW"]
+    assert list(cases_of(fnnet.checking.as_tests(fnnet.tanh, 0.3))) == IDS
     with pytest.raises(ValueError, match="checks has 'Q'"):
         fnnet.checking.as_tests(fnnet.tanh, 0.3, checks="Q")
 
@@ -110,4 +118,17 @@ def test_pytest_is_imported_in_the_function_alone():
     assert "pytest" not in {alias.name for node in top for alias in node.names}
 
 
+def test_of_a_proof_its_examples_and_what_it_draws():
+    drawn = ["drawn-values-and-gradients", "drawn-structure", "drawn-low-precision", "drawn-mapped"]
+    slopes = [f"negative-slope-{name}" for name in IDS]
+    assert list(cases_of(fnnet.checking.as_tests(own()["leaky_relu"]))) == [*IDS, *slopes, *drawn]
+    swapped = dataclasses.replace(own()["leaky_relu"], function=lambda z, slope=0.01: fnnet.leaky_relu(z, -slope))
+    cases = cases_of(fnnet.checking.as_tests(swapped))
+    for name in ("reference", "negative-slope-reference", "drawn-values-and-gradients"):
+        outcome, message = cases[name]()
+        assert outcome == "failed"
+        assert "cases are wrong" in message or "R reference" in message
+
+
+test_of_this_proof = fnnet.checking.as_tests(own()["relu"], checks="SP")
 test_of_this_very_kind = fnnet.checking.as_tests(fnnet.tanh, 0.3, checks="SPRLF")
