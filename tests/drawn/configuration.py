@@ -67,22 +67,21 @@ class Configuration:
         normal = self._generator(1).normal(size=shape)
         return self._rounded({"cotangent": normal})["cotangent"]
 
-    def findings(self, oracle: Oracle | None = None) -> list[str]:
+    def findings(self, oracle: Oracle | None = None, options: dict[str, Any] | None = None) -> list[str]:
         """Where value and gradients differ from the oracle's.
 
         Args:
             oracle: oracle(rule, static, arrays, cotangent), for configurations without mapped axes. None: the plain
                 form of jax.lax, differentiated by JAX in f64, in a loop over what is mapped.
+            options: The compiler's, beside an oracle.
         """
         with jax.enable_x64(True):
-            arrays = self.arrays()
-            lane = {name: jax.ShapeDtypeStruct(shape, jnp.float64) for name, shape in self.shapes.items()}
-            output = jax.eval_shape(functools.partial(own()[self.rule].reference, **self.static), **lane)
-            cotangent = self.cotangent((*self.sizes, *output.shape))
+            arrays, cotangent = self._given()
             if oracle is None:
                 ours, theirs = jax.jit(self._both, compiler_options=compiler_options())(arrays, cotangent)
             else:
-                ours, theirs = jax.jit(self._ours)(arrays, cotangent), oracle(self.rule, self.static, arrays, cotangent)
+                ours = self.program(options)(cast(arrays, self.dtype), cotangent.astype(self.dtype))
+                theirs = oracle(self.rule, self.static, arrays, cotangent)
             (value, bars), (expected, expected_bars) = jax.tree.map(np.asarray, (ours, theirs))
         if value.dtype != self.dtype or any(bar.dtype != self.dtype for bar in bars.values()):
             kinds = {name: str(bar.dtype) for name, bar in bars.items()}
@@ -95,12 +94,25 @@ class Configuration:
             found += compare(f"gradient of {name}", _wide(bar), expected_bars[name], tolerance, rounding)
         return found
 
+    def program(self, options: dict[str, Any] | None = None) -> Any:
+        """The rule's value and gradients, compiled with these options."""
+        with jax.enable_x64(True):
+            arrays, cotangent = self._given()
+            args = cast(arrays, self.dtype), cotangent.astype(self.dtype)
+            return jax.jit(self._ours, compiler_options=options).lower(*args).compile()
+
     def line(self, oracle: str = "") -> str:
         """What to paste into a shell to see the findings again; `oracle` is a module of this folder."""
         imported = f"from drawn import {oracle}; " if oracle else ""
         given = f"{oracle}.pulled" if oracle else ""
         code = f"from drawn.configuration import Configuration; print(*{self!r}.findings({given}), sep='\\n')"
         return f'PYTHONPATH=tests python -c "{imported}{code}"'
+
+    def _given(self) -> tuple[Arrays, np.ndarray]:
+        """The arguments and the cotangent of the output, in f64."""
+        lane = {name: jax.ShapeDtypeStruct(shape, jnp.float64) for name, shape in self.shapes.items()}
+        output = jax.eval_shape(functools.partial(own()[self.rule].reference, **self.static), **lane)
+        return self.arrays(), self.cotangent((*self.sizes, *output.shape))
 
     def _generator(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([zlib.crc32(repr(self).encode()), stream])

@@ -6,70 +6,35 @@ computes some of that wrong before jax 0.12: openxla/xla#48713, #48715. 36 run a
     python -m pytest -m slow tests/formulations/test_negative_padding.py
 """
 
-import functools
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from drawn import by_taps
+from drawn.configuration import Configuration
 
 import fnnet
-from fnnet.checking.contract import TOLERANCE, compare
 from fnnet.checking.programs import compiler_options
-from fnnet.proofs import windows
 
 EACH = 100  # in one test, whose compiled programs are then dropped
 
 
-class Case(NamedTuple):
-    """A convolution of `examples` images."""
-
-    examples: int
-    image: tuple[int, ...]
-    window: tuple[int, ...]
-    inputs: int
-    outputs: int
-    stride: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-    groups: int = 1
-
-    @property
-    def static(self) -> dict[str, Any]:
-        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
-
-    def arrays(self) -> tuple:
-        """Image, kernel and the output's cotangent."""
-        random = np.random.default_rng(0)
-        x, kernel = (*self.image, self.inputs), (*self.window, self.inputs // self.groups, self.outputs)
-        axes = windows.axes(x, self.window, self.stride, self.padding, self.dilation)
-        shapes = (self.examples, *x), kernel, (self.examples, *(len(axis.starts) for axis in axes), self.outputs)
-        return tuple(random.normal(size=shape).astype(np.float32) for shape in shapes)
-
-    def program(self, options: dict[str, Any] | None) -> Any:
-        """Output and both gradients, compiled."""
-
-        def run(x: Any, kernel: Any, y_bar: Any) -> tuple:
-            y, pull = jax.vjp(functools.partial(fnnet.conv, **self.static), x, kernel)
-            return y, *pull(y_bar)
-
-        return jax.jit(run, compiler_options=options).lower(*self.arrays()).compile()
-
-    def findings(self, options: dict[str, Any] | None) -> list[str]:
-        """Where the output and the gradients differ from the sums over taps; `options` are the compiler's."""
-        x, kernel, y_bar = (array.astype(np.float64) for array in self.arrays())
-        y, bars = by_taps.conv({"x": x, "kernel": kernel}, y_bar, **self.static)
-        ours = self.program(options)(*self.arrays())
-        found = []
-        for name, one, other in zip(("output", "x_bar", "kernel_bar"), ours, (y, *bars.values()), strict=True):
-            found += compare(f"{self}: {name}", one, other, TOLERANCE["float32"])
-        return found
+def conv(examples, image, window, inputs, outputs, stride, padding, dilation, groups=1) -> Configuration:
+    """A convolution of some images, in f32."""
+    shapes = {"x": (examples, *image, inputs), "kernel": (*window, inputs // groups, outputs)}
+    static = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Configuration("conv", shapes, static, dtype="float32")
 
 
-def drawn(number: int) -> Case:
+def findings(case: Configuration, options: dict[str, Any] | None) -> list[str]:
+    """Where output and gradients differ from the sums over taps; `options` are the compiler's."""
+    return [f"{case.line('by_taps')}: {one}" for one in case.findings(by_taps.pulled, options)]
+
+
+def drawn(number: int) -> Configuration:
     """One of which the padding is larger than the window less one, at one side at least."""
     random = np.random.default_rng(number)
 
@@ -92,38 +57,38 @@ def drawn(number: int) -> Case:
         fits = all(axis[0] + sum(axis[3]) >= e for axis, e in zip(axes, extents, strict=True))
         if fits and any(max(axis[3]) >= e for axis, e in zip(axes, extents, strict=True)):
             image, window, stride, padding, dilation = zip(*axes, strict=True)
-            return Case(integer(1, 4), image, window, inputs, outputs, stride, padding, dilation, groups)
+            return conv(integer(1, 4), image, window, inputs, outputs, stride, padding, dilation, groups)
 
 
 def found(numbers: range, options: dict[str, Any] | None) -> list[str]:
     try:
-        return [finding for number in numbers for finding in drawn(number).findings(options)]
+        return [finding for number in numbers for finding in findings(drawn(number), options)]
     finally:
         jax.clear_caches()
 
 
 FIXED = [
     # An axis with one place and a stride: there XLA moves a negative lax.pad into the convolution.
-    Case(2, (1, 9), (1, 3), 8, 8, (2, 1), ((0, 0), (4, 1)), (1, 1)),
-    Case(2, (1, 9), (1, 3), 8, 16, (2, 1), ((0, 0), (4, 1)), (1, 1), 2),
-    Case(2, (1, 1, 9), (1, 1, 3), 8, 16, (2, 2, 1), ((0, 0), (0, 0), (4, 1)), (1, 1, 1), 2),
-    Case(3, (3, 9), (3, 3), 8, 12, (3, 2), ((0, 0), (5, 1)), (1, 1)),
-    Case(24, (2,), (3,), 3, 24, (1,), ((3, 1),), (1,)),  # autodiff of jax.lax is wrong there
-    Case(2, (5,), (2,), 12, 19, (1,), ((3, 0),), (1,)),
-    Case(1, (1,), (1,), 2, 3, (3,), ((1, 0),), (1,)),  # no place sees the image
-    Case(2, (3, 1), (2, 1), 2, 3, (1, 3), ((1, 1), (1, 4)), (1, 1)),
+    conv(2, (1, 9), (1, 3), 8, 8, (2, 1), ((0, 0), (4, 1)), (1, 1)),
+    conv(2, (1, 9), (1, 3), 8, 16, (2, 1), ((0, 0), (4, 1)), (1, 1), 2),
+    conv(2, (1, 1, 9), (1, 1, 3), 8, 16, (2, 2, 1), ((0, 0), (0, 0), (4, 1)), (1, 1, 1), 2),
+    conv(3, (3, 9), (3, 3), 8, 12, (3, 2), ((0, 0), (5, 1)), (1, 1)),
+    conv(24, (2,), (3,), 3, 24, (1,), ((3, 1),), (1,)),  # autodiff of jax.lax is wrong there
+    conv(2, (5,), (2,), 12, 19, (1,), ((3, 0),), (1,)),
+    conv(1, (1,), (1,), 2, 3, (3,), ((1, 0),), (1,)),  # no place sees the image
+    conv(2, (3, 1), (2, 1), 2, 3, (1, 3), ((1, 1), (1, 4)), (1, 1)),
     # Negative after the cotangent, and on both sides, with groups and a stride.
-    Case(2, (4, 4), (3, 3), 6, 6, (2, 2), ((0, 5), (4, 4)), (1, 2), 3),
-    Case(2, (2, 2), (2, 2), 4, 4, (2, 2), ((2, 2), (2, 2)), (1, 1)),
-    Case(2, (5, 2), (2, 2), 4, 4, (2, 2), ((3, 0), (0, 3)), (1, 1), 2),
-    Case(2, (6,), (3,), 24, 24, (1,), ((5, 5),), (2,)),
+    conv(2, (4, 4), (3, 3), 6, 6, (2, 2), ((0, 5), (4, 4)), (1, 2), 3),
+    conv(2, (2, 2), (2, 2), 4, 4, (2, 2), ((2, 2), (2, 2)), (1, 1)),
+    conv(2, (5, 2), (2, 2), 4, 4, (2, 2), ((3, 0), (0, 3)), (1, 1), 2),
+    conv(2, (6,), (3,), 24, 24, (1,), ((5, 5),), (2,)),
 ]
 
 
 @pytest.mark.parametrize("case", FIXED)
 @pytest.mark.parametrize("options", [None, compiler_options], ids=["plain", "options"])
 def test_fixed(case, options):
-    assert case.findings(options and options()) == []
+    assert findings(case, options and options()) == []
 
 
 @pytest.mark.parametrize("first", range(0, 24, 8))
@@ -147,7 +112,7 @@ def test_drawn_without_options(first):
 @pytest.mark.parametrize("case", FIXED[:4])
 def test_xla_is_left_no_crop_to_put_into_a_convolution(case):
     """But for those whose operands XLA has exchanged, which it computes rightly."""
-    convolutions = re.findall(r" convolution\(.*? window={(.*?)}", case.program(None).as_text())
+    convolutions = re.findall(r" convolution\(.*? window={(.*?)}", case.program().as_text())
     assert convolutions
     assert [window for window in convolutions if "-" in window and "rhs_reversal" not in window] == []
 
