@@ -26,12 +26,7 @@ def add_to(commands: Any) -> None:
 
 
 def trace(*, run: Path, example: int | None, data: str | None, output: Path | None, since: Path | None) -> None:
-    """Print the trace, and what changed since another run, and write the page.
-
-    Raises:
-        ValueError: There is no such image, or a run is not whole or of another network.
-        OSError: The page cannot be written.
-    """
+    """Print the trace, and what changed since another run, and write the page."""
     seen = _traced(run, example, data)
     file = output or run / ("trace.html" if example is None else f"trace-{example}.html")
     what = f"the first {BATCH} held-out images" if example is None else f"held-out image {example}"

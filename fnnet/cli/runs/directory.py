@@ -6,6 +6,7 @@ checkpoints/    the last training states, to resume from and to evaluate (fnnet/
 *.png           learning curves, confusion matrix, the surest wrong answers, the first layer's kernels
 """
 
+import contextlib
 import functools
 import json
 import sys
@@ -152,18 +153,16 @@ def _read_config(run: Path) -> Config:
 
 
 def created(directory: Path | None, *names: str) -> Path:
-    """A new directory: the given one, or runs/<names>-<time>; FileExistsError if it exists."""
+    """A new directory: the given one, or runs/<names>-<time>; FileExistsError if the given one exists."""
     if directory is not None:
         directory.mkdir(parents=True)
         return directory
     stem = f"{'-'.join(names)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for attempt in range(100):
-        run = Path("runs", f"{stem}-{attempt + 1}" if attempt else stem)
-        try:
+    for number in range(1, 101):
+        with contextlib.suppress(FileExistsError):  # of another training that began in this second
+            run = Path("runs", f"{stem}-{number}" if number > 1 else stem)
             run.mkdir(parents=True)
             return run
-        except FileExistsError:
-            continue
     raise FileExistsError(f"runs/{stem} and a hundred like it exist")
 
 

@@ -112,13 +112,8 @@ def surest_mistakes(
 def kernels(file: File, kernel: Float[np.ndarray, "..."], shape: Sequence[int]) -> None:
     """The first layer's kernels as images, blue below zero and red above, all in the same colours.
 
-    Args:
-        file: Where to.
-        kernel: Of a convolution, (height, width, channels, features), or of a dense layer, (inputs, features), whose
-            columns are images.
-        shape: Of one example: (height, width, channels).
-
-    Of colour images the mean over the channels is shown.
+    The kernel is of a convolution, (height, width, channels, features), or of a dense layer, (inputs, features), whose
+    columns are images of `shape`, (height, width, channels). The picture shows the mean over the channels.
     """
     kind = "Kernels" if kernel.ndim == 4 else "Columns"
     tiles = kernel if kernel.ndim == 4 else kernel.reshape(*shape, kernel.shape[-1])

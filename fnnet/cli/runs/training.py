@@ -44,20 +44,12 @@ def train(
     """Train as `config` says and fill a new run directory with the results; returns it.
 
     Args:
-        config: "data", "net", "epochs", "batch_size", "accumulate", "optimizer", "learning_rate", "label_smoothing",
-            "compute_dtype", "seed", "allow_nonfinite".
+        config: The settings of `directory.FORM`, without those that are read from the data.
         directory: Must not exist. None: runs/<data>-<net>-<time>.
-        seconds: The time from one checkpoint to the next.
-        devices: How many share each mini-batch; None: one, or those of all processes if there are several.
-        shard_parameters: Whether they share the parameters, too.
+        seconds, devices, shard_parameters: --save-every, --devices and --shard-parameters of the command line.
 
     Raises:
-        ValueError: The data are not as they should be, or fewer than a mini-batch; there are fewer devices, or a
-            mini-batch cannot be shared evenly.
-        OSError: The data cannot be read, or the directory cannot be made.
-        ImportError: What writes the results is not installed.
-        NonFiniteLossError: From `fit`; the history so far is kept.
-        Stopped: A signal ended it, after a checkpoint; its message says how to go on.
+        ValueError, OSError, ImportError, NonFiniteLossError, Stopped: With messages that the command line prints.
     """
     began = time.perf_counter()
     _needs_libraries()
@@ -84,15 +76,8 @@ def train(
 def resume(run: Path, *, seconds: float = 30.0, devices: int | None = None, shard_parameters: bool = False) -> Path:
     """Go on with the training of a run directory from its newest whole checkpoint, or from its beginning.
 
-    The result has the bits of a training that was never interrupted, on the same machine and versions.
-
-    Args:
-        run: The directory.
-        seconds, devices, shard_parameters: As in `train`; other devices than before give other roundings.
-
-    Raises:
-        ValueError: It is no run directory, its data have changed, or another process trains in it.
-        OSError, ImportError, NonFiniteLossError, Stopped: As in `train`.
+    The result has the bits of a training that was never interrupted, on the same machine and versions, and with the
+    same devices. Arguments and errors are those of `train`.
     """
     began = time.perf_counter()
     _needs_libraries()
