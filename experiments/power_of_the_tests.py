@@ -18,8 +18,8 @@ import numpy as np
 
 from fnnet.checking import contract
 from fnnet.checking.checks.power import power_of_backward
+from fnnet.checking.leaves import as_wide
 from fnnet.checking.mutation.power import PowerReport
-from fnnet.checking.programs import as_wide
 from fnnet.checking.runner import run
 from fnnet.proofs import Case, Proof, own
 
@@ -72,7 +72,7 @@ def power(case: Case) -> PowerReport | None:
     session = run(case.function, *case.variables.values(), reference=case.reference, name=case.proof.name).session
     leaves = session.working
     bars = [contract.cotangent(case, number) for number in range(contract.COTANGENTS)]
-    expected = [[as_wide(bar) for bar in session.reference_pull(leaves, [bar])[1]] for bar in bars]
+    expected = [[as_wide(bar) for bar in session.reference_program(leaves, [bar])[1]] for bar in bars]
 
     def passes(number: int, ours: Sequence) -> bool:
         rounding = contract.rounding(case, "float64", bars[number])

@@ -1,8 +1,7 @@
 """Finite differences in double precision: independent of all automatic differentiation.
 
-A central stencil of 4th order has the error h^4 f5 / 30, f5 the 5th derivative, and rounding adds about 3/2 of the
-noise of the values over h. The step h balances the two. A second, smaller step has to agree; else the result is
-inconclusive.
+A central stencil of 4th order has the error h^4 f5 / 30, where f5 is the 5th derivative. Rounding adds about 3/2 of the
+noise of the values over h. The step h balances the two. The result is conclusive if a second, smaller step agrees.
 """
 
 import dataclasses
@@ -12,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking.programs import as_wide
+from fnnet.checking.kinds import Side
+from fnnet.checking.leaves import all_wide
+from fnnet.checking.tolerance import NINE_DIGITS
 
 ATTEMPTS = 6
 DOUBLE = float(np.finfo(np.float64).eps)
-KINK = 1e-3  # two one-sided slopes that differ by this, relative to their size, and do not change with the step
+KINK = 1e-3  # relative difference of two one-sided slopes at a kink; it does not change with the step
 Values = Callable[[float], list[np.ndarray]]  # t -> the output's leaves, double precision
 
 
@@ -27,7 +28,7 @@ class Difference:
     Args:
         value: The central difference.
         uncertainty: How far it may be from the derivative.
-        conclusive: Whether two step sizes agree, and left and right do too: at a kink, a central difference is a mean.
+        conclusive: Whether two step sizes agree, and left and right agree: at a kink, a central difference is a mean.
         kink: Whether left and right differ.
         left: The slope from the left.
         right: The slope from the right.
@@ -53,26 +54,64 @@ class Difference:
         numbers = {n: getattr(self, n) * by for n in ("value", "uncertainty", "left", "right", "low", "high")}
         return dataclasses.replace(self, **numbers)
 
-    def side(self, value: Any, allowed: float) -> str:
-        """Which slope at a kink `value` is, in words."""
-        slopes = {
-            "the slope from the left": self.left,
-            "the slope from the right": self.right,
-            "their mean": (self.left + self.right) / 2,
-        }
-        nearest = min(slopes, key=lambda name: abs(np.real(value) - slopes[name]))
+    def side(self, value: Any, allowed: float) -> Side:
+        """Which slope at a kink `value` is."""
+        slopes = {Side.LEFT: self.left, Side.RIGHT: self.right, Side.MEAN: (self.left + self.right) / 2}
+        nearest = min(slopes, key=lambda side: abs(np.real(value) - slopes[side]))
         near = abs(np.real(value) - slopes[nearest]) <= allowed + 1e-5 * abs(self.left - self.right)
-        return nearest if near else "a value between"
+        return nearest if near else Side.BETWEEN
 
     def contains(self, value: Any, allowed: float) -> bool:
         """Whether `value` lies between the one-sided slopes of a kink."""
         return self.kink and bool(self.low - allowed <= np.real(value) <= self.high + allowed)
 
 
+@dataclass(frozen=True)
+class Slope:
+    """A rule's slope along a direction of one argument, beside that of finite differences.
+
+    Args:
+        rule: The sum of cotangent times direction.
+        difference: That of finite differences.
+        slack: How far the rule may be off besides the uncertainty of the differences.
+    """
+
+    rule: float
+    difference: Difference
+    slack: float
+
+    @classmethod
+    def of(cls, bar: np.ndarray, direction: np.ndarray, difference: Difference, allowed: float) -> "Slope":
+        """The slope of a cotangent, each entry of which may be off by `allowed`."""
+        parts = bar * direction
+        slack = allowed * float(np.abs(direction).sum()) + NINE_DIGITS * float(np.abs(parts).sum())
+        return cls(float(np.sum(parts).real), difference, slack)
+
+    @property
+    def error(self) -> float:
+        """How far the two slopes are apart."""
+        return abs(self.rule - self.difference.value)
+
+    @property
+    def allowed(self) -> float:
+        """How far apart they may be."""
+        return self.difference.uncertainty + self.slack
+
+    @property
+    def agrees(self) -> bool:
+        """Whether finite differences confirm the rule."""
+        return self.difference.conclusive and bool(self.error <= self.allowed)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether finite differences contradict the rule."""
+        return self.difference.conclusive and not self.error <= self.allowed
+
+
 def along(values: Values, bars: Sequence[np.ndarray], eps: float = DOUBLE) -> Difference:
-    """The derivative at t = 0 of the sum over the output of bars * values(t), computed in numbers of that precision."""
+    """The derivative at t = 0 of the sum over the output of bars * values(t); `eps` is the values' unit roundoff."""
     with np.errstate(all="ignore"):  # a step may leave the domain
-        return _along(values, [as_wide(b) for b in bars], eps)
+        return _along(values, all_wide(bars), eps)
 
 
 def _along(values: Values, bars: list[np.ndarray], eps: float) -> Difference:

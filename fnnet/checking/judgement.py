@@ -1,318 +1,241 @@
 """Rule against reference at some arguments: where they differ, who is right, and what the difference looks like.
 
-Where they differ, finite differences decide. An entry at a kink, where the slopes from left and from right are not the
-same, may be any value between the two: a convention, not an error.
+If they differ, finite differences decide. At a kink the slopes from left and right are not the same: there an entry may
+have any value between the two, which is a convention and no error.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from fnnet.checking.conventions import note_shared, swapped
+from fnnet.checking.cotangent import Cotangent, Trial
 from fnnet.checking.diagnosis.hypotheses import Evidence, diagnose
 from fnnet.checking.diagnosis.mutated_inputs import variants
 from fnnet.checking.differences import Difference
-from fnnet.checking.kinks import share, swapped
-from fnnet.checking.programs import RaisedError, as_wide, is_wide
+from fnnet.checking.entries import Entries, index_of
+from fnnet.checking.errors import RaisedError
+from fnnet.checking.findings import Convention
+from fnnet.checking.kinds import Blame
+from fnnet.checking.leaves import all_wide, are_finite, as_wide, is_wide, largest, rms
 from fnnet.checking.report import Failure, number
-from fnnet.checking.session import Convention, Session, rms
-from fnnet.checking.tolerance import EIGHT_DIGITS, NINE_DIGITS, Expected, wrong_entries
+from fnnet.checking.session import Session
+from fnnet.checking.tolerance import EIGHT_DIGITS, NINE_DIGITS, Expected, compared
 
 MOST_KINKS = 48
-Leaves = Sequence[Any]
+NUMERIC = tuple(np.dtype(d) for d in ("float64", "float32", "float16", "complex64", "complex128", "int32", "int64"))
 
 
-def judge(
-    session: Session,
-    check: str,
-    leaves: Leaves,
-    output_bars: Leaves,
-    circumstance: str = "",
-    previous: Leaves | None = None,
-) -> bool:
-    """Compare every cotangent with the reference's; failures and conventions go to the session. True if right."""
-    expected = session.expected(leaves, output_bars)
+def judge(session: Session, trial: Trial) -> bool:
+    """Compare every cotangent with the reference's; the session gets failures and conventions. True if right."""
+    findings = session.findings
+    expected = session.expected(trial.leaves, trial.output_bars)
     try:
-        _, bars = session.pull(leaves, output_bars)
+        _, bars = session.pull(trial.leaves, trial.output_bars)
     except RaisedError as problem:
-        session.failures.append(Failure(check, "", circumstance, f"raises {problem}"))
+        findings.fail(trial.check, f"raises {problem}", circumstance=trial.circumstance)
         return False
-    bars = [as_wide(bar) for bar in bars]
-    failed, conventions = len(session.failures), len(session.conventions)
-    session.compared |= {k for k, bar in enumerate(bars) if bar.size}
+    bars = all_wide(bars)
+    failed, conventions = len(findings.failures), len(findings.conventions)
+    findings.compared |= {k for k, bar in enumerate(bars) if bar.size}
     for k, bar in enumerate(bars):
-        if k in session.settled:
-            failure = _known(session, check, circumstance, expected, k, bar)
-        else:
-            failure = _of_leaf(session, check, leaves, output_bars, circumstance, expected, k, bar, previous)
-        session.failures += [failure] if failure is not None else []
-    if len(session.conventions) > conventions and (is_wide(leaves) or not session.takes_doubles):
-        joint = _along_ties(session, leaves, output_bars, bars, expected)
+        one = Cotangent(session, trial, k, bar, expected)
+        failure = _known(one) if k in findings.known_wrong else _judged(one)
+        findings.failures += [failure] if failure is not None else []
+    if len(findings.conventions) > conventions and (is_wide(trial.leaves) or not session.can.takes_doubles):
+        joint = _along_ties(session, trial, bars, expected)
         if joint:
-            session.failures.append(Failure(check, "", circumstance, joint))
-            del session.conventions[conventions:]
-    if check == "E" and len(session.failures) == failed:
-        share(session, leaves, circumstance, expected, bars)
-    return len(session.failures) == failed
+            findings.fail(trial.check, joint, circumstance=trial.circumstance)
+            del findings.conventions[conventions:]
+    if trial.check == "E" and len(findings.failures) == failed:
+        note_shared(session, trial, expected, bars)
+    return len(findings.failures) == failed
 
 
-def _known(
-    session: Session, check: str, circumstance: str, expected: Expected, k: int, ours: np.ndarray
-) -> Failure | None:
-    """A cotangent that is known to be wrong fails each later check once, and is not looked into again."""
-    known, path = session.settled[k], session.subject.moving_paths()[k]
-    if any((f.check, f.argument) == (check, path) for f in session.failures) or ours.shape != expected.bars[k].shape:
+def _known(one: Cotangent) -> Failure | None:
+    """A cotangent that is known to be wrong fails each later check once; it is not diagnosed again."""
+    findings, known = one.session.findings, one.session.findings.known_wrong[one.number]
+    told = any((f.check, f.argument) == (one.trial.check, one.path) for f in findings.failures)
+    if told or one.ours.shape != one.theirs.shape:
         return None
-    wrong = wrong_entries(ours, expected.bars[k], expected.bar_allowed[k]) & ~expected.jumps[k]
+    wrong = compared(one.ours, one.theirs, one.allowed).wrong & ~one.jumps
     if not wrong.any():
         return None
-    return Failure(
-        check, path, circumstance, known.diagnosis, wrong=int(wrong.sum()), size=wrong.size, blame=known.blame
-    )
+    return one.failure(known.diagnosis, wrong=int(wrong.sum()), size=wrong.size, blame=known.blame)
 
 
-def _of_leaf(
-    session: Session,
-    check: str,
-    leaves: Leaves,
-    output_bars: Leaves,
-    circumstance: str,
-    expected: Expected,
-    k: int,
-    ours: np.ndarray,
-    previous: Leaves | None,
-) -> Failure | None:
-    theirs, allowed = expected.bars[k], expected.bar_allowed[k]
-    path = session.subject.moving_paths()[k]
-    if ours.shape != theirs.shape:
-        return Failure(check, path, circumstance, f"has shape {ours.shape}, not {theirs.shape}")
-    if not np.isfinite(theirs).all():
-        _reference_not_finite(session, check, leaves, output_bars, circumstance, k, ours, theirs, allowed)
-        if all(np.isfinite(out).all() for out in expected.outs):
-            _note_not_finite(session, check, leaves, circumstance, k, ours, theirs)
-    leaf = leaves[session.subject.places[k]]
-    wrong = wrong_entries(ours, theirs, allowed, leaf.dtype)
-    # By a masked entry, -inf, there is no slope: finite will do.
-    wrong &= np.isfinite(as_wide(leaf)) | ~np.isfinite(ours)
-    if not wrong.any() and leaf.dtype.itemsize == 2:
-        wrong = _gross(session, leaves, output_bars, k, ours, theirs)
-    if expected.hopeless[k] and np.isfinite(ours).all():
-        wrong = np.zeros_like(wrong)
-    others = wrong & ~swapped(leaf, ours, theirs, expected.jumps[k], allowed)
-    if session.options.ties == "any" and (others != wrong).any():
-        told = "another order of equal entries", "its own order", circumstance or "the example"
-        session.conventions.append(Convention(path, *told, int((wrong & ~others).sum()), wrong.size))
-        wrong = others
-    if not wrong.any() or _as_imprecise_as_autodiff(session, leaves, output_bars, k, ours, theirs, wrong):
+def _judged(one: Cotangent) -> Failure | None:
+    if one.ours.shape != one.theirs.shape:
+        return one.failure(f"has shape {one.ours.shape}, not {one.theirs.shape}")
+    if not np.isfinite(one.theirs).all():
+        _look_at_not_finite(one)
+    entries = _wrong_entries(one)
+    if not entries.are_wrong or _is_autodiff_as_imprecise(one, entries):
         return None
-    found = _worst(session, leaves, output_bars, k, ours, theirs, allowed, wrong, expected.jumps[k])
-    entry, difference = found
-    if difference.contains(ours[entry], allowed) and np.isrealobj(ours):
-        sides = [difference.side(value[entry], allowed) for value in (ours, theirs)]
-        where = circumstance or "the example"
-        if session.options.ties == "reference":
-            text = f"at a kink or tie takes {sides[0]}, the reference takes {sides[1]}"
-            return Failure.entrywise(check, path, circumstance, text, ours, theirs, wrong, allowed, entry=entry)
-        rule, reference = sides
-        session.conventions.append(Convention(path, rule, reference, where, int(wrong.sum()), wrong.size))
+    entry, difference = _worst(one, entries)
+    if one.is_between_slopes(entry, difference):
+        return _at_a_kink(one, entries, entry, difference)
+    if one.is_rough(entry, difference):
+        text = f"{one.path}: somewhere the function is too rough for anything to be told"
+        one.session.findings.note(one.trial.check, text)
         return None
-    if expected.jumps[k][entry] and np.isfinite(ours[entry]) and not difference.conclusive and not difference.kink:
-        session.notes.append(f"{check}: {path}: somewhere the function is too rough for anything to be told")
-        return None
-    digits = NINE_DIGITS if session.is_reference_given else EIGHT_DIGITS
-    if _is_imprecise(difference, ours, theirs, wrong, allowed, digits):
-        size = float(np.abs(ours - theirs)[wrong].max())
-        session.notes.append(
-            f"{check}: {path}, {circumstance or 'the example'}: the rule is {number(size)} from the reference, "
-            f"{number(size / allowed)} times what rounding explains; finite differences cannot tell the two apart"
+    if _is_imprecise(one, entries, difference):
+        size = float(np.abs(one.ours - one.theirs)[entries.wrong].max())
+        one.note(
+            f"the rule is {number(size)} from the reference, {number(size / one.allowed)} times what rounding "
+            "explains; finite differences cannot tell the two apart"
         )
         return None
-    evidence = Evidence(
-        ours,
-        theirs,
-        allowed,
-        session.sizes(leaves, output_bars),
-        {
-            f"the cotangent of {p}": b
-            for p, b in zip(session.subject.moving_paths(), expected.bars, strict=True)
-            if p != path
-        },
-        {
-            p: as_wide(leaf)
-            for p, leaf in zip(session.subject.paths, leaves, strict=True)
-            if getattr(leaf, "dtype", None) in _NUMERIC
-        },
-        variants(session, leaves, output_bars, k, previous),
-    )
-    blame = _blame(difference, ours[entry], theirs[entry], allowed)
-    text = diagnose(evidence)
-    if blame == "reference":
-        if not session.is_reference_given:
-            values = number(theirs[entry]), number(ours[entry])
-            session.notes.append(
-                f"{check}: {path}, {circumstance or 'the example'}: autodiff of {session.subject.origin} gives "
-                f"{values[0]} at {list(entry)}; finite differences agree with the rule, {values[1]}"
-            )
-            return None
-        text = f"the rule agrees with finite differences, the reference does not (the rule {text})"
-    slope = difference.value if difference.conclusive else None
-    return Failure.entrywise(
-        check, path, circumstance, text, ours, theirs, wrong, allowed, blame=blame, entry=entry, differences=slope
-    )
+    return _blamed(one, entries, entry, difference)
 
 
-def _reference_not_finite(
-    session: Session,
-    check: str,
-    leaves: Leaves,
-    output_bars: Leaves,
-    circumstance: str,
-    k: int,
-    ours: Any,
-    theirs: Any,
-    allowed: float,
-) -> None:
-    """The value is finite and the reference's gradient is not: whether finite differences know better."""
-    path, bad = session.subject.moving_paths()[k], ~np.isfinite(theirs)
-    for flat in np.flatnonzero(bad)[:4]:
-        entry = tuple(map(int, np.unravel_index(flat, bad.shape)))
-        found = session.entry_difference(leaves, output_bars, k, entry)
-        if found.agrees(ours[entry], allowed) or (np.isrealobj(ours) and found.contains(ours[entry], allowed)):
-            text = f"the reference's gradient is {theirs[entry]} where the rule's agrees with finite differences"
-            if session.is_reference_given:
-                slope = found.value if found.conclusive else None
-                given = (check, path, circumstance, text, ours, theirs, bad, allowed)
-                failure = Failure.entrywise(*given, blame="reference", entry=entry, differences=slope)
-                session.failures.append(failure)
-            else:
-                session.notes.append(f"{check}: {path}, {circumstance or 'the example'}: {text}, {number(ours[entry])}")
-            return
-        if not np.isfinite(ours[entry]) and found.conclusive:
-            session.notes.append(
-                f"{check}: {path}, {circumstance or 'the example'}: rule and reference are both not finite at "
-                f"{list(entry)}; finite differences give {number(found.value)}"
-            )
-            return
+def _wrong_entries(one: Cotangent) -> Entries:
+    """The entries that are wrong; equal entries that swap their gradients are a convention."""
+    entries = one.compared()
+    if not entries.are_wrong and one.leaf.dtype.itemsize == 2:
+        entries = one.entries(_gross(one))
+    if one.expected.hopeless[one.number] and np.isfinite(one.ours).all():
+        entries = one.entries(np.zeros_like(entries.wrong))
+    others = entries.wrong & ~swapped(one)
+    swaps = int((entries.wrong & ~others).sum())
+    if one.session.options.ties == "any" and swaps:
+        told = "another order of equal entries", "its own order", one.trial.where
+        one.session.findings.conventions.append(Convention(one.path, *told, swaps, others.size))
+        return one.entries(others)
+    return entries
 
 
-def _note_not_finite(
-    session: Session, check: str, leaves: Leaves, circumstance: str, k: int, ours: np.ndarray, theirs: np.ndarray
-) -> None:
-    """Neither gradient is finite, though arguments and function are: no error of the rule, but worth knowing, once."""
-    both = ~np.isfinite(theirs) & ~np.isfinite(ours) & np.isfinite(as_wide(leaves[session.subject.places[k]]))
-    if both.any() and k not in session.not_finite:
-        session.not_finite.add(k)
-        entry = tuple(map(int, np.argwhere(both)[0]))
-        session.notes.append(
-            f"{check}: {session.subject.moving_paths()[k]}, {circumstance or 'the example'}: the function is finite, "
-            f"its gradient is not: rule {number(ours[entry])}, reference {number(theirs[entry])} at {list(entry)}"
-        )
-
-
-_NUMERIC = tuple(np.dtype(d) for d in ("float64", "float32", "float16", "complex64", "complex128", "int32", "int64"))
-
-
-def _worst(
-    session: Session,
-    leaves: Leaves,
-    output_bars: Leaves,
-    k: int,
-    ours: Any,
-    theirs: Any,
-    allowed: float,
-    wrong: np.ndarray,
-    jumps: np.ndarray,
-) -> tuple[tuple[int, ...], Difference]:
-    """The worst entry that no kink explains, and finite differences there; where kinks explain all, the worst entry."""
-    with np.errstate(invalid="ignore"):
-        error = np.where(wrong, np.nan_to_num(np.abs(ours - theirs), nan=np.inf, posinf=np.inf), -1.0)
-    order = np.argsort(error, axis=None, kind="stable")[::-1][: int(wrong.sum())]
-    if order.size > MOST_KINKS:
-        order = order[np.linspace(0, order.size - 1, MOST_KINKS).astype(int)]
-    first = None
-    for flat in order:
-        entry = tuple(map(int, np.unravel_index(flat, error.shape)))
-        turned = np.iscomplexobj(ours) and abs((ours - theirs)[entry].imag) > abs((ours - theirs)[entry].real)
-        difference = session.entry_difference(leaves, output_bars, k, entry, 1j if turned else 1)
-        rough = jumps[entry] and np.isfinite(ours[entry]) and not difference.conclusive and not difference.kink
-        if not rough and not (np.isrealobj(ours) and difference.contains(ours[entry], allowed)):
+def _worst(one: Cotangent, entries: Entries) -> tuple[tuple[int, ...], Difference]:
+    """The worst entry that no kink explains, and finite differences there; if kinks explain all, the worst entry."""
+    found = []
+    for entry in entries.by_size(MOST_KINKS):
+        difference = one.difference(entry, turned=one.is_turned(entry))
+        if not one.is_rough(entry, difference) and not one.is_between_slopes(entry, difference):
             return entry, difference
-        first = first or (entry, difference)
-    if first is None:
-        raise ValueError("nothing is wrong")
-    return first
+        found.append((entry, difference))
+    return found[0]
 
 
-def _is_imprecise(
-    difference: Difference, ours: Any, theirs: Any, wrong: np.ndarray, allowed: float, digits: float
-) -> bool:
-    """So many digits are right, and differences tell no more: an iteration that ends a little early is no error."""
-    size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
-    error = np.abs(ours - theirs)[wrong].max()
-    return bool(np.isfinite(error) and error <= digits * size and difference.conclusive and allowed > 0)
+def _at_a_kink(one: Cotangent, entries: Entries, entry: tuple[int, ...], difference: Difference) -> Failure | None:
+    """A convention, unless the caller wants the reference's."""
+    ours, theirs = (difference.side(value[entry], one.allowed) for value in (one.ours, one.theirs))
+    if one.session.options.ties == "reference":
+        return one.failure(f"at a kink or tie takes {ours}, the reference takes {theirs}", entries, entry=entry)
+    convention = Convention(one.path, ours, theirs, one.trial.where, entries.count, entries.size)
+    one.session.findings.conventions.append(convention)
+    return None
 
 
-def _blame(difference: Difference, ours: Any, theirs: Any, allowed: float) -> str:
-    """The rule, unless finite differences agree with it and not with the reference."""
-    if np.iscomplexobj(ours):
-        turned = abs((ours - theirs).imag) > abs((ours - theirs).real)
-        ours, theirs = (np.real(v * 1j) if turned else np.real(v) for v in (ours, theirs))
-    rule_agrees, reference_agrees = difference.agrees(ours, allowed), difference.agrees(theirs, allowed)
-    return "reference" if rule_agrees and not reference_agrees else "rule"
+def _blamed(one: Cotangent, entries: Entries, entry: tuple[int, ...], difference: Difference) -> Failure | None:
+    """The failure of a wrong cotangent; if finite differences agree with the rule alone, the reference is to blame."""
+    slope = difference.value if difference.conclusive else None
+    text = diagnose(_evidence(one)).text
+    ours, theirs = one.ours[entry], one.theirs[entry]
+    if one.is_turned(entry):
+        ours, theirs = ours * 1j, theirs * 1j
+    if not difference.agrees(np.real(ours), one.allowed) or difference.agrees(np.real(theirs), one.allowed):
+        return one.failure(text, entries, entry=entry, differences=slope)
+    if not one.session.is_reference_given:
+        one.note(
+            f"autodiff of {one.session.subject.origin} gives {number(one.theirs[entry])} at {list(entry)}; finite "
+            f"differences agree with the rule, {number(one.ours[entry])}"
+        )
+        return None
+    text = f"the rule agrees with finite differences, the reference does not (the rule {text})"
+    return one.failure(text, entries, entry=entry, differences=slope, blame=Blame.REFERENCE)
 
 
-def _as_imprecise_as_autodiff(
-    session: Session, leaves: Leaves, output_bars: Leaves, k: int, ours: Any, theirs: Any, wrong: Any
-) -> bool:
+def _evidence(one: Cotangent) -> Evidence:
+    subject, trial = one.session.subject, one.trial
+    bars, leaves = (zip(paths, arrays, strict=True) for paths, arrays in (
+        (subject.gradient_paths, one.expected.bars), (subject.paths, trial.leaves)))  # fmt: skip
+    return Evidence(
+        ours=one.ours,
+        theirs=one.theirs,
+        allowed=one.allowed,
+        sizes=one.session.sizes(trial.leaves, trial.output_bars),
+        others={f"the cotangent of {path}": bar for path, bar in bars if path != one.path},
+        inputs={path: as_wide(leaf) for path, leaf in leaves if getattr(leaf, "dtype", None) in NUMERIC},
+        variants=variants(one.session, trial, one.number),
+    )
+
+
+def _look_at_not_finite(one: Cotangent) -> None:
+    """The reference's gradient is not finite: finite differences may know better, or neither gradient is finite."""
+    session, findings, bad = one.session, one.session.findings, ~np.isfinite(one.theirs)
+    for flat in np.flatnonzero(bad)[:4]:
+        entry = index_of(flat, bad.shape)
+        found = one.difference(entry)
+        if found.agrees(one.ours[entry], one.allowed) or one.is_between_slopes(entry, found):
+            text = f"the reference's gradient is {one.theirs[entry]} where the rule's agrees with finite differences"
+            if session.is_reference_given:
+                given = {"entry": entry, "differences": found.value if found.conclusive else None}
+                findings.failures.append(one.failure(text, one.entries(bad), blame=Blame.REFERENCE, **given))
+            else:
+                one.note(f"{text}, {number(one.ours[entry])}")
+            break
+        if not np.isfinite(one.ours[entry]) and found.conclusive:
+            slope = number(found.value)
+            one.note(f"rule and reference are both not finite at {list(entry)}; finite differences give {slope}")
+            break
+    both = bad & ~np.isfinite(one.ours) & np.isfinite(as_wide(one.leaf))
+    if are_finite(one.expected.outs) and both.any() and one.number not in findings.both_not_finite:
+        findings.both_not_finite.add(one.number)
+        entry = index_of(np.flatnonzero(both)[0], both.shape)
+        one.note(
+            f"the function is finite, its gradient is not: rule {number(one.ours[entry])}, reference "
+            f"{number(one.theirs[entry])} at {list(entry)}"
+        )
+
+
+def _is_imprecise(one: Cotangent, entries: Entries, difference: Difference) -> bool:
+    """Below this error finite differences cannot tell: an iteration that ends a little early is no error."""
+    digits = NINE_DIGITS if one.session.is_reference_given else EIGHT_DIGITS
+    error = np.abs(one.ours - one.theirs)[entries.wrong].max()
+    is_small = np.isfinite(error) and error <= digits * largest(one.theirs)
+    return bool(is_small and difference.conclusive and one.allowed > 0)
+
+
+def _is_autodiff_as_imprecise(one: Cotangent, entries: Entries) -> bool:
     """Whether autodiff of the reference, in the dtype under test, is as far off: then no rule is to blame."""
-    place = session.subject.places[k]
-    dtype = np.dtype(leaves[place].dtype)
-    if dtype in (np.float64, np.complex128):
+    if np.dtype(one.leaf.dtype) in (np.float64, np.complex128):
         return False
     try:
-        theirs_here = as_wide(session.narrow_reference_bars(leaves, output_bars)[k])
+        here = one.narrow_reference()
     except RaisedError:
         return False
     with np.errstate(invalid="ignore"):
-        own_error = np.abs(theirs_here - theirs)
-        allowed = 4 * own_error[np.isfinite(own_error)].max(initial=0.0)
-        return bool(((np.abs(ours - theirs) <= allowed) | ~np.isfinite(theirs_here))[wrong].all())
+        allowed = 4 * largest(np.abs(here - one.theirs))
+        near = (np.abs(one.ours - one.theirs) <= allowed) | ~np.isfinite(here)
+    return bool(near[entries.wrong].all())
 
 
-def _gross(
-    session: Session, leaves: Leaves, output_bars: Leaves, k: int, ours: np.ndarray, theirs: np.ndarray
-) -> np.ndarray:
+def _gross(one: Cotangent) -> np.ndarray:
     """In sixteen bits the allowance may exceed a small cotangent; half of it is too much if autodiff does better."""
-    size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
-    wrong = np.abs(ours - theirs) > size / 2
-    # What is smaller than this, beside the output's cotangent, is underflow.
-    tiny = float(jnp.finfo(leaves[session.subject.places[k]].dtype).eps) ** 3
-    if size > tiny * max(float(np.abs(as_wide(b)).max(initial=0.0)) for b in output_bars) and wrong.any():
-        try:
-            here = as_wide(session.narrow_reference_bars(leaves, output_bars)[k])
-        except RaisedError:  # a reference need not take every dtype
-            return np.zeros_like(wrong)
-        if (np.abs(here - theirs) <= size / 16).all():
-            return wrong
-    return np.zeros_like(wrong)
+    size = largest(one.theirs)
+    wrong = np.abs(one.ours - one.theirs) > size / 2
+    if not wrong.any() or one.is_underflow(size):
+        return np.zeros_like(wrong)
+    try:
+        is_better = (np.abs(one.narrow_reference() - one.theirs) <= size / 16).all()
+    except RaisedError:  # a reference need not take every dtype
+        is_better = False
+    return wrong if is_better else np.zeros_like(wrong)
 
 
-def _along_ties(
-    session: Session, leaves: Leaves, output_bars: Leaves, bars: Sequence[np.ndarray], expected: Expected
-) -> str:
+def _along_ties(session: Session, trial: Trial, bars: Sequence[np.ndarray], expected: Expected) -> str:
     """Directions that move tied entries together: there the function is smooth, and the slopes have to add up."""
-    moving = [as_wide(leaves[place]) for place in session.subject.places]
-    finite = [np.where(np.isfinite(leaf), leaf, 0) for leaf in moving]
-    choices = [[[k] for k in range(len(moving))], [list(range(len(moving)))]]
-    for numbers in [n for choice in choices[: 1 + (len(moving) > 1)] for n in choice]:
+    leaves = all_wide(session.subject.select(trial.leaves))
+    finite = [np.where(np.isfinite(leaf), leaf, 0) for leaf in leaves]
+    every = list(range(len(leaves)))
+    for numbers in [*([k] for k in every), *([every] if len(every) > 1 else [])]:
         for along in (lambda a: a, np.ones_like, lambda a: np.sin(3 * a) + a**2):
             directions = {k: along(finite[k]) for k in numbers}
             size = max(rms(d) for d in directions.values())
             if not size or any(not np.isfinite(bars[k]).all() for k in numbers):
                 continue
             directions = {k: d / size for k, d in directions.items()}
-            found = session.difference(leaves, output_bars, directions)
+            found = session.difference(trial.leaves, trial.output_bars, directions)
             slope, reference = (
                 sum(float(np.sum(side[k] * d).real) for k, d in directions.items()) for side in (bars, expected.bars)
             )

@@ -1,19 +1,19 @@
 """The rules and proofs that the command line names, and a run of the checker at one of their examples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fnnet import proofs
-from fnnet.checking.runner import Run, run
+from fnnet.checking.runner import run
 from fnnet.checking.targets import found, imported, is_module
 from fnnet.core.suggestions import did_you_mean
 from fnnet.proofs import Case, Proof
 
 
-def begin(case: Case, **options: Any) -> Run:
-    """A run of the checker; `options` are those of `fnnet.check`."""
+def begin(case: Case, start: Callable = run, **options: Any) -> Any:
+    """A run of the checker, or what else `start` makes; `options` are those of `fnnet.check`."""
     args = case.in_dtype("float32").values()
-    return run(case.function, *args, reference=case.reference, name=case.title, **options)
+    return start(case.function, *args, reference=case.reference, name=case.title, **options)
 
 
 def chosen(names: Sequence[str]) -> list[Case]:

@@ -1,13 +1,13 @@
 """Compiled programs of a subject and of its reference: value, and cotangents pulled back, on flat lists of leaves.
 
-Nearly all the cost of a check is compilation. So one jitted function serves every shape and dtype, XLA's optimisation
-is switched off, and a cotangent more is a call more, not a program more. XLA's known faults are avoided by
-`fnnet.safe_options`; where a rule seems wrong all the same, its programs are run again operation by operation.
+Compilation is nearly all the cost of a check. So one jitted function serves every shape and dtype, XLA does not
+optimise, and one more cotangent is one more call of a program. `fnnet.safe_options` avoid XLA's known faults. Where a
+rule still seems wrong, its programs run again operation by operation.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -15,25 +15,21 @@ import jax
 import numpy as np
 
 from fnnet.checking.compilation.operations import by_operation
-from fnnet.checking.subject import Subject, is_moving, moving_leaves
+from fnnet.checking.errors import RaisedError
+from fnnet.checking.leaves import Leaves, is_wide, replaced
+from fnnet.checking.subject import Subject, inexact_leaves
 from fnnet.core.compiler import safe_options
 from fnnet.core.jaxprs import FlatJaxpr, flat_jaxpr
-from fnnet.core.one_line import in_one_line
 
-# Options of XLA's CPU and GPU backends. The older emitters take a third of the time; newer versions have none.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-QUICKER = {**QUICK, "xla_cpu_use_fusion_emitters": False}
+# Options of XLA; a backend or a version that does not know one goes without it. The older emitters of fusions take a
+# third of the time, and one module of LLVM's instead of many four fifths.
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 TRACING = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
-Leaves = Sequence[Any]
-
-
-class RaisedError(Exception):
-    """A function of the caller's raised `problem`; the message is that exception in one line."""
-
-    def __init__(self, problem: Exception):
-        """Wrap what was raised."""
-        super().__init__(in_one_line(problem))
-        self.problem = problem
 
 
 class Call(NamedTuple):
@@ -50,7 +46,7 @@ _calls: ContextVar[dict[Hashable, Call] | None] = ContextVar("calls", default=No
 
 @contextlib.contextmanager
 def operation_by_operation() -> Iterator[None]:
-    """Inside, programs are not compiled as a whole."""
+    """Inside, every operation of a program is compiled by itself."""
     token = _alone.set(True)
     try:
         yield
@@ -70,9 +66,9 @@ def recorded() -> Iterator[dict[Hashable, Call]]:
 
 
 class Program:
-    """A function of arrays, compiled without optimisation; run as it is where it cannot be traced.
+    """A function of arrays, compiled without optimisation; a function that cannot be traced runs as it is.
 
-    `wide`: in 64-bit mode; else in the mode that the caller of `check` has. `safe`: with `fnnet.safe_options`.
+    `wide`: it runs in 64-bit mode; else in the mode that the caller of `check` has. `safe`: with `fnnet.safe_options`.
     """
 
     def __init__(self, function: Callable, wide: bool, safe: bool = True):
@@ -91,7 +87,7 @@ class Program:
             result = self._run(args)
             try:
                 result = jax.tree.map(np.asarray, result)
-            except Exception as problem:  # raised while it ran, after the call had returned
+            except Exception as problem:  # it was raised while the program ran, after the call had returned
                 raise RaisedError(problem) from problem
         calls = _calls.get()
         if calls is not None and not self.untraceable:
@@ -112,7 +108,7 @@ class Program:
                 raise RaisedError(problem) from problem
 
     def shape(self, *args: Any) -> Any:
-        """The shapes and dtypes of the result; nothing is compiled, and each set of shapes is traced once."""
+        """The shapes and dtypes of the result. Nothing is compiled; each set of shapes is traced once."""
         key = _shapes_of(args)
         if key not in self._shapes:
             self._shapes[key] = self._shape(args)
@@ -158,7 +154,7 @@ def _shapes_of(args: tuple) -> Hashable:
 
 @contextlib.contextmanager
 def mode(wide: bool) -> Iterator[None]:
-    """Full precision, whatever the device's default; what is not finite is the checker's business, not JAX's."""
+    """Full precision, whatever the device's default. The checker itself looks for what is not finite, not JAX."""
     x64 = jax.enable_x64(True) if wide else contextlib.nullcontext()
     with jax.default_matmul_precision("highest"), jax.debug_nans(False), jax.debug_infs(False), x64:
         yield
@@ -167,19 +163,20 @@ def mode(wide: bool) -> Iterator[None]:
 @functools.cache
 def compiler_options(safe: bool = True) -> dict[str, Any]:
     """The options with which this backend compiles fastest; `safe`: with `fnnet.safe_options`."""
-    avoiding = safe_options() if safe else {}
-    for options in (QUICKER, QUICK):
-        try:
-            jax.jit(lambda: 0, compiler_options=options)()
-            return {**options, **avoiding}
-        except jax.errors.JaxRuntimeError:  # an option that it does not know
-            continue
-    return avoiding
+    return {name: value for name, value in QUICK.items() if _is_known(name, value)} | (safe_options() if safe else {})
+
+
+def _is_known(option: str, value: Any) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={option: value})()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def value_of(subject: Subject, function: Callable) -> Callable:
     """value(leaves) -> the floating leaves of the output."""
-    return lambda leaves: moving_leaves(function(*subject.merge(leaves)))
+    return lambda leaves: inexact_leaves(function(*subject.merge(leaves)))
 
 
 def pull_of(subject: Subject, function: Callable) -> Callable:
@@ -194,15 +191,13 @@ def pull_of(subject: Subject, function: Callable) -> Callable:
 
 def vjp(subject: Subject, function: Callable, leaves: Leaves) -> tuple[list, Callable]:
     """jax.vjp by the floating leaves: the output's floating leaves, and pulled(bars) -> cotangents."""
-    places = subject.places
+    return jax.vjp(of_gradient_leaves(subject, function, leaves), *subject.select(leaves))
 
-    def of_moving(*moving: Any) -> list:
-        merged = list(leaves)
-        for i, leaf in zip(places, moving, strict=True):
-            merged[i] = leaf
-        return moving_leaves(function(*subject.merge(merged)))
 
-    return jax.vjp(of_moving, *(leaves[i] for i in places))
+def of_gradient_leaves(subject: Subject, function: Callable, leaves: Leaves) -> Callable:
+    """`function` of the leaves that have a gradient alone; it gives the output's floating leaves."""
+    value = value_of(subject, function)
+    return lambda *given: value(replaced(leaves, subject.with_gradient, given))
 
 
 class Programs:
@@ -224,31 +219,10 @@ class Programs:
             self.reference_pull = Program(pull_of(subject, subject.reference), True)
             self.narrow_reference_pull = Program(pull_of(subject, subject.reference), False)
 
+    def out_shapes(self, leaves: Leaves) -> list:
+        """Shapes and dtypes of the floating outputs at these leaves."""
+        return self.value[is_wide(leaves)].shape(leaves)
+
     def once(self, key: Hashable, function: Callable, wide: bool) -> Program:
-        """The program of this key, made of `function` when first asked for: another seed compiles nothing anew."""
+        """The program of this key, made of `function` at the first request: another seed compiles nothing again."""
         return self._made.setdefault((key, wide), Program(function, wide))
-
-
-def is_wide(leaves: Leaves) -> bool:
-    """Whether these leaves need 64-bit mode."""
-    return any(np.dtype(leaf.dtype) in (np.float64, np.complex128) for leaf in leaves if is_moving(leaf))
-
-
-def widened(leaves: Leaves) -> list:
-    """The same numbers in double precision."""
-    return [as_wide(leaf) if is_moving(leaf) else leaf for leaf in leaves]
-
-
-def as_wide(leaf: Any) -> np.ndarray:
-    """The same numbers as f64, or as complex128."""
-    leaf = np.asarray(leaf)
-    return leaf.astype(np.complex128 if np.iscomplexobj(leaf) else np.float64)
-
-
-def cast(leaves: Leaves, dtype: str) -> list:
-    """The floating leaves in another dtype, complex ones in the complex dtype of that precision."""
-    kinds = {"float32": np.complex64, "float64": np.complex128}
-    return [
-        (np.asarray(a).astype(kinds[dtype] if np.iscomplexobj(a) else jax.numpy.dtype(dtype))) if is_moving(a) else a
-        for a in leaves
-    ]

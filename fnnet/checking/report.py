@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fnnet.checking.catalogue import NAMES
-
-VERDICTS = ("right", "wrong", "convention differs", "inconclusive", "reference is wrong", "miscompiled")
+from fnnet.checking.entries import Entries
+from fnnet.checking.kinds import Blame, Status, Verdict
 
 
 class CheckFailedError(AssertionError):
@@ -55,26 +55,41 @@ class Failure:
     multiple: float | None = None
     wrong: int = 0
     size: int = 0
-    blame: str = "rule"
+    blame: str = Blame.RULE
     ours: np.ndarray | None = field(default=None, repr=False)
     theirs: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
-    def entrywise(
-        cls, check: str, argument: str, circumstance: str, diagnosis: str, ours: np.ndarray, theirs: np.ndarray,
-        wrong: np.ndarray, allowed: float, *, blame: str = "rule", entry: tuple[int, ...] | None = None,
+    def of_entries(
+        cls,
+        check: str,
+        argument: str,
+        circumstance: str,
+        diagnosis: str,
+        entries: Entries,
+        *,
+        blame: str = Blame.RULE,
+        entry: tuple[int, ...] | None = None,
         differences: float | None = None,
-    ) -> "Failure":  # fmt: skip
-        """A cotangent that is wrong at these entries; the worst of them is told, or the given one."""
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            error = np.where(wrong, np.nan_to_num(np.abs(ours - theirs), nan=np.inf), -1.0)
-            if entry is None:
-                entry = tuple(map(int, np.unravel_index(np.argmax(error), error.shape)))
-            multiple = float(np.abs(ours[entry] - theirs[entry]) / allowed) if allowed else math.inf
+    ) -> "Failure":
+        """A cotangent with wrong entries; it shows the entry that is furthest off, or the given one."""
+        at = entries.worst() if entry is None else entry
         return cls(
-            check, argument, circumstance, diagnosis, entry, ours[entry].item(), theirs[entry].item(), differences,
-            multiple, int(wrong.sum()), wrong.size, blame, ours, theirs,
-        )  # fmt: skip
+            check,
+            argument,
+            circumstance,
+            diagnosis,
+            entry=at,
+            rule=entries.ours[at].item(),
+            reference=entries.theirs[at].item(),
+            differences=differences,
+            multiple=entries.multiple(at),
+            wrong=entries.count,
+            size=entries.size,
+            blame=blame,
+            ours=entries.ours,
+            theirs=entries.theirs,
+        )
 
     def __str__(self) -> str:
         """Check, argument, circumstance and diagnosis; below them the worst entry."""
@@ -82,7 +97,7 @@ class Failure:
         lines = [f"{self.check} {NAMES[self.check]}: {self.argument or 'the rule'}{where}: {self.diagnosis}"]
         if self.entry is not None:
             at = f"[{', '.join(map(str, self.entry))}]" if self.entry else ""
-            compiled = self.blame == "compiler"
+            compiled = self.blame == Blame.COMPILER
             values = {
                 "compiled" if compiled else "rule": self.rule,
                 "operation by operation" if compiled else "reference": self.reference,
@@ -157,20 +172,20 @@ class Report:
         reference is wrong: they differ, and finite differences agree with the rule.
         """
         blamed = {failure.blame for failure in self.failures}
-        if "rule" in blamed:
-            return "wrong"
-        if "reference" in blamed:
-            return "reference is wrong"
-        if "compiler" in blamed:
-            return "miscompiled"
-        if "unknown" in blamed or self.inconclusive:
-            return "inconclusive"
-        return "convention differs" if self.conventions else "right"
+        if Blame.RULE in blamed:
+            return Verdict.WRONG
+        if Blame.REFERENCE in blamed:
+            return Verdict.REFERENCE
+        if Blame.COMPILER in blamed:
+            return Verdict.MISCOMPILED
+        if Blame.UNKNOWN in blamed or self.inconclusive:
+            return Verdict.INCONCLUSIVE
+        return Verdict.CONVENTION if self.conventions else Verdict.RIGHT
 
     @property
     def ok(self) -> bool:
         """Whether the rule is right, up to conventions at kinks and ties, and compiled rightly."""
-        return self.verdict in ("right", "convention differs")
+        return self.verdict in (Verdict.RIGHT, Verdict.CONVENTION)
 
     def raise_if_failed(self) -> "Report":
         """The report itself, or CheckFailedError with the report as its message."""
@@ -179,9 +194,9 @@ class Report:
         return self
 
     def __str__(self) -> str:
-        """The verdict, then failures, waivers, conventions, notes, and what was not run."""
+        """The verdict, then failures, waivers, conventions, notes, and the checks that did not run."""
         seconds = sum(line.seconds for line in self.checks)
-        passed = "".join(line.check for line in self.checks if line.status == "passed")
+        passed = "".join(line.check for line in self.checks if line.status == Status.PASSED)
         lines = [
             f"{self.name}({self.signature}): {self.verdict}",
             f"  against {self.reference}; passed: {passed or 'none'}; {seconds:.1f} s",
@@ -240,7 +255,7 @@ def number(value: Any) -> str:
 
 
 def _grouped(failures: tuple[Failure, ...]) -> list[str]:
-    """The failures; those of one argument and one diagnosis are told once."""
+    """The failures; those with the same argument and diagnosis are printed once."""
     told: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
         told.setdefault((failure.argument, failure.diagnosis), []).append(failure)

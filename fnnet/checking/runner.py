@@ -27,12 +27,17 @@ from fnnet.checking.checks import (
 )
 from fnnet.checking.compilation.first_difference import misled
 from fnnet.checking.compilation.usual_options import miscompiled_though_safe
-from fnnet.checking.programs import Call, Programs, RaisedError, operation_by_operation, recorded
-from fnnet.checking.report import Failure, Line, Report
-from fnnet.checking.session import Convention, NotRun, Options, Session, describe
-from fnnet.checking.subject import subject_of
+from fnnet.checking.errors import NotRun, RaisedError
+from fnnet.checking.findings import Convention, Note, SharedConvention
+from fnnet.checking.kinds import Blame, Remark, Status
+from fnnet.checking.leaves import described
+from fnnet.checking.preparation import prepared
+from fnnet.checking.programs import Call, Programs, operation_by_operation, recorded
+from fnnet.checking.report import Line, Report
+from fnnet.checking.session import Options, Session
+from fnnet.checking.subject import Subject, subject_of
 
-CHECKS: dict[str, Callable[[Session], Any]] = {
+CHECKS: dict[str, Callable[[Session], None]] = {
     "S": structure.check,
     "P": primal.check,
     "R": reference.check,
@@ -48,19 +53,42 @@ CHECKS: dict[str, Callable[[Session], Any]] = {
     "M": memory.check,
     "W": power.check,
 }
+UNDECIDED = "nothing can be told of {}: neither finite differences nor autodiff has a digit there"
 
 
 @dataclass(frozen=True, eq=False)
+class Request:
+    """What is asked of the checker: a subject, options, the checks and the waivers; nothing has been called yet."""
+
+    subject: Subject
+    options: Options
+    chosen: tuple[str, ...]
+    waived: Mapping[str, str]
+
+    def begin(self) -> "Run":
+        """Trace the rule and its reference at the example.
+
+        Raises:
+            NothingToCheckError: The rule has no floating argument or output.
+            RaisedError: The rule raises at the example.
+        """
+        return Run(prepared(self.subject, self.options, Programs(self.subject)), self.chosen, self.waived)
+
+
+@dataclass(eq=False)
 class Run:
     """A rule under the checks, one at a time: `run(f, *args)` begins it, and check S comes before the others.
 
-    `lines` has a line for each check so far; one that ran is not run again.
+    `lines` has a line for each check so far; one that ran does not run again. `is_confirmed`: a failure was seen that
+    is not the compiler's. `is_by_operation`: one was the compiler's, so the checks go on operation by operation.
     """
 
     session: Session
     chosen: tuple[str, ...]
     waived: Mapping[str, str]
     lines: dict[str, Line] = field(default_factory=dict)
+    is_confirmed: bool = False
+    is_by_operation: bool = False
 
     def line(self, letter: str) -> Line:
         """Run this check, unless it ran before."""
@@ -69,79 +97,116 @@ class Run:
         return self.lines[letter]
 
     def _run(self, letter: str) -> Line:
-        session, begin = self.session, time.perf_counter()
+        session, findings, begin = self.session, self.session.findings, time.perf_counter()
         structure = self.lines.get("S")
-        if structure is not None and structure.status == "failed" and session.subject.places:
-            return Line(letter, "not run", 0.0, "the structure is wrong")
-        failures, notes = len(session.failures), len(session.notes)
-        status, detail = "passed", ""
+        if structure is not None and structure.status == Status.FAILED and session.subject.with_gradient:
+            return Line(letter, Status.NOT_RUN, 0.0, "the structure is wrong")
+        failures, notes = len(findings.failures), len(findings.notes)
+        status, detail = Status.PASSED, ""
         with recorded() as calls:
             try:
-                _check(session, letter)
+                _check(session, letter, by_operation=self.is_by_operation)
             except NotRun as reason:
-                status, detail = "not run", str(reason)
-        new = session.failures[failures:]
-        if not (session.is_confirmed or session.is_alone) and any(f.blame != "compiler" for f in new):
+                status, detail = Status.NOT_RUN, str(reason)
+        is_open = not (self.is_confirmed or self.is_by_operation)
+        if is_open and any(f.blame != Blame.COMPILER for f in findings.failures[failures:]):
             self._find_who_is_to_blame(letter, failures, misled(calls.values()))
-            new = session.failures[failures:]
+        new = findings.failures[failures:]
         if new:
-            miscompiled = all(failure.blame == "compiler" for failure in new)
-            status = "waived" if letter in self.waived else "miscompiled" if miscompiled else "failed"
-        elif letter == "F" and session.not_conclusive:
-            status = "inconclusive"
-        detail = detail or "; ".join(session.notes[notes:])
+            is_miscompiled = all(failure.blame == Blame.COMPILER for failure in new)
+            status = Status.MISCOMPILED if is_miscompiled else Status.FAILED
+            status = Status.WAIVED if letter in self.waived else status
+        elif letter == "F" and findings.not_conclusive:
+            status = Status.INCONCLUSIVE
+        detail = detail or "; ".join(map(str, findings.notes[notes:]))
         return Line(letter, status, time.perf_counter() - begin, detail)
 
     def _find_who_is_to_blame(self, letter: str, failures: int, calls: Sequence[Call]) -> None:
-        """The check's failures since the first `failures` are the compiler's where it passes operation by operation."""
+        """The check's failures since the first `failures` are the compiler's if it passes operation by operation."""
         session = self.session
         if calls:
-            again = Session(session.subject, session.options, session.programs, is_alone=True)
             with operation_by_operation():
-                again.prepare()
+                again = prepared(session.subject, session.options, session.programs)
             with contextlib.suppress(NotRun):
-                _check(again, letter)
-                if not again.failures:
-                    text = miscompiled_though_safe(letter, [(call.program, call.args) for call in calls])
-                    session.failures[failures:] = [text]
-                    session.settled, session.is_alone = {}, True
+                _check(again, letter, by_operation=True)
+                if not again.findings.failures:
+                    failure = miscompiled_though_safe(letter, [(call.program, call.args) for call in calls])
+                    session.findings.failures[failures:] = [failure]
+                    session.findings.known_wrong.clear()
+                    self.is_by_operation = True
                     return
-        session.is_confirmed = True
+        self.is_confirmed = True
 
     def again(self, seed: int) -> "Run":
-        """The same run from its beginning, with other random numbers; what is compiled serves again."""
-        session = Session(self.session.subject, replace(self.session.options, seed=seed), self.session.programs)
-        session.prepare()
-        return Run(session, self.chosen, self.waived)
+        """The same run from its beginning, with other random numbers; nothing is compiled again."""
+        session = self.session
+        options = replace(session.options, seed=seed)
+        return Run(prepared(session.subject, options, session.programs), self.chosen, self.waived)
 
-    def report(self) -> Report:
-        """What the checks so far found."""
-        session, lines = self.session, [self.lines[letter] for letter in self.chosen if letter in self.lines]
-        found = tuple(f for f in session.failures if f.check not in self.waived)
-        waived = tuple((f, self.waived[f.check]) for f in session.failures if f.check in self.waived)
-        not_run = {line.check: line.detail for line in lines if line.status == "not run"}
+    def report(self, only: str | None = None) -> Report:
+        """What the checks so far found; of one check, its failures and notes alone."""
+        session, findings = self.session, self.session.findings
+        lines = [self.lines[letter] for letter in self.chosen if letter in self.lines]
+        found = tuple(f for f in findings.failures if f.check not in self.waived)
+        not_run = {line.check: line.detail for line in lines if line.status == Status.NOT_RUN}
         independent = {"R", "F"} & {line.check for line in lines} - set(not_run)
         with np.errstate(all="ignore"):
             undecided = session.undecided() if independent and not found else []
-        nothing = "nothing can be told of {}: neither finite differences nor autodiff has a digit there"
-        empty = [f"nothing was compared of {path}: it has no entries" for path in session.empty_paths()]
-        notes = dict.fromkeys([*session.notes, *empty, *(nothing.format(path) for path in undecided)])
-        return Report(
+        empty = session.without_entries()
+        notes = [
+            *findings.notes,
+            *(Note(f"nothing was compared of {path}: it has no entries") for path in empty),
+            *(Note(UNDECIDED.format(path), kind=Remark.UNDECIDED) for path in undecided),
+        ]
+        report = Report(
             name=session.subject.name,
-            signature=describe(session.subject, session.subject.leaves),
-            reference=session.subject.origin if session.has_reference else "finite differences alone",
+            signature=described(session.subject.paths, session.subject.leaves),
+            reference=session.subject.origin if session.can.has_reference else "finite differences alone",
             checks=tuple(lines),
             failures=found,
             conventions=_conventions(session),
-            shared_conventions=_shared(session),
-            notes=tuple(notes),
-            not_run=session.partly_not_run | not_run,
-            waived=waived,
-            inconclusive=bool(undecided) or len(empty) == len(session.subject.places),
+            shared_conventions=tuple(map(str, self.shared_conventions())),
+            notes=tuple(dict.fromkeys(map(str, notes))),
+            not_run=findings.partly_not_run | not_run,
+            waived=tuple((f, self.waived[f.check]) for f in findings.failures if f.check in self.waived),
+            inconclusive=bool(undecided) or len(empty) == len(session.subject.with_gradient),
+        )
+        if only is None:
+            return report
+        return replace(
+            report,
+            checks=tuple(line for line in lines if line.check == only),
+            failures=tuple(failure for failure in found if failure.check == only),
+            notes=tuple(str(note) for note in notes if note.check == only or note.kind == Remark.UNDECIDED),
+            conventions=(),
+            shared_conventions=(),
+            not_run={},
+            waived=(),
         )
 
+    def shared_conventions(self) -> list[SharedConvention]:
+        """What rule and reference both do at kinks and ties, for the arguments where they never differ."""
+        findings = self.session.findings
+        differing = {convention.argument for convention in findings.conventions}
+        return [shared for path, shared in findings.shared.items() if path not in differing]
 
-def run(
+
+def run(f: Any, *args: Any, **options: Any) -> Run:
+    """The beginning of a run; the arguments are those of `check`. What f raises at the example, it raises."""
+    asked = request(f, *args, **options)
+    try:
+        return asked.begin()
+    except RaisedError as raised:
+        raised.problem.add_note(f"check: {raised_where(asked.subject)}")
+        raise raised.problem from None
+
+
+def raised_where(subject: Subject) -> str:
+    """Where a function raises, in words."""
+    return f"{subject.name} raises at the arguments {described(subject.paths, subject.leaves)}"
+
+
+def request(
     f: Any,
     *args: Any,
     reference: Callable | None = None,
@@ -154,8 +219,8 @@ def run(
     waive: Mapping[str, str] | None = None,
     seed: int = 0,
     name: str | None = None,
-) -> Run:
-    """The beginning of a run: its options are read, f and the reference traced at the example. See `check`."""
+) -> Request:
+    """The arguments of `check`, looked at; ValueError or TypeError if they are wrong."""
     chosen, waived = letters(checks), _reasons(waive)
     if ties not in ("any", "reference"):
         raise ValueError(f'check: ties (={ties!r}) must be "any" or "reference"')
@@ -170,39 +235,35 @@ def run(
         seed=seed,
     )
     subject = subject_of(f, args, reference, static, name)
-    session = Session(subject, options, Programs(subject))
-    session.prepare()
-    return Run(session, chosen, waived)
+    unknown = set(options.mapped or ()) - set(subject.names)
+    if unknown:
+        raise ValueError(f"check: mapped names {sorted(unknown)}, but the arguments are {', '.join(subject.names)}")
+    return Request(subject, options, chosen, waived)
 
 
-def _check(session: Session, letter: str) -> None:
+def _check(session: Session, letter: str, *, by_operation: bool) -> None:
     """Run a check; what it finds goes to the session."""
-    alone = operation_by_operation() if session.is_alone else contextlib.nullcontext()
     try:
-        with alone, np.errstate(all="ignore"):  # values at the edge overflow, and are meant to
-            CHECKS[letter](session)
+        with operation_by_operation() if by_operation else contextlib.nullcontext():
+            with np.errstate(all="ignore"):  # values at the edge overflow, as they should
+                CHECKS[letter](session)
     except RaisedError as problem:
-        session.failures.append(Failure(letter, "", "", f"raises {problem}"))
+        session.findings.fail(letter, f"raises {problem}")
 
 
 def _conventions(session: Session) -> tuple[str, ...]:
     """What the rule does at kinks and ties; a line for each argument and each pair of choices."""
-    told: dict[tuple[str, str, str], list[Convention]] = {}
-    for c in session.conventions:
-        told.setdefault((c.argument, c.rule, c.reference), []).append(c)
+    grouped: dict[tuple[str, str, str], list[Convention]] = {}
+    for c in session.findings.conventions:
+        grouped.setdefault((c.argument, c.rule, c.reference), []).append(c)
     lines = []
-    for (path, ours, theirs), found in told.items():
+    for (path, ours, theirs), found in grouped.items():
         where = list(dict.fromkeys(c.circumstance for c in found))
         more = f", and {len(where) - 3} more" if len(where) > 3 else ""
         count = f"{found[0].count} of {found[0].size} entries at {where[0]}"
         others = f"; also at {', '.join(where[1:3])}{more}" if where[1:] else ""
         lines.append(f"{path}: at a kink or tie the rule takes {ours}, the reference takes {theirs}: {count}{others}")
     return tuple(lines)
-
-
-def _shared(session: Session) -> tuple[str, ...]:
-    differing = {convention.argument for convention in session.conventions}
-    return tuple(text for path, text in session.shared.items() if path not in differing)
 
 
 def _reasons(waive: Mapping[str, str] | None) -> dict[str, str]:

@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.checking.kinds import Origin
+from fnnet.checking.leaves import replaced
 from fnnet.checking.undecorated import undecorated
+from fnnet.core.primitives import is_inexact
 from fnnet.core.registration import Rule
-
-GIVEN = "the given reference"
-WITHOUT = "the function without its custom backward"
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A rule at example arguments; its static values are bound.
+    """A rule at example arguments, with its static values bound.
 
     Args:
         name: What the report calls it.
@@ -30,9 +30,9 @@ class Subject:
         forward: The raw forward, or None: forward(*args) -> (output, residuals).
         backward: The raw backward, or None: backward(residuals, output_bar) -> one cotangent an argument.
         reference: reference(*args), plain JAX, or None.
-        origin: Where the reference comes from, in words.
+        origin: Where the reference comes from.
         own_batching: Whether more than JAX's own batching of custom_vjp decides what vmap does.
-        batched: The arguments that a fnnet.rule declares to carry leading batch axes.
+        batched: The arguments of a fnnet.rule that may carry leading batch axes.
         names: Of the arguments.
         tree: Structure of the arguments.
         leaves: Their leaves, NumPy arrays.
@@ -45,7 +45,7 @@ class Subject:
     forward: Callable | None
     backward: Callable | None
     reference: Callable | None
-    origin: str
+    origin: Origin
     own_batching: bool
     batched: tuple[str, ...]
     names: tuple[str, ...]
@@ -54,28 +54,28 @@ class Subject:
     paths: tuple[str, ...]
     owners: tuple[int, ...]
 
+    @functools.cached_property
+    def with_gradient(self) -> tuple[int, ...]:
+        """Indices of the leaves that have a gradient."""
+        return tuple(i for i, leaf in enumerate(self.leaves) if is_inexact(leaf))
+
+    def select(self, leaves: Sequence) -> list:
+        """Those of these leaves that have a gradient."""
+        return [leaves[i] for i in self.with_gradient]
+
     @property
-    def places(self) -> tuple[int, ...]:
-        """The leaves that have a gradient."""
-        return tuple(i for i, leaf in enumerate(self.leaves) if is_moving(leaf))
+    def gradient_paths(self) -> list[str]:
+        """Paths of the leaves that have a gradient."""
+        return self.select(self.paths)
 
     def merge(self, leaves: Sequence) -> tuple:
         """The arguments that these leaves make."""
         return jax.tree.unflatten(self.tree, leaves)
 
-    def moving_paths(self) -> list[str]:
-        """Paths of the leaves that have a gradient."""
-        return [self.paths[i] for i in self.places]
 
-
-def is_moving(leaf: Any) -> bool:
-    """Whether a leaf is a floating or complex array."""
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
-
-
-def moving_leaves(output: Any) -> list:
+def inexact_leaves(output: Any) -> list:
     """The leaves of an output that take a cotangent."""
-    return [leaf for leaf in jax.tree.leaves(output) if is_moving(leaf)]
+    return [leaf for leaf in jax.tree.leaves(output) if is_inexact(leaf)]
 
 
 def subject_of(
@@ -97,7 +97,7 @@ def subject_of(
     prepared = jax.tree.map(_as_array, arrays)
     pairs, tree = jax.tree.flatten_with_path(prepared)
     if reference is not None:
-        form |= {"reference": _filled(reference, args, static), "origin": GIVEN}
+        form |= {"reference": _filled(reference, args, static), "origin": Origin.GIVEN}
     return Subject(
         name=name or form.pop("name"),
         **{k: v for k, v in form.items() if k not in ("name", "batched")},
@@ -117,7 +117,7 @@ def _of_rule(f: Rule, args: tuple, static: dict) -> dict[str, Any]:
     forward, backward = functools.partial(f.forward, **static), functools.partial(f.backward, **static)
     return {
         "name": f.name, "function": functools.partial(f, **static), "forward": forward, "backward": backward,
-        "reference": lambda *arrays: forward(*arrays)[0], "origin": "the undecorated forward", "own_batching": True,
+        "reference": lambda *arrays: forward(*arrays)[0], "origin": Origin.FORWARD, "own_batching": True,
         "batched": f.batched, "names": f.arrays, "arrays": arrays,
     }  # fmt: skip
 
@@ -126,14 +126,11 @@ def _of_custom_vjp(f: Any, args: tuple, static: dict) -> dict[str, Any]:
     """The values of nondiff_argnums are taken out, wherever they were given."""
     values, names, given = _placed(f.fun, args, static)
     fixed = {i for i in range(len(values)) if i in f.nondiff_argnums or i not in given}
-    places = [i for i in range(len(values)) if i not in fixed]
+    free = [i for i in range(len(values)) if i not in fixed]
     differentiated = [i for i in range(len(values)) if i not in f.nondiff_argnums]
 
     def fill(arrays: Sequence) -> list:
-        merged = list(values)
-        for i, array in zip(places, arrays, strict=True):
-            merged[i] = array
-        return merged
+        return replaced(values, free, arrays)
 
     def forward(*arrays: Any) -> Any:
         filled = fill(arrays)
@@ -146,15 +143,15 @@ def _of_custom_vjp(f: Any, args: tuple, static: dict) -> dict[str, Any]:
 
     def backward(residuals: Any, output_bar: Any) -> Any:
         cotangents = f.bwd(*(values[i] for i in f.nondiff_argnums), residuals, output_bar)
-        if len(places) == len(differentiated) or not isinstance(cotangents, tuple | list):
+        if len(free) == len(differentiated) or not isinstance(cotangents, tuple | list):
             return cotangents
-        return tuple(bar for i, bar in zip(differentiated, cotangents, strict=True) if i in places)
+        return tuple(bar for i, bar in zip(differentiated, cotangents, strict=True) if i in free)
 
     return {
         "name": getattr(f.fun, "__name__", "rule"), "function": lambda *arrays: f(*fill(arrays)),
         "forward": forward, "backward": backward, "reference": lambda *arrays: f.fun(*fill(arrays)),
-        "origin": "the undecorated primal", "own_batching": False,
-        "names": tuple(names[i] for i in places), "arrays": tuple(values[i] for i in places),
+        "origin": Origin.PRIMAL, "own_batching": False,
+        "names": tuple(names[i] for i in free), "arrays": tuple(values[i] for i in free),
     }  # fmt: skip
 
 
@@ -165,31 +162,27 @@ def _of_pair(forward: Callable, backward: Callable, args: tuple, static: dict) -
     name = getattr(forward.func, "__name__", "rule").strip("_").removesuffix("_fwd").removesuffix("_forward")
     return {
         "name": name, "function": function, "forward": forward, "backward": backward,
-        "reference": lambda *arrays: forward(*arrays)[0], "origin": "the undecorated forward", "own_batching": False,
+        "reference": lambda *arrays: forward(*arrays)[0], "origin": Origin.FORWARD, "own_batching": False,
         "names": _names(forward.func, len(args)), "arrays": tuple(args),
     }  # fmt: skip
 
 
 def _of_function(f: Callable, args: tuple, static: dict) -> dict[str, Any]:
-    """Python numbers, strings and the like stay what they are: such a function may use them at trace time."""
-    plain = [i for i, a in enumerate(args) if isinstance(a, int | str) or callable(a)]
-    moving = [i for i in range(len(args)) if i not in plain]
+    """Python numbers and strings stay what they are: such a function may use them at trace time."""
+    free = [i for i, a in enumerate(args) if not (isinstance(a, int | str) or callable(a))]
 
     def function(*arrays: Any) -> Any:
-        merged = list(args)
-        for i, array in zip(moving, arrays, strict=True):
-            merged[i] = array
-        return f(*merged, **static)
+        return f(*replaced(args, free, arrays), **static)
 
     names = _names(f, len(args))
     if isinstance(f, jax.custom_jvp):
-        reference, origin = _filled(f.fun, args, static), "the undecorated primal"
+        reference, origin = _filled(f.fun, args, static), Origin.PRIMAL
     else:
-        reference, origin = undecorated(function), WITHOUT
+        reference, origin = undecorated(function), Origin.WITHOUT
     return {
         "name": getattr(f, "__name__", type(f).__name__), "function": function, "forward": None, "backward": None,
         "reference": reference, "origin": origin, "own_batching": True,
-        "names": tuple(names[i] for i in moving), "arrays": tuple(args[i] for i in moving),
+        "names": tuple(names[i] for i in free), "arrays": tuple(args[i] for i in free),
     }  # fmt: skip
 
 
@@ -212,7 +205,7 @@ def _filled(reference: Callable, args: tuple, static: dict) -> Callable:
 
 
 def _placed(function: Callable, args: tuple, static: dict) -> tuple[list, list[str], set[int]]:
-    """All positional values, their names, and the places that `args` gave."""
+    """All positional values, their names, and the positions of those that `args` gave."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -230,7 +223,7 @@ def _placed(function: Callable, args: tuple, static: dict) -> tuple[list, list[s
 def _bound(
     signature: inspect.Signature, name: str, args: tuple, static: Mapping[str, Any]
 ) -> tuple[inspect.BoundArguments, set[int]]:
-    """The arguments: static ones by name, the others in order at the places that these leave; and those places."""
+    """The arguments, static ones by name and the others in order; and the positions of the others."""
     values: list[Any] = []
     by_name, rest, in_order = dict(static), list(args), set()
     for parameter in signature.parameters.values():

@@ -62,10 +62,10 @@ def _make_current_directory_importable() -> None:
         sys.path.insert(0, str(Path.cwd()))
 
 
-def placed(name: str, f: Any, arrays: Mapping[str, Any], static: Mapping[str, Any]) -> tuple[list, dict[str, Any]]:
+def in_order(name: str, f: Any, arrays: Mapping[str, Any], static: Mapping[str, Any]) -> tuple[list, dict[str, Any]]:
     """Positional arguments in the order of f's parameters, and the static values that remain keywords.
 
-    Where f does not say what its parameters are, the arrays keep the order in which they were given.
+    If f does not say what its parameters are, the arrays keep the order in which they were given.
 
     Raises:
         ValueError: f has no such argument, or one is missing, or given twice.
@@ -73,11 +73,11 @@ def placed(name: str, f: Any, arrays: Mapping[str, Any], static: Mapping[str, An
     parameters = _parameters(f)
     if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
         return list(arrays.values()), dict(static)
-    places = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    positional = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for given in arrays:
-        if given not in places:
-            also = "; use --static for it" if given in parameters else did_you_mean(given, places)
+        if given not in positional:
+            also = "; use --static for it" if given in parameters else did_you_mean(given, positional)
             raise ValueError(f"check: --arg {given}: {name} has no such array{also}")
         if given in static:
             raise ValueError(f"check: {given} is given by --arg and by --static")
@@ -88,13 +88,13 @@ def placed(name: str, f: Any, arrays: Mapping[str, Any], static: Mapping[str, An
         missing = wanted not in arrays and wanted not in static and parameter.default is parameter.empty
         if missing and parameter.kind is parameter.KEYWORD_ONLY:
             raise ValueError(f"check: {name} needs --static {wanted}=...")
-        if missing and wanted in places:
-            raise ValueError(f"check: {name} needs --arg {wanted}=...; its arguments are {', '.join(places)}")
-    last = max((places.index(given) for given in arrays), default=-1)
+        if missing and wanted in positional:
+            raise ValueError(f"check: {name} needs --arg {wanted}=...; its arguments are {', '.join(positional)}")
+    last = max((positional.index(given) for given in arrays), default=-1)
     values = {**arrays, **static}
     return (
-        [values.get(place, parameters[place].default) for place in places[: last + 1]],
-        {given: value for given, value in static.items() if given not in places[: last + 1]},
+        [values.get(n, parameters[n].default) for n in positional[: last + 1]],
+        {given: value for given, value in static.items() if given not in positional[: last + 1]},
     )
 
 

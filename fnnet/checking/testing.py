@@ -1,12 +1,11 @@
 """The checks as pytest tests, one test id a check."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from fnnet.checking.catalogue import NAMES, letters
-from fnnet.checking.report import Report
+from fnnet.checking.kinds import Status
 from fnnet.proofs.proof import Case, Proof
 
 if TYPE_CHECKING:  # pragma: no cover
@@ -15,16 +14,16 @@ if TYPE_CHECKING:  # pragma: no cover
 NEVER_FAIL = ("M", "W")
 # Checks of fnnet/checking/contract.py, and at how many of the configurations that it chooses.
 DRAWN = {"values_and_gradients": 100, "structure": 5, "low_precision": 5, "mapped": 5}
-DECIDING = ("R", "F")  # where neither has a digit, nothing can be told
+DECIDING = ("R", "F")  # if neither has a digit, nothing can be told
 
 
 def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options: Any) -> Callable:
     """Tests of a rule for pytest, one for each check: `test_dense = fnnet.checking.as_tests(dense, x, kernel, bias)`.
 
     Their ids are the names of the checks: `test_dense[reference]`, `test_dense[finite-differences]` and so on.
-    Nothing is checked when the tests are collected. A test runs its check alone, and what they share is computed once.
-    A check that fails fails its test, with that part of the report for a message; one that cannot run here, or is
-    inconclusive, skips it with the reason; one that is waived and fails is an expected failure (xfail).
+    Nothing is checked when the tests are collected. Each test runs its check alone; what they share is computed once.
+    A test fails if its check fails, and the message is that part of the report. It is skipped, with the reason, if the
+    check cannot run here or is inconclusive. It is an expected failure (xfail) if the check is waived and fails.
 
     Args:
         f: What `fnnet.check` takes. Or a `fnnet.proofs.Proof`, without other arguments: then its examples are checked,
@@ -58,13 +57,13 @@ def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options:
         ]
 
     @pytest.mark.parametrize("check", each)
-    def test(check: Callable[[], tuple[str, str]]) -> None:
+    def test(check: Callable[[], tuple[Status, str]]) -> None:
         outcome, message = check()
-        if outcome == "failed":
+        if outcome == Status.FAILED:
             pytest.fail(message, pytrace=False)
-        if outcome == "skipped":
+        if outcome == Status.NOT_RUN:
             pytest.skip(message)
-        if outcome == "waived":
+        if outcome == Status.WAIVED:
             pytest.xfail(message)
 
     return test
@@ -88,36 +87,23 @@ def _runs(f: Any, args: tuple, options: dict[str, Any]) -> list[tuple[str, Calla
     return [(c.configuration.title, functools.cache(functools.partial(of_case, c))) for c in f.at_examples()]
 
 
-def _outcome(begun: Callable[[], "Run"], check: str) -> tuple[str, str]:
-    """Passed, failed, skipped or waived; and the message."""
+def _outcome(begun: Callable[[], "Run"], check: str) -> tuple[Status, str]:
+    """What becomes of a check's test: passed, failed, not run or waived; and the message."""
     run = begun()
     line = run.line(check)
-    if line.status == "waived":
-        return "waived", f"waived: {run.waived[check]}"
-    failed = any(failure.check == check for failure in run.session.failures)
-    if failed or (check in DECIDING and run.report().inconclusive):
-        return "failed", str(_part(run.report(), check))
-    if line.status in ("not run", "inconclusive"):
-        return "skipped", line.detail
-    return "passed", ""
+    if line.status == Status.WAIVED:
+        return Status.WAIVED, f"waived: {run.waived[check]}"
+    report = run.report(only=check)
+    if report.failures or (check in DECIDING and report.inconclusive):
+        return Status.FAILED, str(report)
+    if line.status in (Status.NOT_RUN, Status.INCONCLUSIVE):
+        return Status.NOT_RUN, line.detail
+    return Status.PASSED, ""
 
 
-def _drawn(proof: Proof, name: str) -> tuple[str, str]:
+def _drawn(proof: Proof, name: str) -> tuple[Status, str]:
     """The outcome of a check of the contract, at drawn configurations that show all that the proof covers."""
     from fnnet.checking import contract
 
     wrong = contract.wrong_cases(getattr(contract, name), proof, contract.covering(proof)[: DRAWN[name]])
-    return ("failed", "\n".join(wrong)) if wrong else ("passed", "")
-
-
-def _part(report: Report, check: str) -> Report:
-    """What the report says of one check."""
-    return dataclasses.replace(
-        report,
-        checks=tuple(line for line in report.checks if line.check == check),
-        failures=tuple(failure for failure in report.failures if failure.check == check),
-        conventions=(),
-        notes=tuple(note for note in report.notes if note.startswith((f"{check}: ", "nothing can be told"))),
-        not_run={},
-        waived=(),
-    )
+    return (Status.FAILED, "\n".join(wrong)) if wrong else (Status.PASSED, "")

@@ -1,32 +1,32 @@
 """How large an error may be: measured on the reference, not guessed.
 
-Perturb inputs and cotangent by half a unit in the last place of the tested dtype, four times. With J the largest
-change of a cotangent leaf, a rule may differ by 16 J + 8 eps max|output_bar|; in double precision by 16 J + 128 eps
-max|output_bar|: no error is so small, and a gradient that is zero but for rounding has no J. A badly conditioned point
-has a large J, and a rule cannot do better than its inputs allow. To this comes eps max|x| of the leaf's largest
-cotangent: so much does an exponential of x lose, where another way round J does not show it.
+Inputs and cotangent are perturbed by half a unit in the last place of the tested dtype, four times. J is the largest
+change of a cotangent leaf. A rule may differ by 16 J + 8 eps max|output_bar|, in double precision by 16 J + 128 eps
+max|output_bar|: no error is so small, and a gradient that is zero but for rounding has J = 0. A badly conditioned point
+has a large J, and no rule can be better than its inputs allow. The allowance also has eps max|x| times the leaf's
+largest cotangent: an exponential of x loses that much, and J does not always show it.
 
-An entry at a kink or a tie changes by a jump however small the perturbation, on one side of it at least. Such entries
-are told apart by that, and left out of J.
+At a kink or a tie an entry jumps, however small the perturbation, on at least one side. Such entries are recognised by
+the jump and left out of J.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.programs import as_wide, widened
-from fnnet.checking.subject import is_moving
+from fnnet.checking.entries import Entries
+from fnnet.checking.leaves import Leaves, all_wide, as_wide, largest, widened
+from fnnet.core.primitives import is_inexact
 
 PERTURBATIONS = 4
 CHANGES_ALLOWED = 16
 ULPS_ALLOWED, ULPS_ALLOWED_IN_DOUBLES = 8, 128
 SMALL, SMALLER = 2.0**-30, 2.0**-36
-NINE_DIGITS = 1e-9  # what finite differences confirm is right with so many, whatever rounding explains
-EIGHT_DIGITS = 1e-8  # the same beside autodiff of the function itself: what it computes may be an approximation
-Leaves = Sequence[Any]
+NINE_DIGITS = 1e-9  # if finite differences confirm a value, it is right with this relative error
+EIGHT_DIGITS = 1e-8  # the same beside autodiff of the function itself, which may compute an approximation
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Expected:
         bars: The cotangents.
         out_allowed: An allowance for each output leaf.
         bar_allowed: An allowance for each cotangent leaf.
-        jumps: For each cotangent leaf, where it jumps near these arguments.
+        jumps: For each cotangent leaf, which entries jump near these arguments.
         hopeless: For each cotangent leaf, whether half an ulp changes all of it: then no digit of it is known.
     """
 
@@ -52,11 +52,11 @@ class Expected:
 
 def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random.Generator) -> Expected:
     """The reference at these leaves and output cotangents, both given in the dtypes under test."""
-    wide_leaves, wide_bars = widened(leaves), [as_wide(b) for b in output_bars]
+    wide_leaves, wide_bars = widened(leaves), all_wide(output_bars)
 
     def run(leaves: Leaves, bars: Leaves) -> tuple[list, list]:
         outs, pulled = pull(leaves, bars)
-        return [as_wide(a) for a in outs], [as_wide(a) for a in pulled]
+        return all_wide(outs), all_wide(pulled)
 
     outs, bars = run(wide_leaves, wide_bars)
     seed = int(rng.integers(2**31))  # one direction, and the opposite one
@@ -70,52 +70,54 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
     for _ in range(PERTURBATIONS):
         near = [half_ulp(a, rng) for a in leaves]
         perturbed.append(run(near, [half_ulp(b, rng) for b in output_bars]))
-        # Along the perturbation itself: where it crosses a kink or breaks a tie, its change says nothing of rounding.
+        # Along the perturbation itself: if it crosses a kink or breaks a tie, its change says nothing about rounding.
         nearer = [run(_towards(leaves, near, by), wide_bars)[1] for by in (SMALL, SMALLER)]
         jumps = [np.asarray(j | _jumps(*three)) for j, *three in zip(jumps, bars, *nearer, strict=True)]
     out_changes, bar_changes = [0.0] * len(outs), [0.0] * len(bars)
     for near_outs, near_bars in perturbed:
-        out_changes = [max(c, _largest(n - o)) for c, n, o in zip(out_changes, near_outs, outs, strict=True)]
+        out_changes = [max(c, largest(n - o)) for c, n, o in zip(out_changes, near_outs, outs, strict=True)]
         bar_changes = [
-            max(c, _largest((n - b)[~j])) for c, n, b, j in zip(bar_changes, near_bars, bars, jumps, strict=True)
+            max(c, largest((n - b)[~j])) for c, n, b, j in zip(bar_changes, near_bars, bars, jumps, strict=True)
         ]
     eps = precision([*leaves, *output_bars])
     bar_changes = [
-        max(c, eps / 2 * _largest(b)) for c, b in zip(bar_changes, bars, strict=True)
+        max(c, eps / 2 * largest(b)) for c, b in zip(bar_changes, bars, strict=True)
     ]  # its own rounding at least
     ulps = ULPS_ALLOWED if eps > np.finfo(np.float64).eps else ULPS_ALLOWED_IN_DOUBLES
-    reach = max((_largest(as_wide(a)) for a in leaves if is_moving(a)), default=0.0)  # exp(x) loses eps |x| of itself
-    size = max((_largest(b) for b in wide_bars), default=0.0)
+    reach = max((largest(as_wide(a)) for a in leaves if is_inexact(a)), default=0.0)  # exp(x) loses eps |x| of itself
+    size = max((largest(b) for b in wide_bars), default=0.0)
     return Expected(
         outs,
         bars,
-        [CHANGES_ALLOWED * c + ULPS_ALLOWED * eps * _largest(o) for c, o in zip(out_changes, outs, strict=True)],
+        [CHANGES_ALLOWED * c + ULPS_ALLOWED * eps * largest(o) for c, o in zip(out_changes, outs, strict=True)],
         [
-            CHANGES_ALLOWED * c + eps * (ulps * size + reach * _largest(b))
+            CHANGES_ALLOWED * c + eps * (ulps * size + reach * largest(b))
             for c, b in zip(bar_changes, bars, strict=True)
         ],
         jumps,
-        [CHANGES_ALLOWED * c > _largest(b) and c > eps**0.5 * size for c, b in zip(bar_changes, bars, strict=True)],
+        [CHANGES_ALLOWED * c > largest(b) and c > eps**0.5 * size for c, b in zip(bar_changes, bars, strict=True)],
     )
 
 
-def wrong_entries(ours: Any, theirs: Any, allowed: float, dtype: Any = np.float64) -> np.ndarray:
-    """Where a leaf of that dtype differs by more than is allowed; where the reference is not finite, anything goes."""
+def compared(ours: Any, theirs: Any, allowed: float, dtype: Any = np.float64) -> Entries:
+    """Two leaves of that dtype; an entry is wrong if it differs by more than `allowed` from a finite reference."""
     limits = jnp.finfo(dtype)
     with np.errstate(invalid="ignore", over="ignore"):
         near = np.abs(ours - theirs) <= allowed + float(limits.smallest_normal)
         known = np.isfinite(theirs) & (np.abs(theirs) <= float(limits.max) / 2)
-    return np.asarray(known & ~near)
+    return Entries(ours, theirs, np.asarray(known & ~near), allowed)
 
 
 def precision(leaves: Leaves) -> float:
     """The unit roundoff of the least precise floating leaf."""
-    return max((float(jnp.finfo(a.dtype).eps) for a in leaves if is_moving(a)), default=float(np.finfo(np.float64).eps))
+    return max(
+        (float(jnp.finfo(a.dtype).eps) for a in leaves if is_inexact(a)), default=float(np.finfo(np.float64).eps)
+    )
 
 
 def half_ulp(leaf: Any, rng: np.random.Generator) -> Any:
-    """The numbers of a leaf, each half an ulp up or down, as f64; f64 itself a whole ulp, half of the time."""
-    if not is_moving(leaf):
+    """The numbers of a leaf, each half an ulp up or down, as f64; f64 itself by a whole ulp, half of the time."""
+    if not is_inexact(leaf):
         return leaf
     if np.iscomplexobj(leaf):
         return half_ulp(leaf.real.copy(), rng) + 1j * half_ulp(leaf.imag.copy(), rng)
@@ -130,10 +132,10 @@ def half_ulp(leaf: Any, rng: np.random.Generator) -> Any:
 
 
 def _towards(leaves: Leaves, near: Leaves, by: float) -> list:
-    """The leaves with every number moved by about `by` of itself in the direction in which `near` lies."""
+    """The leaves with every number moved by about `by` of itself, in the direction of `near`."""
 
     def one(leaf: Any, moved: Any) -> Any:
-        if not is_moving(leaf):
+        if not is_inexact(leaf):
             return leaf
         wide = as_wide(leaf)
         half = float(jnp.finfo(leaf.dtype).eps) / 2
@@ -147,7 +149,7 @@ def nudge(leaves: Leaves, rng: np.random.Generator, by: float) -> list:
     """The leaves, every number moved by about `by`, relative to itself or, at zero, to its leaf; no tie remains."""
 
     def one(leaf: Any) -> Any:
-        if not is_moving(leaf):
+        if not is_inexact(leaf):
             return leaf
         leaf = as_wide(leaf)
         finite = np.isfinite(leaf)
@@ -163,10 +165,5 @@ def _jumps(bar: np.ndarray, near: np.ndarray, nearer: np.ndarray) -> np.ndarray:
     """Entries that change as much under a nudge 64 times smaller, or that are finite at one of the two only."""
     with np.errstate(invalid="ignore"):
         far, close = np.abs(near - bar), np.abs(nearer - bar)
-        jump = (close > far / 8) & (close > 1e-10 * (np.abs(bar) + _largest(bar)))
+        jump = (close > far / 8) & (close > 1e-10 * (np.abs(bar) + largest(bar)))
     return np.asarray(np.where(np.isfinite(far) & np.isfinite(close), jump, True) & np.isfinite(bar))
-
-
-def _largest(a: Any) -> float:
-    size = np.abs(a[np.isfinite(a)])
-    return float(size.max(initial=0.0))

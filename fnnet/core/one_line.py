@@ -2,6 +2,6 @@
 
 
 def in_one_line(error: BaseException) -> str:
-    """The exception's class and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    """The exception's class and the beginning of its message."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

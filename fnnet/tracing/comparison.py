@@ -17,11 +17,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.diagnosis.hypotheses import Evidence, diagnose
+from fnnet.checking.diagnosis.hypotheses import Diagnosis, Evidence, diagnose
 from fnnet.checking.differences import DOUBLE
-from fnnet.checking.programs import RaisedError, as_wide
-from fnnet.checking.subject import is_moving
+from fnnet.checking.errors import RaisedError
+from fnnet.checking.leaves import as_wide
 from fnnet.checking.tolerance import SMALL, nudge
+from fnnet.core.primitives import is_inexact
 from fnnet.tracing.layer_programs import LayerPrograms
 from fnnet.tracing.numbers import rms
 
@@ -42,7 +43,7 @@ class Agreement:
         theirs: Autodiff's there.
         wrong: How many entries differ by more than is allowed.
         kinks: How many stand at a kink or a tie and are not judged.
-        looks: What a wrong cotangent looks like: "is zero", "is the reference divided by 2"; else empty.
+        looks: What a wrong cotangent looks like; None for a right one.
         lost: How many entries are 0 here, and in autodiff smaller than the dtype's smallest normal number, but not 0.
     """
 
@@ -53,7 +54,7 @@ class Agreement:
     theirs: float
     wrong: int
     kinks: int
-    looks: str
+    looks: Diagnosis | None
     lost: int
 
 
@@ -130,7 +131,7 @@ class Comparison:
             float(theirs[at]) if scaled.size else 0.0,
             int(wrong.sum()),
             int(jumps.sum()),
-            diagnose(self._evidence(place, mine, theirs, allowed)) if wrong.any() else "",
+            diagnose(self._evidence(place, mine, theirs, allowed)) if wrong.any() else None,
             int(lost.sum()),
         )
 
@@ -182,7 +183,7 @@ class Comparison:
         return Slope(ours, fine, apart, int(np.count_nonzero(direction)), conclusive, wrong)
 
     def _leaves(self, wide: bool) -> list:
-        return [as_wide(leaf) if wide and is_moving(leaf) else leaf for leaf in self.leaves]
+        return [as_wide(leaf) if wide and is_inexact(leaf) else leaf for leaf in self.leaves]
 
     def _pulled(self, wide: bool, *, nudged: float = 0.0) -> dict[int, np.ndarray]:
         leaves = self._leaves(wide)
@@ -194,7 +195,7 @@ class Comparison:
     def _evidence(self, place: int, mine: np.ndarray, theirs: np.ndarray, allowed: float) -> Evidence:
         sizes = {"the batch size": self.y_bar.shape[0]} if self.y_bar.ndim else {}
         others = {f"the cotangent of {self.names[i]}": self._theirs[i] for i in self.places if i != place}
-        inputs = {name: as_wide(leaf) for name, leaf in zip(self.names, self.leaves, strict=True) if is_moving(leaf)}
+        inputs = {name: as_wide(leaf) for name, leaf in zip(self.names, self.leaves, strict=True) if is_inexact(leaf)}
         return Evidence(mine, theirs, allowed, sizes, others, inputs)
 
 

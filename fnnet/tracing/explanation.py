@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking.programs import as_wide
+from fnnet.checking.leaves import as_wide
 from fnnet.layers.protocol import Layer
 from fnnet.tracing.records import Step
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.subject import is_moving
 from fnnet.core.jaxprs import dependent_outputs
 from fnnet.core.paths import entry
+from fnnet.core.primitives import is_inexact
 from fnnet.layers.protocol import Container, Layer, function_name, is_threaded, text
 from fnnet.rules.labels import LabelError
 from fnnet.tracing import probes
@@ -162,7 +162,7 @@ def _outgoing(rows: list, compared: Comparison, rng: Any) -> tuple[Outgoing, ...
 def _saved(own: Callable, x: Any, y: Any, names: Any, leaves: Any) -> tuple[Saved, ...]:
     """What `jax.vjp` carries from the forward to the backward, each array told by its bits; not what is constant."""
     args = (x, *leaves)
-    moving = [i for i, leaf in enumerate(args) if is_moving(leaf) and (i == 0 or names[i - 1] != LABELS)]
+    moving = [i for i, leaf in enumerate(args) if is_inexact(leaf) and (i == 0 or names[i - 1] != LABELS)]
 
     def residuals(*args: Any) -> list:
         def of_moving(*values: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from fnnet.checking.programs import Program
-from fnnet.checking.subject import is_moving
 from fnnet.checking.undecorated import has_rules, undecorated
+from fnnet.core.primitives import is_inexact
 from fnnet.core.reduction import losses_of
 from fnnet.proofs import reference_of
 from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_layer
@@ -40,7 +40,7 @@ class LayerPrograms:
 
     def places(self, leaves: Sequence[Any]) -> list[int]:
         """The leaves that have a gradient."""
-        return [i for i, leaf in enumerate(leaves[: len(leaves) - self.constants]) if is_moving(leaf)]
+        return [i for i, leaf in enumerate(leaves[: len(leaves) - self.constants]) if is_inexact(leaf)]
 
     def push(self, place: int) -> Program:
         """push(leaves, dot): the derivative of the output by leaf `place`, along `dot`."""
@@ -100,7 +100,7 @@ def _keyless(layer: Any, batched: bool, example: Any, shapes: tuple, tree: Any) 
 
 def _of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:
     def in_one_dtype(function: Callable) -> Callable:
-        return lambda outputs, y: function(outputs, y.astype(outputs.dtype) if is_moving(y) else y)
+        return lambda outputs, y: function(outputs, y.astype(outputs.dtype) if is_inexact(y) else y)
 
     own = in_one_dtype(lambda outputs, y: losses_of("trace", loss(outputs, y)))
     known = reference_of(loss)

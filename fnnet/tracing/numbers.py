@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking.programs import as_wide
+from fnnet.checking.leaves import as_wide
 
 
 @dataclass(frozen=True, eq=False)

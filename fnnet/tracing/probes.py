@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.subject import is_moving
 from fnnet.core.paths import entry
+from fnnet.core.primitives import is_inexact
 from fnnet.core.reduction import losses_and_weights, losses_of, weighted_mean
 from fnnet.layers.protocol import Container, Layer, Params, is_threaded
 
@@ -221,7 +221,7 @@ def _tapped(value: Any, probe: Any) -> Any:
 
 
 def _probe(like: Any) -> Any:
-    return jnp.zeros(like.shape, like.dtype) if is_moving(like) else None
+    return jnp.zeros(like.shape, like.dtype) if is_inexact(like) else None
 
 
 def _one_array(path: str, value: Any) -> Any:

@@ -99,7 +99,7 @@ def call(line):
 
 
 def test_a_table_of_own_rules(capsys, tmp_path):
-    assert call(f"check tanh relu --checks SPE --json {tmp_path}/all.json") == 0
+    assert call(f"check tanh relu --checks SPE --jobs 1 --json {tmp_path}/all.json") == 0
     header, relu, tanh, summary = capsys.readouterr().out.splitlines()
     assert header.split() == ["rule", "verdict", "passed", "s", "at", "kinks", "and", "ties"]
     assert relu.split()[:3] == ["relu", "right", "SPE"]
@@ -115,7 +115,7 @@ def test_a_wrong_own_rule_is_told_below_the_table(capsys, monkeypatch):
 
     tanh = own()["tanh"]
     replaced(fnnet.sigmoid)
-    assert call("check tanh sigmoid --checks PR") == 1
+    assert call("check tanh sigmoid --checks PR --jobs 1") == 1
     printed = capsys.readouterr().out
     assert "1 of 2 right" in printed
     assert "): reference is wrong" in printed
@@ -158,7 +158,7 @@ def test_somebodys_rule(line, here, capsys):
 )
 def test_somebodys_proofs(target, status, rows, here, capsys):
     """Of a `jax.custom_vjp`, whose name is that of its primal."""
-    assert call(f"check {target} --checks SR") == status
+    assert call(f"check {target} --checks SR --jobs 1") == status
     printed = capsys.readouterr().out.splitlines()[1 : 1 + len(rows)]
     assert [line.split()[: len(row)] for line, row in zip(printed, rows, strict=True)] == rows
 

@@ -8,8 +8,9 @@ import pytest
 from fnnet.checking import differences, tolerance
 from fnnet.checking.checks.shapes import axis_groups
 from fnnet.checking.diagnosis.hypotheses import Evidence, diagnose
+from fnnet.checking.preparation import prepared
 from fnnet.checking.programs import Programs
-from fnnet.checking.session import Options, Session
+from fnnet.checking.session import Options
 from fnnet.checking.subject import subject_of
 
 RNG = np.random.default_rng(3)
@@ -113,19 +114,23 @@ def test_ties_are_left_out_of_the_tolerance(x64, seed):
 
 def test_wrong_entries():
     theirs = np.array([1.0, np.nan, 3.0, 1e300])
-    assert tolerance.wrong_entries(np.array([1.1, 0.0, np.nan, 0.0]), theirs, 0.2, np.float32).tolist() == [
-        False,
-        False,
-        True,
-        False,
-    ]
+    entries = tolerance.compared(np.array([1.1, 0.0, np.nan, 0.0]), theirs, 0.2, np.float32)
+    assert entries.wrong.tolist() == [False, False, True, False]
+    assert (entries.are_wrong, entries.count, entries.worst()) == (True, 1, (2,))
+
+
+def test_the_worst_entries_come_first():
+    entries = tolerance.compared(np.array([3.0, 0.0, np.nan, 9.0, 1.0]), np.zeros(5), 0.5)
+    assert entries.by_size(4) == [(2,), (3,), (0,), (4,)]
+    assert entries.by_size(2) == [(2,), (4,)]
+    assert entries.multiple((3,)) == 18
 
 
 # Diagnosis.
 
 OTHER = RNG.normal(size=A.shape)
 SIZES = {"the batch size": 3, "the size of axis 1 of x": 4}
-SPOILT = {
+MUTATED = {
     "is zero": lambda a: 0 * a,
     "has the opposite sign of the reference": lambda a: -a,
     "is the reference divided by the batch size, 3": lambda a: a / 3,
@@ -157,10 +162,10 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("words", SPOILT)
+@pytest.mark.parametrize("words", MUTATED)
 def test_diagnosis(words):
-    evidence = Evidence(np.array(SPOILT[words](A)), A, 1e-9, SIZES, {"the cotangent of y": OTHER}, {"x": OTHER + 1})
-    assert diagnose(evidence).startswith(words)
+    evidence = Evidence(np.array(MUTATED[words](A)), A, 1e-9, SIZES, {"the cotangent of y": OTHER}, {"x": OTHER + 1})
+    assert diagnose(evidence).text.startswith(words)
 
 
 # Shapes.
@@ -168,8 +173,7 @@ def test_diagnosis(words):
 
 def groups(f, *args):
     subject = subject_of(f, args, None, None, None)
-    session = Session(subject, Options(), Programs(subject))
-    session.prepare()
+    session = prepared(subject, Options(), Programs(subject))
     return [{(subject.paths[leaf], axis) for leaf, axis in group} for group in axis_groups(session)]
 
 

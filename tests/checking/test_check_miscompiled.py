@@ -12,7 +12,7 @@ from miscompiled.rules import CRASHES, RULES
 import fnnet
 from fnnet.checking import programs
 from fnnet.checking.compilation import first_difference, usual_options
-from fnnet.checking.console import STATUS
+from fnnet.checking.output import STATUS
 
 pytestmark = pytest.mark.cpu
 HERE = jax.__version__
@@ -56,12 +56,14 @@ def test_what_would_end_the_process_is_not_run(row):
 def broken_compiler(monkeypatch):
     """XLA as it would be if it computed every square wrongly: what is compiled is another function."""
 
+    known = programs.compiler_options(False)
+
     def compile_wrongly(which):
         def jit(function, **options):
             def wrong(*args):
                 return jax.tree.map(lambda a: a * 1.5 + 1 if a.dtype == np.float32 else a, function(*args))
 
-            usual = options.get("compiler_options") == programs.compiler_options(False)
+            usual = options.get("compiler_options") == known
             return jax.jit(wrong if usual or which == "both" else function, **options)
 
         class Broken:

@@ -6,6 +6,7 @@ import pytest
 
 import fnnet
 from fnnet.checking import plotting
+from fnnet.checking.entries import Entries
 from fnnet.checking.report import Failure, Report
 from fnnet.checking.tiling import tiled
 
@@ -79,8 +80,8 @@ def test_not_finite_entries_are_told_from_frames():
 
 
 def report_of(ours, theirs, **more):
-    wrong = ~(np.abs(ours - theirs) <= 1e-6)
-    failure = Failure.entrywise("R", "x", "", "differs", ours, theirs, wrong, 1e-6, **more)
+    entries = Entries(ours, theirs, ~(np.abs(ours - theirs) <= 1e-6), 1e-6)
+    failure = Failure.of_entries("R", "x", "", "differs", entries, **more)
     return Report("f", "x f32[4,3]", "a reference", (), (failure,), (), (), {})
 
 

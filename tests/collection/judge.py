@@ -10,6 +10,7 @@ import numpy as np
 
 from collection.case import Case
 from fnnet.checking import Report
+from fnnet.checking.kinds import Remark
 from fnnet.checking.runner import Run, run
 
 # What the report of a case with all checks has to say. Of a wrong rule only the checks that ought to see it are run.
@@ -68,7 +69,7 @@ def judgements(case: Case, seeds: Sequence[int]) -> Iterator[Judgement]:
             failed = "".join(dict.fromkeys(failure.check for failure in report.failures))
             verdict, text = report.verdict, str(report)
             missed = "".join(sorted(case.caught_by - set(failed))) if case.verdict == "wrong" else ""
-            problem = _problem(case, report, seed)
+            problem = _problem(case, begun, report, seed)
         except Exception as raised:
             problem = f"check raises {type(raised).__name__}: {raised}"
         seconds = time.perf_counter() - start
@@ -89,7 +90,7 @@ def finished(begun: Run) -> Report:
     return begun.report()
 
 
-def _problem(case: Case, report: Report, seed: int) -> str:
+def _problem(case: Case, begun: Run, report: Report, seed: int) -> str:
     if case.verdict == "wrong":
         if report.verdict != "wrong":
             return f"the verdict is {report.verdict}, not wrong"
@@ -100,7 +101,7 @@ def _problem(case: Case, report: Report, seed: int) -> str:
     expected = EXPECTED["inconclusive" if empty else case.verdict]  # of arguments without entries nothing can be told
     if report.verdict not in expected:
         return f"the verdict is {report.verdict}, not {' or '.join(expected)}"
-    if case.verdict == "trap" and not any(n.startswith("V") and "Not an error of the rule" in n for n in report.notes):
+    if case.verdict == "trap" and not any(note.kind == Remark.JAX for note in begun.session.findings.notes):
         return "nothing is said of JAX's own batching"
     return ""
 

@@ -1,50 +1,53 @@
 """E: values at which gradients go wrong: signed zeros, ties, constant rows, tiny and large scales, masked rows.
 
-Wherever the reference's value and gradient are finite, the rule's has to be, and has to agree. At a kink it may be any
-value in the subdifferential; which one, the report tells.
+Wherever the reference's value and gradient are finite, the rule's must be finite and agree. At a kink it may be any
+value in the subdifferential; the report says which.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from fnnet.checking.checks.dtypes import overflows
+from fnnet.checking.cotangent import Trial
+from fnnet.checking.errors import RaisedError
 from fnnet.checking.judgement import judge
-from fnnet.checking.programs import RaisedError, as_wide, cast, is_wide, widened
-from fnnet.checking.report import Failure
-from fnnet.checking.session import Session, rms
-from fnnet.checking.subject import is_moving
+from fnnet.checking.kinds import Blame
+from fnnet.checking.leaves import all_wide, are_finite, as_wide, cast, is_wide, replaced, rms, widened
+from fnnet.checking.session import Session
+from fnnet.core.primitives import is_inexact
 
 
 def check(session: Session) -> None:
     """One argument at a time at each edge value, in the example's dtype and in f64."""
-    session.compiled_reference_pull  # noqa: B018 -- raises NotRun without one
+    session.need_reference(compiled=True)
     settings = [session.example]
     if not is_wide(session.example):
-        settings += [session.working] if session.takes_doubles else []
+        settings += [session.working] if session.can.takes_doubles else []
     elif all(np.isrealobj(leaf) for leaf in session.example):
         settings.append(cast(session.example, "float32"))
     skipped: dict[str, None] = {}
     for leaves in settings:
-        dtype = str(leaves[session.subject.places[0]].dtype)
-        for place, edge, values in _replacements(session, leaves):
-            at = list(leaves)
-            at[place] = values.astype(leaves[place].dtype)
-            _at_edge(session, at, f"{session.subject.paths[place]} {edge}, {dtype}", skipped)
+        dtype = str(leaves[session.subject.with_gradient[0]].dtype)
+        for i, edge, values in _replacements(session, leaves):
+            what = f"{session.subject.paths[i]} {edge}"
+            at = replaced(leaves, [i], [values.astype(leaves[i].dtype)])
+            if not _was_judged(session, at, f"{what}, {dtype}"):
+                skipped[what] = None
     if skipped:
-        session.notes.append(f"E: left out, since the function is not finite there, or refuses: {', '.join(skipped)}")
+        text = f"left out, since the function is not finite there, or refuses: {', '.join(skipped)}"
+        session.findings.note("E", text)
 
 
 def _replacements(session: Session, leaves: list) -> Iterator[tuple[int, str, np.ndarray]]:
     """Leaves at edge values: of its own, equal to another argument, and integers within their range."""
     paths = session.subject.paths
-    for place, leaf in enumerate(leaves):
-        if is_moving(leaf):
-            yield from ((place, edge, values) for edge, values in edge_values(as_wide(leaf)))
-            equals = [i for i in range(place) if is_moving(leaves[i]) and leaves[i].shape == leaf.shape and leaf.size]
-            yield from ((place, f"equal to {paths[i]}", as_wide(leaves[i])) for i in equals)
+    for i, leaf in enumerate(leaves):
+        if is_inexact(leaf):
+            yield from ((i, edge, values) for edge, values in edge_values(as_wide(leaf)))
+            same = [j for j in range(i) if is_inexact(leaves[j]) and leaves[j].shape == leaf.shape and leaf.size]
+            yield from ((i, f"equal to {paths[j]}", as_wide(leaves[j])) for j in same)
         elif isinstance(leaf, np.ndarray) and leaf.size:
-            yield from ((place, edge, values) for edge, values in _integer_edges(leaf))
+            yield from ((i, edge, values) for edge, values in _integer_edges(leaf))
 
 
 def _integer_edges(leaf: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -61,30 +64,26 @@ def _integer_edges(leaf: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         yield "all the largest", np.full_like(leaf, leaf.max())
 
 
-def _at_edge(session: Session, leaves: list, where: str, skipped: dict[str, None]) -> None:
+def _was_judged(session: Session, leaves: list, where: str) -> bool:
+    """Whether the function is finite there; then the rule is judged."""
     output_bars = session.output_bars(leaves, "edges")
     try:
         value = session.value(leaves)
-        exact, _ = session.reference_pull(widened(leaves), [as_wide(b) for b in output_bars])
-    except RaisedError:  # a loud refusal of such values, when it runs: a solver's of a singular matrix
-        skipped[where.rsplit(",", 1)[0]] = None
-        return
+        exact, _ = session.reference_program(widened(leaves), all_wide(output_bars))
+    except RaisedError:  # it refuses such values when it runs, as a solver refuses a singular matrix
+        return False
+    if not are_finite(exact):
+        if session.is_reference_given and are_finite(value):
+            text = "the reference's value is not finite there, the rule's is"
+            session.findings.fail("E", text, circumstance=where, blame=Blame.REFERENCE)
+        return False
     try:
-        finite = all(np.isfinite(as_wide(a)).all() for a in exact) and not overflows(session, leaves, output_bars)
-    except RaisedError:
-        finite = True
-    if not finite:
-        if session.is_reference_given and not all(np.isfinite(as_wide(a)).all() for a in exact):
-            _reference_overflows(session, value, where)
-        skipped[where.rsplit(",", 1)[0]] = None
-        return
-    judge(session, "E", leaves, output_bars, where)
-
-
-def _reference_overflows(session: Session, value: list, where: str) -> None:
-    if all(np.isfinite(as_wide(a)).all() for a in value):
-        text = "the reference's value is not finite there, the rule's is"
-        session.failures.append(Failure("E", "", where, text, blame="reference"))
+        if session.value_overflows(leaves, output_bars):
+            return False
+    except RaisedError:  # the judgement says what
+        pass
+    judge(session, Trial("E", leaves, output_bars, where))
+    return True
 
 
 def edge_values(leaf: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -5,22 +5,24 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from fnnet.checking.programs import Program, RaisedError, is_wide, vjp
+from fnnet.checking.errors import RaisedError
+from fnnet.checking.leaves import is_wide
+from fnnet.checking.programs import Program, vjp
 from fnnet.checking.session import Session
 
 
 def check(session: Session) -> None:
     """A note: bytes of the pullback's residuals, in the example's dtype."""
-    subject, leaves = session.subject, session.example
+    subject, findings = session.subject, session.findings
     try:
         ours = _bytes(session, subject.function)
-        theirs = _bytes(session, subject.reference) if session.has_reference and subject.reference else None
+        theirs = _bytes(session, subject.reference) if session.can.has_reference and subject.reference else None
     except RaisedError as problem:
-        session.notes.append(f"M: the residuals could not be counted: {problem}")
+        findings.note("M", f"the residuals could not be counted: {problem}")
         return
-    given = sum(np.asarray(leaf).nbytes for leaf in leaves if isinstance(leaf, np.ndarray))
+    given = sum(leaf.nbytes for leaf in session.example if isinstance(leaf, np.ndarray))
     beside = "" if theirs is None else f"; autodiff of the reference saves {theirs:,}"
-    session.notes.append(f"M: the rule saves {ours:,} bytes for its backward{beside}; the arguments have {given:,}")
+    findings.note("M", f"the rule saves {ours:,} bytes for its backward{beside}; the arguments have {given:,}")
 
 
 def _bytes(session: Session, function: Callable) -> int:

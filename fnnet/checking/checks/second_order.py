@@ -1,22 +1,69 @@
 """2: the gradient of the gradient. <direction, cotangents> is differentiated by the arguments and by the cotangent.
 
-The cotangents are differentiated forward too, along the same direction: second derivatives are symmetric, so what comes
-out is the same.
+The cotangents are differentiated forward too, along the same direction: second derivatives are symmetric, so the result
+is the same.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking import differences, tolerance
-from fnnet.checking.programs import RaisedError, as_wide, pull_of
-from fnnet.checking.report import Failure, number
-from fnnet.checking.session import NotRun, Session, gaussians, rms
-from fnnet.checking.tolerance import wrong_entries
+from fnnet.checking.differences import Difference
+from fnnet.checking.entries import Entries
+from fnnet.checking.errors import NotRun, RaisedError
+from fnnet.checking.kinds import Blame
+from fnnet.checking.leaves import all_wide, as_wide, gaussians, replaced, rms
+from fnnet.checking.programs import pull_of
+from fnnet.checking.report import number
+from fnnet.checking.session import Session
+
+SIX_DIGITS = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Where the gradient is differentiated again.
+
+    Args:
+        session: Of the rule.
+        leaves: The arguments.
+        output_bars: The cotangents of the output.
+        directions: Along which the cotangents are taken.
+    """
+
+    session: Session
+    leaves: list
+    output_bars: list
+    directions: list
+
+    def slope(self, k: int, second: np.ndarray) -> tuple[Difference, float]:
+        """The derivative along one direction of argument or output cotangent k: by differences, and as it is."""
+        count = len(self.session.subject.with_gradient)
+        return self._by_leaf(k, second) if k < count else self._by_output_bar(k - count, second)
+
+    def _by_leaf(self, k: int, second: np.ndarray) -> tuple[Difference, float]:
+        """The rule's gradient, moved along a random direction."""
+        i = self.session.subject.with_gradient[k]
+        start = as_wide(self.leaves[i])
+        along = self.session.options.rng("second slope", k).normal(size=start.shape) * (rms(start) or 1.0)
+
+        def values(t: float) -> list[np.ndarray]:
+            moved = (start + t * along).astype(self.leaves[i].dtype)
+            return all_wide(self.session.pull(replaced(self.leaves, [i], [moved]), self.output_bars)[1])
+
+        found = differences.along(values, self.directions, tolerance.precision(self.leaves))
+        return found, float(np.sum(second * along).real)
+
+    def _by_output_bar(self, k: int, second: np.ndarray) -> tuple[Difference, float]:
+        """By an output's cotangent, the derivative is the output's slope along the directions."""
+        alone = [b if i == k else 0 * b for i, b in enumerate(self.output_bars)]
+        found = self.session.difference(self.leaves, alone, dict(enumerate(self.directions)))
+        return found, float(np.sum(second * as_wide(alone[k])).real)
 
 
 def check(session: Session) -> None:
@@ -25,141 +72,123 @@ def check(session: Session) -> None:
         raise NotRun("not asked for")
     if any(program.untraceable for program in session.programs.pull.values()):
         raise NotRun("the rule cannot be compiled")
-    subject, leaves = session.subject, session.smooth_point
+    subject, findings, leaves = session.subject, session.findings, session.smooth_point
     output_bars = session.output_bars(leaves, "second order")
-    directions = gaussians([leaves[i] for i in subject.places], session.rng("second order directions"))
-    directions = [0 * d if k in session.settled else d for k, d in enumerate(directions)]
-    ours = session.programs.once("second order", _second(session, subject.function), session.takes_doubles)
+    directions = gaussians(subject.select(leaves), session.options.rng("second order directions"))
+    directions = [0 * d if k in findings.known_wrong else d for k, d in enumerate(directions)]
+    setting = Setting(session, leaves, output_bars, directions)
+    ours = session.programs.once("second order", _second(session, subject.function), session.can.takes_doubles)
     try:
-        _, bars = ours(leaves, output_bars, directions)
+        seconds = all_wide(ours(leaves, output_bars, directions)[1])
     except RaisedError as problem:
         text = f"the gradient cannot be differentiated again: {problem}"
         if session.options.second_order:
-            session.failures.append(Failure("2", "", "", text))
+            findings.fail("2", text)
             return
         raise NotRun(text) from None
+    expected = _expected(setting)
     numbers = [f" {i}" for i in range(len(output_bars))] if len(output_bars) > 1 else [""]
-    paths = [*subject.moving_paths(), *(f"the output's cotangent{i}" for i in numbers)]
-    try:
-        expected = None
-        if session.has_reference and subject.reference is not None:
-            theirs = session.programs.once("second order of the reference", _second(session, subject.reference), True)
-            expected = tolerance.expected(
-                lambda leaves, bars: theirs(leaves, bars, directions), leaves, output_bars, session.rng("perturbations")
-            )
-    except RaisedError as problem:
-        session.notes.append(f"2: the reference's gradient cannot be differentiated again: {problem}")
-    bars = [as_wide(b) for b in bars]
-    for k, (path, bar) in enumerate(zip(paths, bars, strict=True)):
+    paths = [*subject.gradient_paths, *(f"the output's cotangent{i}" for i in numbers)]
+    for k, (path, second) in enumerate(zip(paths, seconds, strict=True)):
         if expected is None:
-            allowed = 0.0
-            wrong = np.zeros(bar.shape, bool)
-        else:
-            allowed = expected.bar_allowed[k]
-            wrong = wrong_entries(bar, expected.bars[k], allowed) & ~expected.jumps[k]
-            wrong = np.asarray(wrong & (not expected.hopeless[k]))
-        slope = None
-        if (wrong.any() or expected is None) and k < len(subject.places):
-            slope = _slope(session, leaves, output_bars, directions, k, bar)
-        elif wrong.any():
-            slope = _slope_by_cotangent(session, leaves, output_bars, directions, k - len(subject.places), bar)
-        if expected is None and slope is not None:
-            found, ours_along = slope
-            if found.conclusive and abs(ours_along - found.value) > found.uncertainty + 1e-6 * (
-                abs(found.value) + rms(bar)
-            ):
-                text = (
-                    f"differentiated again, the gradient has the slope {number(ours_along)} along a random direction; "
-                    f"finite differences of the gradient give {number(found.value)}"
-                )
-                session.failures.append(Failure("2", path, "", text))
-        elif expected is not None and wrong.any():
-            _wrong(session, path, bar, expected.bars[k], allowed, wrong, slope)
+            if k < len(subject.with_gradient):
+                _against_differences(setting, path, second, *setting.slope(k, second))
+            continue
+        entries = _beside(second, expected, k)
+        if entries.are_wrong:
+            _fail(setting, path, entries, *setting.slope(k, second))
     if expected is not None:
-        _forward_over_reverse(session, leaves, output_bars, directions, expected)
+        _forward_over_reverse(setting, expected)
 
 
-def _forward_over_reverse(
-    session: Session, leaves: list, output_bars: list, directions: list, expected: tolerance.Expected
-) -> None:
+def _expected(setting: Setting) -> tolerance.Expected | None:
+    """What the reference gives, if its gradient can be differentiated."""
+    session = setting.session
+    if not session.can.has_reference or session.subject.reference is None:
+        return None
+    second = _second(session, session.subject.reference)
+    program = session.programs.once("second order of the reference", second, True)
+    try:
+        return tolerance.expected(
+            lambda leaves, bars: program(leaves, bars, setting.directions),
+            setting.leaves,
+            setting.output_bars,
+            session.options.rng("perturbations"),
+        )
+    except RaisedError as problem:
+        session.findings.note("2", f"the reference's gradient cannot be differentiated again: {problem}")
+        return None
+
+
+def _beside(second: np.ndarray, expected: tolerance.Expected, k: int) -> Entries:
+    found = tolerance.compared(second, expected.bars[k], expected.bar_allowed[k])
+    wrong = np.asarray(found.wrong & ~expected.jumps[k] & (not expected.hopeless[k]))
+    return Entries(second, expected.bars[k], wrong, found.allowed)
+
+
+def _against_differences(setting: Setting, path: str, second: np.ndarray, found: Difference, along: float) -> None:
+    allowed = found.uncertainty + SIX_DIGITS * (abs(found.value) + rms(second))
+    if found.conclusive and abs(along - found.value) > allowed:
+        text = (
+            f"differentiated again, the gradient has the slope {number(along)} along a random direction; "
+            f"finite differences of the gradient give {number(found.value)}"
+        )
+        setting.session.findings.fail("2", text, argument=path)
+
+
+def _fail(setting: Setting, path: str, entries: Entries, found: Difference, along: float) -> None:
+    blame, beside = Blame.RULE, ""
+    if found.conclusive:
+        allowed = found.uncertainty + SIX_DIGITS * (abs(found.value) + rms(entries.ours))
+        is_confirmed = abs(along - found.value) <= allowed
+        verb = "confirm it" if is_confirmed else "do not confirm it"
+        beside = f"; finite differences of the rule's own gradient {verb}"
+        blame = Blame.REFERENCE if is_confirmed else Blame.RULE
+    zero = ", and is zero: a part of the backward is taken for a constant" if not entries.ours.any() else ""
+    text = f"the second derivative is not the reference's{zero}{beside}"
+    setting.session.findings.fail("2", text, argument=path, entries=entries, blame=blame)
+
+
+def _forward_over_reverse(setting: Setting, expected: tolerance.Expected) -> None:
     """As jax.hessian does it; a backward that has a custom_vjp inside refuses, which is a note."""
-    pull, places = pull_of(session.subject, session.subject.function), session.subject.places
+    session, subject = setting.session, setting.session.subject
+    pull, findings = pull_of(subject, subject.function), session.findings
+    if any(np.iscomplexobj(leaf) for leaf in setting.leaves):
+        return
 
     def run(leaves: list, output_bars: list, directions: list) -> list:
-        def bars_of(*moving: jax.Array) -> list:
-            merged = list(leaves)
-            for i, leaf in zip(places, moving, strict=True):
-                merged[i] = leaf
-            return pull(merged, output_bars)[1]
+        def bars_of(*given: jax.Array) -> list:
+            return pull(replaced(leaves, subject.with_gradient, given), output_bars)[1]
 
-        moving = tuple(leaves[i] for i in places)
-        along = tuple(jnp.asarray(d).astype(leaf.dtype) for d, leaf in zip(directions, moving, strict=True))
-        return jax.jvp(bars_of, moving, along)[1]
+        given = tuple(subject.select(leaves))
+        along = tuple(jnp.asarray(d).astype(leaf.dtype) for d, leaf in zip(directions, given, strict=True))
+        return jax.jvp(bars_of, given, along)[1]
 
-    if any(np.iscomplexobj(leaf) for leaf in leaves):
-        return
     try:
-        program = session.programs.once("forward over reverse", run, session.takes_doubles)
-        bars = [as_wide(b) for b in program(leaves, output_bars, directions)]
+        program = session.programs.once("forward over reverse", run, session.can.takes_doubles)
+        seconds = all_wide(program(setting.leaves, setting.output_bars, setting.directions))
     except RaisedError as problem:
-        session.notes.append(f"2: the gradient cannot be differentiated forward: {problem}")
+        findings.note("2", f"the gradient cannot be differentiated forward: {problem}")
         return
-    failed = {failure.argument for failure in session.failures if failure.check == "2"}
-    for k, (path, bar) in enumerate(zip(session.subject.moving_paths(), bars, strict=True)):
-        theirs, allowed = expected.bars[k], expected.bar_allowed[k]
-        wrong = np.asarray(wrong_entries(bar, theirs, allowed) & ~expected.jumps[k])
-        if wrong.any() and not expected.hopeless[k] and k not in session.settled and path not in failed:
+    failed = {failure.argument for failure in findings.failures if failure.check == "2"}
+    for k, (path, second) in enumerate(zip(subject.gradient_paths, seconds, strict=True)):
+        entries = _beside(second, expected, k)
+        if entries.are_wrong and k not in findings.known_wrong and path not in failed:
             text = "the second derivative is not the reference's, differentiated forward; in reverse it is"
-            session.failures.append(Failure.entrywise("2", path, "", text, bar, theirs, wrong, allowed))
+            findings.fail("2", text, argument=path, entries=entries)
 
 
 def _second(session: Session, function: Callable) -> Callable:
     """second(leaves, output_bars, directions) -> no outputs, the gradient of <directions, cotangents> by the others."""
-    pull, places = pull_of(session.subject, function), session.subject.places
+    pull, subject = pull_of(session.subject, function), session.subject
 
     def run(leaves: list, output_bars: list, directions: list) -> tuple[list, list]:
-        def along(moving: list, output_bars: list) -> jax.Array:
-            merged = list(leaves)
-            for i, leaf in zip(places, moving, strict=True):
-                merged[i] = leaf
-            _, bars = pull(merged, output_bars)
+        def along(given: list, output_bars: list) -> jax.Array:
+            _, bars = pull(replaced(leaves, subject.with_gradient, given), output_bars)
             parts = [jnp.sum(jnp.real(bar * d.astype(bar.dtype))) for bar, d in zip(bars, directions, strict=True)]
             return functools.reduce(jnp.add, parts)
 
-        by_leaves, by_bars = jax.grad(along, argnums=(0, 1))([leaves[i] for i in places], list(output_bars))
+        by_leaves, by_bars = jax.grad(along, argnums=(0, 1))(subject.select(leaves), list(output_bars))
         return [], [*by_leaves, *by_bars]
 
     return run
-
-
-def _slope(session: Session, leaves: list, output_bars: list, directions: list, k: int, bar: np.ndarray):
-    """The rule's gradient, moved along a random direction: by finite differences, and by differentiating it."""
-    place = session.subject.places[k]
-    start = as_wide(leaves[place])
-    along = session.rng("second slope", k).normal(size=start.shape) * (rms(start) or 1.0)
-
-    def values(t: float) -> list[np.ndarray]:
-        moved = list(leaves)
-        moved[place] = (start + t * along).astype(leaves[place].dtype)
-        return [as_wide(b) for b in session.pull(moved, output_bars)[1]]
-
-    return differences.along(values, directions, tolerance.precision(leaves)), float(np.sum(bar * along).real)
-
-
-def _slope_by_cotangent(session: Session, leaves: list, output_bars: list, directions: list, number: int, bar: Any):
-    """By an output's cotangent, it is the output's slope along the directions: by finite differences, and as it is."""
-    alone = [b if i == number else 0 * b for i, b in enumerate(output_bars)]
-    found = session.difference(leaves, alone, dict(enumerate(directions)))
-    return found, float(np.sum(bar * as_wide(alone[number])).real)
-
-
-def _wrong(session: Session, path: str, ours, theirs, allowed: float, wrong, slope) -> None:
-    blame, told = "rule", ""
-    if slope is not None and slope[0].conclusive:
-        found, along = slope
-        confirmed = abs(along - found.value) <= found.uncertainty + 1e-6 * (abs(found.value) + rms(ours))
-        told = f"; finite differences of the rule's own gradient {'confirm it' if confirmed else 'do not confirm it'}"
-        blame = "reference" if confirmed else "rule"
-    zero = ", and is zero: a part of the backward is taken for a constant" if not ours.any() else ""
-    text = f"the second derivative is not the reference's{zero}{told}"
-    session.failures.append(Failure.entrywise("2", path, "", text, ours, theirs, wrong, allowed, blame=blame))

@@ -1,8 +1,7 @@
-"""B: other shapes. Which axes may change together is found by asking the reference, under eval_shape.
+"""B: other shapes. Asking the reference, under eval_shape, tells which axes may change together.
 
-An axis that is shared between arguments, such as dense's inputs, changes in all of them at once. From the groups of
-axes so found come a dozen configurations: every size 1, 2, 3, one more than it was, all different, and one more axis in
-front.
+An axis that arguments share, such as dense's inputs, changes in all of them at once. The groups of axes give a dozen
+configurations: every size 1, 2, 3, one more than it was, all different, and one more axis in front.
 """
 
 import itertools
@@ -12,17 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking.checks.structure import faults
+from fnnet.checking.checks.structure import mismatches
+from fnnet.checking.cotangent import Trial
+from fnnet.checking.errors import NotRun, RaisedError
 from fnnet.checking.judgement import judge
-from fnnet.checking.programs import RaisedError, as_wide, is_wide, widened
-from fnnet.checking.report import Failure
-from fnnet.checking.session import NotRun, Session, leaf_type
-from fnnet.checking.subject import is_moving
+from fnnet.checking.leaves import all_wide, are_finite, as_wide, described, widened
+from fnnet.checking.session import Session
+from fnnet.core.primitives import is_inexact
 
 Axis = tuple[int, int]  # a leaf, and one of its axes
 Group = tuple[Axis, ...]
 MOST_TRIALS = 24
 MOST_CONFIGURATIONS = 14
+NEAR = 1e-2  # relative; two functions that differ by more are not the same
 
 
 @dataclass(frozen=True)
@@ -36,51 +37,50 @@ class Configuration:
 
 def check(session: Session) -> None:
     """Judge the rule at each configuration that both the reference and the function itself take."""
-    session.compiled_reference_pull  # noqa: B018 -- raises NotRun without one
-    tried = 0
+    session.need_reference(compiled=True)
+    findings, tried = session.findings, 0
     for configuration in configurations(session):
-        leaves = resized(session, configuration)
-        if _at_shape(session, leaves, configuration):
+        if _was_judged(session, resized(session, configuration), configuration):
             tried += 1
-        if len(session.settled) == len(session.subject.places) and any(f.check == "B" for f in session.failures):
+        if len(findings.known_wrong) == len(session.subject.with_gradient) and findings.has_failed("B"):
             return
     if not tried:
         raise NotRun("the reference takes no other shapes than the example's")
 
 
-def _at_shape(session: Session, leaves: list, configuration: Configuration) -> bool:
+def _was_judged(session: Session, leaves: list, configuration: Configuration) -> bool:
     """Whether this configuration could be judged."""
-    changed = [i for i, leaf in enumerate(leaves) if leaf.shape != session.working[i].shape]
-    where = ", ".join(f"{session.subject.paths[i]} {leaf_type(leaves[i])}" for i in changed)
+    findings, changed = session.findings, [i for i, leaf in enumerate(leaves) if leaf.shape != session.working[i].shape]
+    where = described([session.subject.paths[i] for i in changed], [leaves[i] for i in changed])
     try:
-        shapes = session.programs.value[is_wide(leaves)].shape(leaves)
+        shapes = [out.shape for out in session.programs.out_shapes(leaves)]
     except RaisedError:
         return False
-    theirs = session.programs.reference_in[True].shape(widened(leaves))
-    if [s.shape for s in theirs] != [s.shape for s in shapes]:
-        session.notes.append(f"B: left out {where}: the rule and the reference differ in shape there")
+    if [out.shape for out in session.programs.reference_in[True].shape(widened(leaves))] != shapes:
+        findings.note("B", f"left out {where}: the rule and the reference differ in shape there")
         return False
     bars = session.output_bars(leaves, "shapes", where)
-    exact, _ = session.reference_pull(widened(leaves), [as_wide(b) for b in bars])
-    if not all(np.isfinite(as_wide(e)).all() for e in exact):
+    exact = all_wide(session.reference_program(widened(leaves), all_wide(bars))[0])
+    if not are_finite(exact) or (configuration.leading and not _is_batch_axis(session, leaves, configuration, exact)):
         return False
-    if configuration.leading and not _is_batch_axis(session, leaves, configuration, exact):
-        return False
-    found = faults(session.subject, leaves, bars)
-    if not found:
+    refused = [(one.path, one.text) for one in mismatches(session.subject, leaves, bars)]
+    if not refused:
         try:
-            outs, _ = session.pull(leaves, bars)
+            outs = all_wide(session.pull(leaves, bars)[0])
         except RaisedError as problem:
-            found = [("", f"raises {problem}")]
-    if found:
-        _refused(session, configuration, found, where)
+            refused = [("", f"raises {problem}")]
+    if refused:
+        _refused(session, configuration, refused, where)
         return True
-    for value, right in zip(outs, exact, strict=True):
-        if not np.allclose(as_wide(value), as_wide(right), rtol=1e-2, atol=1e-2 * np.abs(right).max(initial=0)):
-            session.notes.append(f"B: left out {where}: the rule and the reference differ in value there")
-            return False
-    judge(session, "B", leaves, bars, where)
+    if not all(_is_near(value, right, NEAR) for value, right in zip(outs, exact, strict=True)):
+        findings.note("B", f"left out {where}: the rule and the reference differ in value there")
+        return False
+    judge(session, Trial("B", leaves, bars, where))
     return True
+
+
+def _is_near(value: np.ndarray, right: np.ndarray, relative: float) -> bool:
+    return np.allclose(value, right, rtol=relative, atol=relative * np.abs(right).max(initial=0))
 
 
 def _is_batch_axis(session: Session, leaves: list, configuration: Configuration, stacked: list) -> bool:
@@ -89,23 +89,22 @@ def _is_batch_axis(session: Session, leaves: list, configuration: Configuration,
     values = []
     for index in np.ndindex(lead):
         one = [leaf[index] if i in configuration.leading else leaf for i, leaf in enumerate(leaves)]
-        values.append([as_wide(v) for v in session.programs.reference_in[True](widened(one))])
+        values.append(all_wide(session.programs.reference_in[True](widened(one))))
     for whole, *parts in zip(stacked, *values, strict=True):
         wanted = np.reshape(parts, (*lead, *parts[0].shape))
-        if wanted.shape != whole.shape or not np.allclose(
-            wanted, whole, rtol=1e-6, atol=1e-6 * np.abs(wanted).max(initial=0)
-        ):
+        if wanted.shape != whole.shape or not _is_near(wanted, whole, 1e-6):
             return False
     return True
 
 
 def _refused(session: Session, configuration: Configuration, found: list[tuple[str, str]], where: str) -> None:
-    """What the rule refuses aloud gives nobody a wrong gradient: a note, unless it is what a fnnet.rule promises."""
+    """An error message gives nobody a wrong gradient: a note, unless a fnnet.rule declares that it takes this."""
     owners, names = session.subject.owners, session.subject.names
     if configuration.leading and {names[owners[i]] for i in configuration.leading} == set(session.subject.batched):
-        session.failures += [Failure("B", path, where, text) for path, text in found]
+        for path, text in found:
+            session.findings.fail("B", text, argument=path, circumstance=where)
     else:
-        session.notes.append(f"B: refuses {where}: {' '.join(found[0]).strip()}")
+        session.findings.note("B", f"refuses {where}: {' '.join(found[0]).strip()}")
 
 
 def configurations(session: Session) -> Iterator[Configuration]:
@@ -115,7 +114,7 @@ def configurations(session: Session) -> Iterator[Configuration]:
     plans.append([_size(session, g) + 1 for g in groups])
     plans.append([2 + i % 4 for i in range(len(groups))])
     plans.append([2 + (i + 2) % 5 for i in reversed(range(len(groups)))])
-    for i in range(len(groups)):  # one axis alone: 1, where the others stay
+    for i in range(len(groups)):  # one axis alone is 1, the others stay
         plans.append([1 if i == j else 0 for j in range(len(groups))])
     for i in range(len(groups)):
         plans.append([_size(session, groups[i]) + 1 if i == j else 0 for j in range(len(groups))])
@@ -137,13 +136,8 @@ def configurations(session: Session) -> Iterator[Configuration]:
 def axis_groups(session: Session) -> Iterator[Group]:
     """For each axis of each leaf, the smallest set of axes with it that the reference lets change together."""
     leaves = session.working
-    axes = [
-        (i, a)
-        for i, leaf in enumerate(leaves)
-        if isinstance(leaf, np.ndarray)
-        for a in range(leaf.ndim)
-        if leaf.shape[a]
-    ]
+    arrays = [(i, leaf) for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
+    axes = [(i, a) for i, leaf in arrays for a in range(leaf.ndim) if leaf.shape[a]]
     grouped: set[Axis] = set()
     for axis in axes:
         if axis in grouped:
@@ -162,22 +156,23 @@ def axis_groups(session: Session) -> Iterator[Group]:
 
 def _leading(session: Session) -> Iterator[Configuration]:
     """One more axis in front: of one leaf, of all floating leaves, of the leaves with the first one's rank or batch."""
-    leaves = session.working
-    places = [i for i in range(len(leaves)) if isinstance(leaves[i], np.ndarray)]
-    moving = list(session.subject.places)
-    first = leaves[moving[0]]
-    batch = [i for i in places if leaves[i].ndim and first.ndim and leaves[i].shape[0] == first.shape[0]]
-    batched = [i for i in places if session.subject.names[session.subject.owners[i]] in session.subject.batched]
+    leaves, subject = session.working, session.subject
+    arrays = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
+    with_gradient = list(subject.with_gradient)
+    first = leaves[with_gradient[0]]
+    batch = [i for i in arrays if leaves[i].ndim and first.ndim and leaves[i].shape[0] == first.shape[0]]
+    batched = [i for i in arrays if subject.names[subject.owners[i]] in subject.batched]
     if batched:  # as a fnnet.rule says
         yield from (Configuration((), frozenset(batched), depth) for depth in (1, 2))
         return
-    sets = [frozenset(s) for s in ([moving[0]], batch, moving, places, *([m] for m in moving[1:])) if s]
+    one_each = ([i] for i in with_gradient[1:])
+    sets = [frozenset(s) for s in ([with_gradient[0]], batch, with_gradient, arrays, *one_each) if s]
     yield from (Configuration((), s) for s in dict.fromkeys(sets))
 
 
 def resized(session: Session, configuration: Configuration) -> list:
     """The example's leaves in these shapes: its own values again, each shrunk a little, so that no two are the same."""
-    leaves, rng = list(session.working), session.rng("resized", configuration)
+    leaves, rng = list(session.working), session.options.rng("resized", configuration)
     for group, n in configuration.sizes:
         old = _size(session, group)
         for i, axis in group:
@@ -188,7 +183,7 @@ def resized(session: Session, configuration: Configuration) -> list:
         for n in range(configuration.depth):
             leaves[i] = np.stack([leaves[i]] * (2 + n))
     changed = {i for group, _ in configuration.sizes for i, _ in group} | configuration.leading
-    return [_shrunk(leaf, rng) if i in changed and is_moving(leaf) else leaf for i, leaf in enumerate(leaves)]
+    return [_shrunk(leaf, rng) if i in changed and is_inexact(leaf) else leaf for i, leaf in enumerate(leaves)]
 
 
 def _shrunk(leaf: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Which known faults of XLA are live on this machine: each probe runs in a process of its own, which it may end."""
 
 import functools
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 
 from fnnet.checking.programs import mode
+from fnnet.checking.workers import environment
 from fnnet.core.compiler import FAULTS, Fault, safe_options
 
 RIGHT, WRONG, CRASH = "right", "wrong", "crash"
@@ -74,16 +74,11 @@ def _printed(call: str) -> str:
     """The last word that a process prints which runs this call; a crash, where it ends otherwise or does not end."""
     command = [sys.executable, "-c", f"from fnnet.checking.compilation import faults; {call}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=_environment())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment())
     except subprocess.TimeoutExpired:
         return CRASH
     words = done.stdout.split()
     return words[-1] if done.returncode == 0 and words else CRASH
-
-
-def _environment() -> dict[str, str]:
-    """Modules are found there as they are here."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def probe(number: int, options: str) -> None:

@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from fnnet.checking.compilation.operations import values
-from fnnet.checking.programs import Call, RaisedError, as_wide, compiler_options, mode
+from fnnet.checking.errors import RaisedError
+from fnnet.checking.leaves import as_wide
+from fnnet.checking.programs import Call, compiler_options, mode
 from fnnet.core.compiler import safe_options
 from fnnet.core.jaxprs import Operation, flat_jaxpr
 
@@ -80,7 +82,7 @@ def primitives(function: Callable, wide: bool, args: Sequence[Any]) -> set[str]:
 
 
 def first_difference(function: Callable, wide: bool, args: Sequence[Any], *, safe: bool) -> Miscompilation | None:
-    """Compile the function up to one operation after the other, and bisect; None where nothing differs.
+    """Compile the function up to one operation after the other, and bisect; None if nothing differs.
 
     Args:
         function: A function of arrays.
@@ -117,13 +119,15 @@ def first_difference(function: Callable, wide: bool, args: Sequence[Any], *, saf
             middle = (low + high) // 2
             low, high = (low, middle) if is_wrong(line[middle], safe) else (middle, high)
         is_avoided = not safe and bool(safe_options()) and not is_wrong(last, True)
-        return Miscompilation(_said(jaxpr.operations[line[high]]), line[high] + 1, len(jaxpr.operations), is_avoided)
+        return Miscompilation(
+            _described(jaxpr.operations[line[high]]), line[high] + 1, len(jaxpr.operations), is_avoided
+        )
 
 
 def _is_number(value: Any) -> bool:
     return not jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
 
 
-def _said(op: Operation) -> str:
+def _described(op: Operation) -> str:
     operands = ", ".join(aval.str_short() for aval in op.in_avals)
     return f"{op.name} of {operands}" + (f" at {op.where}" if op.where else "")

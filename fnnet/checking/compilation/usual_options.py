@@ -1,11 +1,15 @@
-"""Part of P and R: what XLA makes of the rule with its usual options, as in a `jax.jit` of the user's."""
+"""Part of P and R: what XLA makes of the rule with its usual options, as the user's own `jax.jit` does."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fnnet.checking.compilation import faults
 from fnnet.checking.compilation.first_difference import differs, first_difference, primitives
-from fnnet.checking.programs import Program, as_wide
+from fnnet.checking.entries import Entries
+from fnnet.checking.kinds import Blame
+from fnnet.checking.leaves import as_wide
+from fnnet.checking.programs import Program
 from fnnet.checking.report import Failure
 from fnnet.checking.session import Session
 from fnnet.core.compiler import HIGH_RANK, Fault, safe_options
@@ -14,64 +18,69 @@ from fnnet.core.jaxprs import all_equations
 RANK = 7  # of arrays whose sums may crash
 
 
-def compare_compiled(
-    session: Session,
-    check: str,
-    usual: Program,
-    safe: Program,
-    args: Sequence[Any],
-    chosen: Callable[[Any], Sequence[Any]],
-    names: Sequence[str],
-    allowed: Callable[[], Sequence[float]],
-) -> None:
-    """A failure by the compiler's fault where the usual program differs from the function operation by operation.
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A program of the rule's, compiled twice.
 
     Args:
-        session: Of the rule.
-        check: The check that this is a part of.
+        check: The check that it is a part of.
         usual: The program as XLA usually compiles it.
         safe: The same with `fnnet.safe_options`.
         args: The arguments of both.
-        chosen: Which of the programs' results are compared.
-        names: Their names.
-        allowed: How far each may be off by the function's conditioning; called where they differ.
+        names: Names of the results that are compared.
+        chosen: Those results among all.
     """
-    if not safe_options() or safe.untraceable:
+
+    check: str
+    usual: Program
+    safe: Program
+    args: tuple
+    names: Sequence[str]
+    chosen: Callable[[Any], Sequence[Any]] = lambda outs: outs
+
+
+def compare_compiled(session: Session, compiled: Compiled, allowed: Callable[[], Sequence[float]]) -> None:
+    """Add failures that are the compiler's where the usual program differs from the function operation by operation.
+
+    `allowed` tells how far each result may be off by the function's conditioning; it is called if they differ.
+    """
+    check, args, findings = compiled.check, compiled.args, session.findings
+    if not safe_options() or compiled.safe.untraceable:
         return
-    sums = list(_sums_of_many_axes(usual.jaxpr(*args).jaxpr))
+    sums = list(_sums_of_many_axes(compiled.usual.jaxpr(*args).jaxpr))
     if sums and faults.outcome(HIGH_RANK).is_live:
         crashing = next((one for one in sums if faults.crashes(*one)), None)
         if crashing is None:
-            session.notes.append(f"{check}: not compared with what XLA usually makes of it, which may crash: {sums[0]}")
+            findings.note(check, f"not compared with what XLA usually makes of it, which may crash: {sums[0]}")
         else:
             shape, axis = crashing
             text = f"XLA crashes on the sum of a product of shape {shape} over axis {axis}; {_like([HIGH_RANK])}"
-            session.failures.append(Failure(check, "", "", text, blame="compiler"))
+            findings.fail(check, text, blame=Blame.COMPILER)
         return
-    ours, theirs = chosen(usual(*args)), chosen(safe(*args))
+    ours, theirs = compiled.chosen(compiled.usual(*args)), compiled.chosen(compiled.safe(*args))
     if not any(differs(a, b).any() for a, b in zip(ours, theirs, strict=True)):
         return
-    right = chosen(safe.alone(*args))
-    for name, a, b, tolerance in zip(names, ours, right, allowed(), strict=True):
+    right = compiled.chosen(compiled.safe.alone(*args))
+    for name, a, b, tolerance in zip(compiled.names, ours, right, allowed(), strict=True):
         wrong = differs(a, b, tolerance)
         if wrong.any():
-            text = f"XLA miscompiles it: {_said(usual, args, safe=False)}"
-            given = as_wide(a), as_wide(b), wrong, tolerance
-            session.failures.append(Failure.entrywise(check, name, "", text, *given, blame="compiler"))
+            text = f"XLA miscompiles it: {_explained(compiled.usual, args, safe=False)}"
+            entries = Entries(as_wide(a), as_wide(b), wrong, tolerance)
+            findings.fail(check, text, argument=name, entries=entries, blame=Blame.COMPILER)
 
 
 def miscompiled_though_safe(check: str, programs: Sequence[tuple[Program, tuple]]) -> Failure:
     """The failure of a check that fails as compiled with `fnnet.safe_options`, and passes operation by operation."""
-    found = (_said(program, args, safe=True) for program, args in programs)
+    found = (_explained(program, args, safe=True) for program, args in programs)
     text = "the check passes operation by operation, and fails as compiled: "
-    return Failure(check, "", "", text + next(found, "which operation differs is not known"), blame="compiler")
+    return Failure(check, "", "", text + next(found, "which operation differs is not known"), blame=Blame.COMPILER)
 
 
-def _said(program: Program, args: Sequence[Any], *, safe: bool) -> str:
+def _explained(program: Program, args: Sequence[Any], *, safe: bool) -> str:
     found = first_difference(program.function, program.wide, args, safe=safe)
     known = faults.live(primitives(program.function, program.wide, args))
-    said = "no operation by itself shows it" if found is None else str(found)
-    return said + (f"; {_like(known)}" if known else "")
+    text = "no operation by itself shows it" if found is None else str(found)
+    return text + (f"; {_like(known)}" if known else "")
 
 
 def _like(known: Sequence[Fault]) -> str:

@@ -6,14 +6,22 @@ Each hypothesis is a few lines of NumPy on the rule's cotangent and the referenc
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnnet.checking.diagnosis.rearrangements import arrangements, moved_insides
+from fnnet.checking.diagnosis.rearrangements import moved_insides, rearrangements
+from fnnet.checking.kinds import Looks
 
 RELATIVE = 1e-6
-FEW = 4  # entries, of which fewer could be equal by chance
+FEW = 4  # entries: fewer could be equal by chance
+
+
+class Diagnosis(NamedTuple):
+    """What a wrong cotangent looks like: the kind, and a sentence without a subject."""
+
+    kind: Looks
+    text: str
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Evidence:
         sizes: Numbers that a factor may be, with their names: {"the batch size": 3}.
         others: Other arrays by name: the reference's other cotangents, "the cotangent of kernel".
         inputs: The arguments by name.
-        variants: What the reference gives for another cotangent or other arguments, by a phrase; called when needed.
+        variants: What the reference gives for another cotangent or other arguments, by a phrase; called if needed.
     """
 
     ours: np.ndarray
@@ -48,26 +56,25 @@ class Evidence:
         return bool(near.all())
 
 
-def diagnose(evidence: Evidence) -> str:
-    """The first hypothesis that holds, as a sentence without a subject."""
-    for hypothesis in (
-        _not_finite,
-        _zero,
-        _rounded,
-        _factor,
-        _rearranged,
-        _exchanged,
-        _added,
-        _varied,
-        _moved,
-        _along_an_axis,
-        _imprecise,
-        _somewhere,
-    ):
-        found = hypothesis(evidence)
-        if found:
-            return found
-    return _unlike(evidence)
+def diagnose(evidence: Evidence) -> Diagnosis:
+    """The first hypothesis that holds."""
+    hypotheses = {
+        Looks.NOT_FINITE: _not_finite,
+        Looks.ZERO: _zero,
+        Looks.ROUNDED: _rounded,
+        Looks.SCALED: _factor,
+        Looks.REARRANGED: _rearranged,
+        Looks.EXCHANGED: _exchanged,
+        Looks.ADDED: _added,
+        Looks.VARIED: _varied,
+        Looks.MOVED: _moved,
+        Looks.ALONG_AN_AXIS: _along_an_axis,
+        Looks.IMPRECISE: _imprecise,
+        Looks.SOMEWHERE: _somewhere,
+        Looks.UNLIKE: _unlike,
+    }
+    found = ((kind, hypothesis(evidence)) for kind, hypothesis in hypotheses.items())
+    return next(Diagnosis(kind, text) for kind, text in found if text)
 
 
 def _not_finite(e: Evidence) -> str:
@@ -83,7 +90,7 @@ def _zero(e: Evidence) -> str:
 
 
 def _rounded(e: Evidence) -> str:
-    """So near that any change of a few entries would seem to explain it."""
+    """So near the reference that any change of a few entries would seem to explain it."""
     return _imprecise(e) if e.explains(e.theirs) else ""
 
 
@@ -129,8 +136,8 @@ def _either(names: list[str]) -> str:
 
 
 def _rearranged(e: Evidence) -> str:
-    for description, arrange in arrangements(e.theirs):
-        guess = arrange(e.theirs)
+    for description, rearrange in rearrangements(e.theirs):
+        guess = rearrange(e.theirs)
         for sign, word in ((1, ""), (-1, ", and the opposite sign")):
             if e.explains(sign * guess):
                 return f"equals the reference {description}{word}"

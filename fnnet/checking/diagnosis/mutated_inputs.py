@@ -1,32 +1,31 @@
-"""What the reference gives where its cotangent or its arguments are spoilt in the ways in which rules spoil them.
+"""What the reference gives for mutated cotangents and arguments, mutated as wrong rules mutate them.
 
-A rule whose cotangent equals one of these has made that mistake: forgotten to flip the kernel, taken |g| for g, kept a
-residual of the call before.
+A rule whose cotangent equals one of these has made that mistake: it does not flip the kernel, takes |g| for g, or keeps
+a residual of the call before.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fnnet.checking.diagnosis.rearrangements import said
-from fnnet.checking.programs import as_wide, widened
+from fnnet.checking.cotangent import Trial
+from fnnet.checking.diagnosis.rearrangements import axes_named
+from fnnet.checking.leaves import Leaves, all_wide, as_wide, replaced, widened
 from fnnet.checking.session import Session
-from fnnet.checking.subject import is_moving
+from fnnet.core.primitives import is_inexact
 
 MOST_AXES = 4
-Leaves = Sequence[Any]
 Variants = dict[str, Callable[[], np.ndarray]]
 
 
-def variants(session: Session, leaves: Leaves, output_bars: Leaves, k: int, previous: Leaves | None) -> Variants:
-    """The reference's cotangent number k for each spoilt cotangent or argument, by a phrase; computed when called."""
-    leaves, bars = widened(leaves), [as_wide(b) for b in output_bars]
+def variants(session: Session, trial: Trial, k: int) -> Variants:
+    """The reference's cotangent number k for each mutated cotangent or argument, by a phrase; computed when called."""
+    leaves, bars = widened(trial.leaves), all_wide(trial.output_bars)
 
     def run(leaves: Leaves, bars: Leaves) -> np.ndarray:
-        return as_wide(session.reference_pull(list(leaves), list(bars))[1][k])
+        return as_wide(session.reference_program(list(leaves), list(bars))[1][k])
 
     found: Variants = {}
 
@@ -38,16 +37,14 @@ def variants(session: Session, leaves: Leaves, output_bars: Leaves, k: int, prev
     for number in range(len(bars)) if len(bars) > 1 else ():
         left_out = [b * (i != number) for i, b in enumerate(bars)]
         found[f"is the reference with output {number}'s cotangent left out"] = functools.partial(run, leaves, left_out)
-    for phrase, place, value in _of_arguments(session, leaves, bars):
-        spoilt = [value if i == place else leaf for i, leaf in enumerate(leaves)]
-        found[f"is the reference {phrase}"] = functools.partial(run, spoilt, bars)
+    for phrase, i, value in _of_arguments(session, leaves, bars):
+        found[f"is the reference {phrase}"] = functools.partial(run, replaced(leaves, [i], [value]), bars)
     if any(np.iscomplexobj(leaf) for leaf in leaves):
         phrase = "is the reference with all arguments conjugated: what PyTorch calls the gradient, where JAX transposes"
         found[phrase] = functools.partial(run, [np.conj(a) if np.iscomplexobj(a) else a for a in leaves], bars)
-    if previous is not None:
-        stale = widened(previous)
+    if trial.previous is not None:
         phrase = "is the reference at the arguments of the previous call: a residual is stale"
-        found[phrase] = functools.partial(run, stale, bars)
+        found[phrase] = functools.partial(run, widened(trial.previous), bars)
     return found
 
 
@@ -92,28 +89,28 @@ def _one_hot(b: np.ndarray, axis: int, index: int) -> np.ndarray:
 def _of_arguments(session: Session, leaves: Leaves, bars: Leaves) -> Iterator[tuple[str, int, np.ndarray]]:
     """(phrase, which leaf, what stands in its place)."""
     paths = session.subject.paths
-    outs = [as_wide(o) for o in session.reference_pull(list(leaves), list(bars))[0]]
-    for place, leaf in enumerate(leaves):
+    outs = all_wide(session.reference_program(list(leaves), list(bars))[0])
+    for index, leaf in enumerate(leaves):
         if not isinstance(leaf, np.ndarray) or not leaf.size:
             continue
-        path, axes = paths[place], [i for i, n in enumerate(leaf.shape) if n > 1][:MOST_AXES]
+        path, axes = paths[index], [i for i, n in enumerate(leaf.shape) if n > 1][:MOST_AXES]
         for count in range(1, len(axes) + 1):
             for flip in itertools.combinations(axes, count):
-                yield f"with {path} flipped on {said(flip)}", place, np.flip(leaf, flip)
+                yield f"with {path} flipped on {axes_named(flip)}", index, np.flip(leaf, flip)
         for i, j in itertools.combinations(axes, 2):
             if leaf.shape[i] == leaf.shape[j]:
-                yield f"with {path} transposed on {said((i, j))}", place, leaf.swapaxes(i, j)
-        if not is_moving(leaf):
+                yield f"with {path} transposed on {axes_named((i, j))}", index, leaf.swapaxes(i, j)
+        if not is_inexact(leaf):
             continue
-        yield f"with {path} negated", place, -leaf
-        yield f"with {path} in absolute value", place, np.abs(leaf).astype(leaf.dtype)
-        yield f"with ones for {path}", place, np.ones_like(leaf)
-        yield f"with {path} squared", place, leaf * leaf
+        yield f"with {path} negated", index, -leaf
+        yield f"with {path} in absolute value", index, np.abs(leaf).astype(leaf.dtype)
+        yield f"with ones for {path}", index, np.ones_like(leaf)
+        yield f"with {path} squared", index, leaf * leaf
         for axis in axes:
-            yield f"with {path} rolled by 1 along axis {axis}", place, np.roll(leaf, 1, axis)
+            yield f"with {path} rolled by 1 along axis {axis}", index, np.roll(leaf, 1, axis)
         for other in range(len(leaves)):
-            if other != place and is_moving(leaves[other]) and leaves[other].shape == leaf.shape:
-                yield f"with {paths[other]} in place of {path}", place, leaves[other]
+            if other != index and is_inexact(leaves[other]) and leaves[other].shape == leaf.shape:
+                yield f"with {paths[other]} in place of {path}", index, leaves[other]
         for out in outs:
             if out.shape == leaf.shape and [b.shape for b in bars] == [o.shape for o in outs]:
-                yield f"with the output in place of {path}", place, out.astype(leaf.dtype)
+                yield f"with the output in place of {path}", index, out.astype(leaf.dtype)

@@ -1,4 +1,4 @@
-"""How the entries of a wrong cotangent may be the reference's: flipped, transposed, moved, averaged."""
+"""How a wrong cotangent may be made of the reference's entries: flipped, transposed, moved, averaged."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,23 +8,23 @@ import numpy as np
 MOST_AXES = 5
 
 
-def arrangements(a: np.ndarray) -> Iterator[tuple[str, Callable]]:
-    """(description, how it is made of the reference's cotangent)."""
+def rearrangements(a: np.ndarray) -> Iterator[tuple[str, Callable]]:
+    """(description, how to make it of the reference's cotangent)."""
     axes = [i for i, n in enumerate(a.shape) if n > 1][:MOST_AXES]
     flips = [f for count in range(1, len(axes) + 1) for f in itertools.combinations(axes, count)]
     for flip in flips:
-        yield f"with {said(flip)} flipped", lambda a, flip=flip: np.flip(a, flip)
+        yield f"with {axes_named(flip)} flipped", lambda a, flip=flip: np.flip(a, flip)
     for order in itertools.permutations(range(a.ndim)) if a.ndim <= MOST_AXES else ():
         if order == tuple(range(a.ndim)):
             continue
         moved = tuple(i for i, j in enumerate(order) if i != j)
         if tuple(a.shape[i] for i in order) == a.shape:
-            yield f"with {said(moved)} transposed", lambda a, order=order: a.transpose(order)
+            yield f"with {axes_named(moved)} transposed", lambda a, order=order: a.transpose(order)
             for flip in flips if a.size <= 10**5 else ():
-                description = f"with {said(moved)} transposed and {said(flip)} flipped"
+                description = f"with {axes_named(moved)} transposed and {axes_named(flip)} flipped"
                 yield description, lambda a, order=order, flip=flip: np.flip(a.transpose(order), flip)
         else:
-            description = f"with {said(moved)} transposed, then reshaped to fit"
+            description = f"with {axes_named(moved)} transposed, then reshaped to fit"
             yield description, lambda a, order=order: a.transpose(order).reshape(a.shape)
     for axis in axes:
         n = a.shape[axis]
@@ -56,15 +56,15 @@ def shifted(a: np.ndarray, by: int, axis: int) -> np.ndarray:
     return out
 
 
-def said(axes: tuple[int, ...]) -> str:
+def axes_named(axes: tuple[int, ...]) -> str:
     """Axes, in words."""
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes ({', '.join(map(str, axes))})"
 
 
 def moved_insides(a: np.ndarray) -> Iterator[tuple[str, tuple[slice, ...], tuple[slice, ...]]]:
-    """(description, to, from): all that stays inside when the array is moved by one place along some of its axes.
+    """(description, to, from): what stays inside when the array is moved by one entry along some of its axes.
 
-    So look the cotangents of a convolution that pads at the wrong end.
+    The cotangents of a convolution that pads at the wrong end look like this.
     """
     axes = [i for i, n in enumerate(a.shape) if n > 1][:MOST_AXES]
     ends = {1: (slice(1, None), slice(None, -1)), -1: (slice(None, -1), slice(1, None))}
@@ -72,4 +72,4 @@ def moved_insides(a: np.ndarray) -> Iterator[tuple[str, tuple[slice, ...], tuple
         for chosen in itertools.combinations(axes, count):
             for by, (end, start) in ends.items():
                 to, origin = ([part if i in chosen else slice(None) for i in range(a.ndim)] for part in (end, start))
-                yield f"shifted by {by} along {said(chosen)}, apart from the border", tuple(to), tuple(origin)
+                yield f"shifted by {by} along {axes_named(chosen)}, apart from the border", tuple(to), tuple(origin)

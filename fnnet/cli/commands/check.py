@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:
     add("--waive", action="append", default=[], metavar="CHECK=REASON", help="a check that may fail, and why")
     add("--seed", type=whole(0, 2**32 - 1), default=0, help="of the random numbers")
     add("--compiler", action="store_true", help="look for the known faults of XLA on this machine instead")
+    add("--jobs", type=whole(1), metavar="N", help="processes that check own rules; usually one for each core")
     add("--json", type=Path, metavar="FILE", help="write the report for programs")
     add("--plot", type=Path, metavar="FILE.png", help="draw the wrong cotangents")
     parser.set_defaults(command=Command(parser, check))

@@ -143,7 +143,7 @@ def _outgoing(trace: Any, step: Step, one: Outgoing, arrays: _Arrays, batched: b
             "theirs": _number(beside.theirs),
             "wrong": beside.wrong,
             "kinks": beside.kinks,
-            "looks": beside.looks,
+            "looks": "" if beside.looks is None else beside.looks.text,
         },
         "slope": None
         if slope is None

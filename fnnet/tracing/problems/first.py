@@ -8,6 +8,7 @@ answers one off. The limits leave healthy networks alone: tests/tracing/test_tra
 
 from typing import Any
 
+from fnnet.checking.kinds import Looks
 from fnnet.tracing.numbers import share
 from fnnet.tracing.problems.gradient_scale import grown, update
 from fnnet.tracing.problems.not_finite import labels_outside, not_finite
@@ -41,13 +42,13 @@ def _at_each_layer(trace: Any, steps: list[Step]) -> Trouble | None:
 def _wrong(trace: Any, step: Step, reference: float) -> Found:
     for one in step.outgoing:
         beside = one.agreement
-        if beside is None or not beside.wrong:
+        if beside is None or beside.looks is None:
             continue
         at = ", ".join(map(str, beside.at))
-        forgotten = ": the backward forgot it" if beside.looks == "is zero" else ""
+        looks = beside.looks.text + (": the backward forgot it" if beside.looks.kind == Looks.ZERO else "")
         return "wrong rule", (
-            f"{step.name}: the hand-written gradient of {one.of} disagrees with {beside.against}: it {beside.looks}"
-            f"{forgotten} ({beside.wrong} of {one.numbers.array.size} entries; at [{at}] {beside.ours:.6g} where "
+            f"{step.name}: the hand-written gradient of {one.of} disagrees with {beside.against}: it {looks} "
+            f"({beside.wrong} of {one.numbers.array.size} entries; at [{at}] {beside.ours:.6g} where "
             f"autodiff gives {beside.theirs:.6g})."
         )
     for one in step.outgoing:

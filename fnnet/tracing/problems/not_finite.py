@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.checking.programs import as_wide
+from fnnet.checking.leaves import as_wide
 from fnnet.tracing.problems.problem import Trouble
 from fnnet.tracing.records import Step
 
