@@ -72,17 +72,8 @@ _softmax = rule(softmax_fwd, softmax_bwd, batched=("z",), precise=True)
 def log_softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
     """Logarithms (1) of the probabilities along `axis`: z - log sum exp(z).
 
-    Args:
-        z: Logits, any shape but ().
-        axis: The axis of the sum, or several; negative ones count from the end.
-
-    Returns:
-        An array like z. bf16 and f16 are computed in f32. Logits of any size do not overflow; one that is -inf stays
-        -inf. Where all are -inf, or one is +inf or NaN, the result is NaN, as in jax.nn.
-
-    Raises:
-        ValueError: z has no such axis, or one is named twice.
-        TypeError: z is not a floating array, or an axis not an integer.
+    Arguments, precision and errors are those of `softmax`. Logits of any size do not overflow; one that is -inf stays
+    -inf. Where all are -inf, or one is +inf or NaN, the result is NaN, as in jax.nn.
 
     Source: the logarithm of 001 (1).
     """

@@ -18,7 +18,7 @@ from fnnet.tracing.layer_programs import programs_of_layer, programs_of_loss
 from fnnet.tracing.numbers import Numbers, numbers
 from fnnet.tracing.plain_layers import draws
 from fnnet.tracing.records import Outgoing, Saved, Step
-from fnnet.tracing.rule_pages import pages_of, pages_of_words
+from fnnet.tracing.rule_pages import page_of_words, pages_of
 from fnnet.tracing.traces import Trace
 
 LABELS = "labels"
@@ -102,7 +102,7 @@ def _step(
     if is_threaded(layer):
         of_x = () if x_bar is None else (Outgoing("x", numbers("x", visit.x), numbers("x_bar", x_bar)),)
         shown = common | {"text": f"{type(layer).__name__}(...)"}
-        return Step(**shown, pages=pages_of_words(layer), saved=(), outgoing=of_x, is_nested=True)
+        return Step(**shown, pages=(page_of_words(layer),), saved=(), outgoing=of_x, is_nested=True)
     names, leaves, tree = _flat(visit.params)
     example = jax.ShapeDtypeStruct(visit.x.shape[problem.batched :], visit.x.dtype)
     key = visit.key if visit.key is not None and draws(layer, visit.params, example) else None

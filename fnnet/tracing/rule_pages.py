@@ -79,12 +79,7 @@ def pages_of(function: Callable, args: tuple, layer: Any) -> tuple[Page, ...]:
     found: dict[str, Page] = {}
     for rule in _rules(jax.make_jaxpr(function)(*args).jaxpr):
         found.setdefault(rule.name, page_of(rule))
-    return tuple(found.values()) or pages_of_words(layer)
-
-
-def pages_of_words(layer: Any) -> tuple[Page, ...]:
-    """What a layer without a rule says of itself: its docstring, or its code."""
-    return (_of_code(layer),)
+    return tuple(found.values()) or (page_of_words(layer),)
 
 
 @functools.lru_cache(maxsize=256)
@@ -102,6 +97,16 @@ def page_of(rule: Rule) -> Page:
     with_code = tuple(Equation(e.number, e.side, e.formula, e.remark, _lines(e, *quotes)) for e in own)
     title = text.strip().splitlines()[0] if text.strip() else rule.name
     return Page(rule.name, title, with_code, _sources(text), forward, backward)
+
+
+def page_of_words(layer: Any) -> Page:
+    """What a layer without a rule says of itself: its docstring and its code."""
+    function = innermost(layer.function if isinstance(layer, Function) else layer)
+    name, text = function_name(function), inspect.getdoc(function) or ""
+    # Of a wrapper, inspect would give the code of what it wraps, which need not be what it computes.
+    code = _source(function) if inspect.isfunction(function) and not hasattr(function, "__wrapped__") else ""
+    first = text.split("\n\n")[0].replace("\n", " ")
+    return Page(name, first, tuple(equations_of(_docstring(function))), "", code, "")
 
 
 def _lines(equation: Equation, forward: list[tuple[int, str]], backward: list[tuple[int, str]]) -> tuple[str, ...]:
@@ -138,15 +143,6 @@ def _rules(jaxpr: Any) -> Iterator[Rule]:
         call = equation.params.get("call")
         if equation.primitive.name.startswith("fnnet.") and hasattr(call, "rule"):
             yield call.rule
-
-
-def _of_code(layer: Any) -> Page:
-    function = innermost(layer.function if isinstance(layer, Function) else layer)
-    name, text = function_name(function), inspect.getdoc(function) or ""
-    # Of a wrapper, inspect would give the code of what it wraps, which need not be what it computes.
-    code = _source(function) if inspect.isfunction(function) and not hasattr(function, "__wrapped__") else ""
-    first = text.split("\n\n")[0].replace("\n", " ")
-    return Page(name, first, tuple(equations_of(_docstring(function))), "", code, "")
 
 
 def _source(function: Callable) -> str:

@@ -12,7 +12,7 @@ import fnnet
 from fnnet.core.partials import innermost, is_partial
 from fnnet.layers.protocol import Function, text
 from fnnet.proofs import reference_of
-from fnnet.tracing.rule_pages import pages_of_words
+from fnnet.tracing.rule_pages import page_of_words
 
 KEY = jax.random.key(0)
 SLOPED = functools.partial(fnnet.leaky_relu, slope=0.2)
@@ -74,11 +74,11 @@ def outer(x):
 
 def test_a_page_shows_no_code_but_that_of_the_layer():
     code = "def inner(x):\n    return 2 * x"
-    shown = {function: pages_of_words(Function(function))[0] for function in (inner, functools.partial(inner), outer)}
+    shown = {function: page_of_words(Function(function)) for function in (inner, functools.partial(inner), outer)}
     assert [page.forward for page in shown.values()] == [code, code, ""]
     assert {page.title for page in shown.values()} == {"Doubled."}
-    assert pages_of_words(Function(jax.jit(inner)))[0].title == "Doubled."
-    assert pages_of_words(Function(jax.nn.relu))[0].title == "Rectified linear unit activation function."
+    assert page_of_words(Function(jax.jit(inner))).title == "Doubled."
+    assert page_of_words(Function(jax.nn.relu)).title == "Rectified linear unit activation function."
 
 
 @dataclass(frozen=True, repr=False, init=False)
