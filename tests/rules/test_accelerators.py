@@ -7,6 +7,7 @@ and sums in f32 for bf16. Their convolutions are those of autodiff: test_by_hand
 
 import collections
 import functools
+import itertools
 import re
 
 import jax
@@ -35,7 +36,8 @@ FOR_A_CPU = (
     "winograd",
 )  # pages of fnnet/formulations
 SLOW_THERE = {"scatter", "select_and_scatter", "while", "custom_call", "sort", "gather", "dynamic_slice"}
-QUICK, ALL = {False: (0,), True: (0, 4)}, range(12)  # cases of a rule: a heavy one has more
+ALL_PROGRAMS = tuple(itertools.product(DTYPES, PLATFORMS))
+TWO_PROGRAMS = ("float32", "cuda"), ("bfloat16", "tpu")
 
 
 @pytest.fixture(autouse=True)
@@ -95,20 +97,20 @@ def shapes(arrays):
 
 
 def runs_of_cases():
-    quick = [pytest.param(proof, QUICK[proof.is_heavy], id=proof.name) for proof in own().values()]
-    more = [pytest.param(proof, ALL, id=f"{proof.name}-all", marks=pytest.mark.slow) for proof in own().values()]
-    return quick + more
+    """Quick: one case on two of the platforms; two of a heavy rule, on all."""
+    proofs = own().values()
+    quick = [(proof, *(((0, 4), ALL_PROGRAMS) if proof.is_heavy else ((0,), TWO_PROGRAMS))) for proof in proofs]
+    return [pytest.param(*case, id=case[0].name) for case in quick] + [
+        pytest.param(proof, range(12), ALL_PROGRAMS, id=f"{proof.name}-all", marks=pytest.mark.slow) for proof in proofs
+    ]
 
 
-@pytest.mark.parametrize(("proof", "indices"), runs_of_cases())
-def test_every_rule(proof, indices):
-    for index in indices:
-        case = proof.case(index)
-        for dtype in DTYPES:
-            args = shapes(cast(cast(case.arrays, "float32"), dtype))
-            for platform in PLATFORMS:
-                text = lowered(value_and_gradients(case), args, platform=platform)
-                assert not unwanted(text), f"{case} in {dtype} for {platform}"
+@pytest.mark.parametrize(("proof", "numbers", "programs"), runs_of_cases())
+def test_every_rule(proof, numbers, programs):
+    for case, (dtype, platform) in itertools.product(map(proof.case, numbers), programs):
+        args = shapes(cast(cast(case.arrays, "float32"), dtype))
+        text = lowered(value_and_gradients(case), args, platform=platform)
+        assert not unwanted(text), f"{case} in {dtype} for {platform}"
 
 
 LOSS = fnnet.softmax_cross_entropy

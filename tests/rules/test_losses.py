@@ -1,4 +1,4 @@
-"""Losses against optax and plain formulas, differentiated by JAX, and labels against PyTorch's documented formulas."""
+"""Losses where the contract does not reach: targets of 0, infinite logits, probabilities 0 and 1, refusals."""
 
 import functools
 import operator
@@ -6,76 +6,40 @@ import operator
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from fnnet.checking.contract import compare
+from fnnet.proofs import reference_of
 from fnnet.rules.binary_losses import binary_cross_entropy, sigmoid_binary_cross_entropy
 from fnnet.rules.class_losses import cross_entropy, negative_log_likelihood, softmax_cross_entropy
 from fnnet.rules.squared_error import squared_error
 
-REFERENCES = {
-    softmax_cross_entropy: optax.softmax_cross_entropy,
-    cross_entropy: lambda p, t: -(t * jnp.log(p)).sum(-1),
-    negative_log_likelihood: lambda q, t: -(t * q).sum(-1),
-    sigmoid_binary_cross_entropy: lambda z, y: optax.sigmoid_binary_cross_entropy(z, y).sum(-1),
-    binary_cross_entropy: lambda p, y: -(y * jnp.log(p) + (1 - y) * jnp.log(1 - p)).sum(-1),
-    squared_error: lambda a, y: optax.l2_loss(a, y).sum(-1),
-}
 CLASSES = (softmax_cross_entropy, cross_entropy, negative_log_likelihood)
 NAME = operator.attrgetter("__name__")
-LOSSES = pytest.mark.parametrize("loss", REFERENCES, ids=NAME)
+LOSSES = pytest.mark.parametrize(
+    "loss", [*CLASSES, sigmoid_binary_cross_entropy, binary_cross_entropy, squared_error], ids=NAME
+)
 OVER_CLASSES = pytest.mark.parametrize("loss", CLASSES, ids=NAME)
 
 
 def draws(loss, shape=(4, 5)):
-    """A prediction in the loss's range, targets that do not sum to 1, and random directions and cotangent."""
-    keys = jax.random.split(jax.random.key(11), 5)
-    prediction, *others = (jax.random.normal(key, shape) for key in keys[:4])
+    """A prediction in the loss's range, and targets that do not sum to 1."""
+    keys = jax.random.split(jax.random.key(11))
+    prediction = jax.random.normal(keys[0], shape)
     if loss in (cross_entropy, binary_cross_entropy):
         prediction = jax.nn.sigmoid(prediction)
-    target = jax.random.uniform(keys[4], shape)
-    return prediction, target, others[0], others[1], others[2][..., 0]
-
-
-def derivatives(loss, prediction, target, u, v, loss_bar):
-    """Value, both gradients, and the derivatives of these in random directions, by reverse and by forward mode."""
-
-    def gradients(prediction, target, loss_bar):
-        return jax.vjp(loss, prediction, target)[1](loss_bar)
-
-    second = jax.vjp(gradients, prediction, target, loss_bar)[1]((u, v))
-    forward = jax.jvp(lambda *both: gradients(*both, loss_bar), (prediction, target), (u, v))[1]
-    return loss(prediction, target), *gradients(prediction, target, loss_bar), *second, *forward
-
-
-@LOSSES
-def test_every_derivative_agrees_with_the_reference(x64, loss):
-    @jax.jit
-    def run(*arrays):
-        reference = derivatives(REFERENCES[loss], *arrays)
-        one_by_one = jax.vmap(functools.partial(derivatives, loss))(*arrays)
-        in_f32 = derivatives(loss, *(a.astype(jnp.float32) for a in arrays))
-        return reference, derivatives(loss, *arrays), one_by_one, in_f32
-
-    expected, direct, one_by_one, in_f32 = run(*draws(loss))
-    for number, reference in enumerate(expected):
-        assert not compare(f"f64, {number}", direct[number], reference, 1e-12)
-        assert not compare(f"f64, vmap, {number}", one_by_one[number], reference, 1e-12)
-        if number < 3:
-            assert in_f32[number].dtype == jnp.float32
-            assert not compare(f"f32, {number}", in_f32[number], reference, 2e-5)
+    return prediction, jax.random.uniform(keys[1], shape)
 
 
 @LOSSES
 def test_the_whole_hessian_at_a_zero_target(x64, loss):
     """A target of exactly 0 or 1 adds nothing to the loss in places, but its derivatives stand."""
-    prediction, *_ = draws(loss, (3,))
+    prediction, _ = draws(loss, (3,))
     target = jnp.array([0.0, 1.0, 0.0])
 
     @jax.jit
     def run(prediction, target):
-        return [jax.hessian(f, argnums=(0, 1))(prediction, target) for f in (loss, REFERENCES[loss])]
+        return [jax.hessian(f, argnums=(0, 1))(prediction, target) for f in (loss, reference_of(loss))]
 
     ours, expected = run(prediction, target)
     for row, expected_row in zip(ours, expected, strict=True):
@@ -84,29 +48,8 @@ def test_the_whole_hessian_at_a_zero_target(x64, loss):
 
 
 @LOSSES
-def test_bf16_and_f16(loss):
-    arrays = draws(loss)[:2]
-
-    @jax.jit
-    def run(loss_bar):
-        results = []
-        for dtype in (jnp.bfloat16, jnp.float16):
-            short = [a.astype(dtype) for a in arrays]
-            for f, dt in ((loss, dtype), (REFERENCES[loss], jnp.float32)):
-                value, pullback = jax.vjp(f, *(a.astype(dt) for a in short))
-                results.append((value, *pullback(loss_bar.astype(dtype).astype(dt))))
-        return results
-
-    bf16, exact_bf16, f16, exact_f16 = run(draws(loss)[4])
-    for ours, exact, dtype, tolerance in ((bf16, exact_bf16, "bfloat16", 6e-3), (f16, exact_f16, "float16", 1e-3)):
-        for a, b in zip(ours, exact, strict=True):
-            assert a.dtype == dtype
-            assert not compare(dtype, a.astype(jnp.float32), b, tolerance)
-
-
-@LOSSES
 def test_leading_axes_and_empty_batches(loss):
-    prediction, target, *_ = draws(loss, (2, 3, 5))
+    prediction, target = draws(loss, (2, 3, 5))
     assert loss(prediction, target).shape == (2, 3)
     np.testing.assert_allclose(loss(prediction, target)[1, 2], loss(prediction[1, 2], target[1, 2]), rtol=1e-6)
     assert loss(prediction[:0], target[:0]).shape == (0, 3)
@@ -184,7 +127,7 @@ ROWS = pytest.mark.parametrize("loss", [sigmoid_binary_cross_entropy, binary_cro
 
 @ROWS
 def test_leading_axes_are_broadcast(loss):
-    prediction, target, *_ = draws(loss)
+    prediction, target = draws(loss)
     one = jnp.broadcast_to(target[0], target.shape)
     np.testing.assert_array_equal(loss(prediction, target[0]), loss(prediction, one))
     bar = jax.grad(lambda t: loss(prediction, t).sum())(target[0])
@@ -194,7 +137,7 @@ def test_leading_axes_are_broadcast(loss):
 
 @ROWS
 def test_integer_and_boolean_targets_are_numbers(loss):
-    prediction, target, *_ = draws(loss)
+    prediction, target = draws(loss)
     for dtype in (jnp.uint8, jnp.bool_):
         held = (target > 0.5).astype(dtype)
         expected = loss(prediction, held.astype(jnp.float32))

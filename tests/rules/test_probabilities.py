@@ -1,4 +1,4 @@
-"""Softmax and log-softmax against jax.nn and against the whole Jacobian of the source documents."""
+"""Softmax and log-softmax: the whole Jacobian of the source documents, infinite and large logits, what is kept."""
 
 import functools
 
@@ -13,45 +13,8 @@ from fnnet.rules.softmax import log_softmax, softmax
 RULES = pytest.mark.parametrize(("ours", "reference"), [(softmax, jax.nn.softmax), (log_softmax, jax.nn.log_softmax)])
 
 
-def derivatives(f, z, y_bar, v):
-    def gradient(z, y_bar):
-        return jax.vjp(f, z)[1](y_bar)[0]
-
-    bars = jax.vjp(gradient, z, y_bar)[1](v)
-    return f(z), gradient(z, y_bar), *bars, jax.jvp(lambda z: gradient(z, y_bar), (z,), (v,))[1]
-
-
-def draws(shape):
-    z, y_bar, v = jax.random.normal(jax.random.key(5), (3, *shape))
-    return 3 * z, y_bar, v
-
-
-@pytest.mark.parametrize("axis", [-1, 0, 1])
-@RULES
-def test_every_derivative_agrees_with_jax_nn(x64, ours, reference, axis):
-    z, y_bar, v = draws((4, 3, 5))
-
-    @jax.jit
-    def run(z, y_bar, v):
-        single = [a.astype(jnp.float32) for a in (z, y_bar)]
-        return (
-            derivatives(functools.partial(ours, axis=axis), z, y_bar, v),
-            jax.vmap(functools.partial(derivatives, functools.partial(ours, axis=min(axis, 1))))(z, y_bar, v),
-            derivatives(functools.partial(reference, axis=axis), z, y_bar, v),
-            jax.vmap(functools.partial(derivatives, functools.partial(reference, axis=min(axis, 1))))(z, y_bar, v),
-            derivatives(functools.partial(ours, axis=axis), *single, single[1])[:2],
-        )
-
-    direct, mapped, expected, expected_mapped, in_f32 = run(z, y_bar, v)
-    for number, name in enumerate(("value", "gradient", "second", "by the cotangent", "forward over reverse")):
-        assert not compare(f"f64, {name}", direct[number], expected[number], 1e-12)
-        assert not compare(f"f64, vmap, {name}", mapped[number], expected_mapped[number], 1e-12)
-    for number, name in enumerate(("value", "gradient")):
-        assert not compare(f"f32, {name}", in_f32[number], expected[number], 2e-5)
-
-
 def test_backward_is_the_whole_jacobian_of_the_sources(x64):
-    z, p_bar, _ = draws((5,))
+    z, p_bar = jax.random.normal(jax.random.key(5), (2, 5))
     p = np.exp(z) / np.exp(z).sum()
     jacobian = p[:, None] * (np.eye(5) - p)  # 001 (4): dp_i / dz_k = p_i (delta_ik - p_k)
     (z_bar,) = jax.vjp(softmax, z)[1](p_bar)
@@ -97,21 +60,6 @@ def test_large_logits_do_not_overflow(ours, reference):
         beyond = np.abs(expected) > float(jnp.finfo(dtype).max)  # a log-probability below f16's range is -inf, not NaN
         np.testing.assert_allclose(np.asarray(y, np.float32), np.where(beyond, -np.inf, expected), rtol=4e-3, atol=1e-3)
         np.testing.assert_allclose(np.asarray(z_bar, np.float32), expected_bar, rtol=1e-2, atol=2e-3)
-
-
-@RULES
-def test_bf16(ours, reference):
-    z, y_bar, _ = (a.astype(jnp.bfloat16) for a in draws((6, 10)))
-
-    @jax.jit
-    def run(z, y_bar):
-        y, pullback = jax.vjp(ours, z)
-        expected, expected_pullback = jax.vjp(reference, z.astype(jnp.float32))
-        return y, expected, pullback(y_bar)[0], expected_pullback(y_bar.astype(jnp.float32))[0]
-
-    y, expected, bar, expected_bar = run(z, y_bar)
-    assert not compare("bf16, value", y.astype(jnp.float32), expected, 0.01)
-    assert not compare("bf16, gradient", bar.astype(jnp.float32), expected_bar, 0.03)
 
 
 @RULES
