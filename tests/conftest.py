@@ -7,7 +7,9 @@ import os
 # code takes a third off compilation, which is most of the time of the tests. What the caller set comes last, and wins.
 CALLERS_FLAGS = os.environ.get("XLA_FLAGS", "")
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK} {CALLERS_FLAGS}"
+# On a busy machine eight devices may wait longer for each other than the 40 s after which XLA ends the process.
+EIGHT = "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600"
+os.environ["XLA_FLAGS"] = f"{EIGHT} {QUICK} {CALLERS_FLAGS}"
 
 import jaxtyping  # noqa: E402
 
