@@ -1,7 +1,10 @@
 """Settings of every test: device, compilation flags, checked shapes, strict dtype promotion, double precision."""
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 
 # Read when JAX first looks for devices. Eight devices stand for a machine with eight accelerators; unoptimised machine
 # code takes a third off compilation, which is most of the time of the tests. What the caller set comes last, and wins.
@@ -10,6 +13,14 @@ QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 # On a busy machine eight devices may wait longer for each other than the 40 s after which XLA ends the process.
 EIGHT = "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600"
 os.environ["XLA_FLAGS"] = f"{EIGHT} {QUICK} {CALLERS_FLAGS}"
+
+# A program that two tests or two workers need is compiled once a run: a quarter of them all.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    COMPILED = tempfile.mkdtemp(prefix="fnnet-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
 
 import jaxtyping  # noqa: E402
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 from miscompiled.rules import CRASHES, RULES
+from sampled import one_in
 
 import fnnet
 from fnnet.checking import programs
@@ -25,7 +26,7 @@ def square(slope):
     return f
 
 
-@pytest.mark.parametrize("row", RULES, ids=[row[0] for row in RULES])
+@pytest.mark.parametrize("row", one_in(3, ((row,) for row in RULES), lambda row: row[0][0]))
 def test_ten_right_rules_that_xla_miscompiles(row):
     name, rule, reference, args, versions, what = row
     report = fnnet.check(rule, *args, reference=reference, checks="SPR", name=name)
@@ -102,6 +103,7 @@ def test_a_wrong_rule_stays_wrong_whatever_the_compiler(broken_compiler, which):
     assert failure.rule == pytest.approx(1.5 * failure.reference, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_convolution_that_crops_is_computed_rightly_operation_by_operation():
     """openxla/xla#48713: with jaxlib 0.10.2 it is wrong with all options, and by itself."""
     x = np.random.default_rng(1).normal(size=(1, 15, 6, 8)).astype(np.float32)

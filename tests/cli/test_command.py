@@ -113,6 +113,7 @@ def test_another_seed_gives_other_bits(plain, tmp_path):
     assert (one != two).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_in_chunks_learns_the_same(plain, tmp_path):
     arguments, directory = plain
     assert call("train", *arguments, "--seed", 1, "--accumulate", 4, "--output", tmp_path / "4") == 0

@@ -90,6 +90,7 @@ def test_the_training_of_one_device(sizes, options):
     assert len(kernel.sharding.device_set) == np.prod(sizes)
 
 
+@pytest.mark.slow
 def test_batches_of_an_iterable():
     data = [(XS[i : i + 24], YS[i : i + 24]) for i in range(0, 130, 24)]
     assert_same(train(data=data, mesh=mesh_of(8)), train(data=data))
