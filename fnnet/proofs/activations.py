@@ -1,6 +1,6 @@
 """The proofs of the activations, entry by entry."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 
 from fnnet.proofs.draws import SHAPES, SIZES, logits, normal
 from fnnet.proofs.proof import Configuration, Proof
+from fnnet.proofs.refused import FLAGS, NOT_FLOATING
 from fnnet.rules import activations
 
 
@@ -17,6 +18,7 @@ def proof_of(
     reference: Callable,
     *examples: Configuration,
     cancels: bool = True,
+    refused: Mapping[str, Sequence[Any]] | None = None,
     **choices: Sequence[Any],
 ) -> Proof:
     """The proof of an activation: at the defaults and at `examples`, and drawn with each keyword's choices."""
@@ -31,7 +33,8 @@ def proof_of(
     tiny = normal({name: values[0] for name, values in choices.items()}, z=(3,))
     examples = (normal(z=(3, 4)), *examples)
     covers = SIZES.union({"0 axes"}, *({f"{name} {value}" for value in values} for name, values in choices.items()))
-    return Proof(function, reference, examples, sample=sample, covers=covers, tiny=tiny, cancels=cancels)
+    bad = {"z": NOT_FLOATING, **(refused or {})}
+    return Proof(function, reference, examples, sample=sample, covers=covers, tiny=tiny, refused=bad, cancels=cancels)
 
 
 def zero_at_minus_infinity(function: Callable) -> Callable:
@@ -61,6 +64,7 @@ LEAKY_RELU = proof_of(
     plain_leaky_relu,
     normal({"slope": -0.5}, "negative slope", z=(3, 4)),
     cancels=False,
+    refused={"slope": (np.ones(()),)},
     slope=(0.01, 0.3, 0.0, -0.5),
 )
 SIGMOID = proof_of(activations.sigmoid, jax.nn.sigmoid)
@@ -72,11 +76,13 @@ ELU = proof_of(
     plain_elu,
     normal({"alpha": 0.5}, "half as deep", z=(3, 4)),
     cancels=False,
+    refused={"alpha": (np.ones(()),)},
     alpha=(1.0, 0.5, 1.7, 0.0, -0.5),
 )
 GELU = proof_of(
     activations.gelu,
     zero_at_minus_infinity(jax.nn.gelu),
     normal({"approximate": False}, "exact", z=(3, 4)),
+    refused={"approximate": FLAGS},
     approximate=(True, False),
 )

@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.proofs.draws import PAIRED, fractions, pairs, probabilities
+from fnnet.proofs.draws import PAIRED, each, fractions, gaussian, pairs, probabilities
 from fnnet.proofs.proof import Configuration, Proof
+from fnnet.proofs.refused import NOT_FLOATING, ones
 from fnnet.rules import binary_losses
-
-WEIGHTS = np.array([0.5, 1.5, 1.0, 2.0])
 
 
 def plain_sigmoid_binary_cross_entropy(logits: Any, targets: Any, *, positive_weights: Any = None) -> Any:
@@ -37,13 +36,14 @@ SIGMOID_BINARY_CROSS_ENTROPY = Proof(
     binary_losses.sigmoid_binary_cross_entropy,
     plain_sigmoid_binary_cross_entropy,
     examples=[
-        Configuration(lambda rng: {"logits": rng.normal(size=(4, 3)), "targets": probabilities(rng, 4, 3)}),
+        Configuration(each(logits=gaussian(4, 3), targets=probabilities(4, 3))),
         Configuration(
-            lambda rng: {"logits": rng.normal(size=(4, 4)), "targets": probabilities(rng, 4, 4)},
-            {"positive_weights": WEIGHTS},
+            each(logits=gaussian(4, 4), targets=probabilities(4, 4)),
+            {"positive_weights": np.array([0.5, 1.5, 1.0, 2.0])},
             "weighed",
         ),
     ],
+    refused={"logits": NOT_FLOATING, "positive_weights": (1j, *ones((2,), (4, 3, 1)))},
     sample=pairs("logits", "targets", "logits", "positive_weights"),
     covers=PAIRED | {"hard targets", "size 30", "weights", "one weight"},
     tiny=fractions("logits", "targets", "positive_weights"),
@@ -52,11 +52,7 @@ SIGMOID_BINARY_CROSS_ENTROPY = Proof(
 BINARY_CROSS_ENTROPY = Proof(
     binary_losses.binary_cross_entropy,
     plain_binary_cross_entropy,
-    examples=[
-        Configuration(
-            lambda rng: {"probabilities": probabilities(rng, 4, 3), "targets": probabilities(rng, 4, 3)},
-        )
-    ],
+    examples=[Configuration(each(probabilities=probabilities(4, 3), targets=probabilities(4, 3)))],
     sample=pairs("probabilities", "targets", "probabilities"),
     covers=PAIRED | {"hard targets"},
     tiny=fractions("probabilities", "targets"),

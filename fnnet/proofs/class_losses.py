@@ -7,17 +7,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.proofs.draws import ALONG, ROWS, distribution, held, logits, probabilities
+from fnnet.proofs.draws import ALONG, ROWS, distribution, each, fractions, gaussian, held, logits, probabilities
 from fnnet.proofs.proof import Arrays, Configuration, Proof
+from fnnet.proofs.refused import NOT_FLOATING, ones
 from fnnet.rules import class_losses
 
 LABELS = ((None, None), ("int32", None), ("int32", -1), ("uint8", 255))  # dtype, None for rows; ignore_index
-WEIGHTS = np.array([0.5, 1.5, 1.0, 2.0])
 
 
 def some_classes(rng: np.random.Generator) -> np.ndarray:
     """Four labels, all different."""
     return rng.permutation(4).astype(np.int32)
+
+
+def weights(rng: np.random.Generator) -> np.ndarray:
+    """A weight for each of four classes."""
+    return np.array([0.5, 1.5, 1.0, 2.0])
+
+
+def logarithms(rows: int, classes: int) -> Callable[[np.random.Generator], np.ndarray]:
+    """Of probabilities."""
+    return lambda rng: np.log(probabilities(rows, classes)(rng))
 
 
 def plain_softmax_cross_entropy(
@@ -79,14 +89,8 @@ def proof_of(
 ) -> Proof:
     """The proof of a loss over classes.
 
-    Args:
-        function: The loss.
-        reference: Its reference.
-        *examples: Example arguments.
-        prediction: Name of the first argument.
-        of_logits: Its values that go with the given logits.
-        smoothing: Whether the loss takes label_smoothing.
-        weighing: Whether it takes class_weights and ignore_index.
+    `prediction` is the name of the first argument; of_logits(z) its values at logits z; `smoothing` and `weighing` say
+    whether the loss takes label_smoothing, and class_weights with ignore_index.
     """
 
     def sample(rng: np.random.Generator) -> Configuration:
@@ -110,9 +114,9 @@ def proof_of(
         holds |= {"ignore_index": ignored is not None, "one class": classes == 1, "unsigned": dtype == "uint8"}
         return Configuration(arrays, static, features=features | held(holds))
 
-    def tiny(rng: np.random.Generator) -> Arrays:
-        return {prediction: rng.uniform(0.1, 0.9, (2, 3)), "labels": rng.uniform(0.1, 0.9, (2, 3))}
-
+    refused: dict[str, tuple] = {prediction: (*NOT_FLOATING, *ones((), (4, 0)))}
+    refused |= {"label_smoothing": (1.5, -0.1, "a")} if smoothing else {}
+    refused |= {"class_weights": ones((2,), (5, 1)), "ignore_index": (0.5, 2**31)} if weighing else {}
     covers = ALONG | {"rows", "integers", "one class", "size 30"} | ({"smoothing"} if smoothing else set())
     covers |= {"class weights", "ignore_index", "unsigned"} if weighing else set()
     return Proof(
@@ -120,9 +124,10 @@ def proof_of(
         reference,
         examples,
         differentiated=(prediction, "labels"),
+        refused=refused,
         sample=sample,
         covers=covers,
-        tiny=Configuration(tiny),
+        tiny=fractions(prediction, "labels"),
         cancels=prediction == "logits",
     )
 
@@ -130,12 +135,10 @@ def proof_of(
 SOFTMAX_CROSS_ENTROPY = proof_of(
     class_losses.softmax_cross_entropy,
     plain_softmax_cross_entropy,
-    Configuration(lambda rng: {"logits": rng.normal(size=(4, 5)), "labels": some_classes(rng)}),
+    Configuration(each(logits=gaussian(4, 5), labels=some_classes)),
+    Configuration(each(logits=gaussian(4, 5), labels=probabilities(4, 5)), title="probabilities"),
     Configuration(
-        lambda rng: {"logits": rng.normal(size=(4, 5)), "labels": probabilities(rng, 4, 5)}, title="probabilities"
-    ),
-    Configuration(
-        lambda rng: {"logits": rng.normal(size=(4, 4)), "labels": some_classes(rng), "class_weights": WEIGHTS},
+        each(logits=gaussian(4, 4), labels=some_classes, class_weights=weights),
         {"label_smoothing": 0.1, "ignore_index": 1},
         "smoothed, weighed",
     ),
@@ -147,24 +150,17 @@ SOFTMAX_CROSS_ENTROPY = proof_of(
 CROSS_ENTROPY = proof_of(
     class_losses.cross_entropy,
     plain_cross_entropy,
-    Configuration(lambda rng: {"probabilities": probabilities(rng, 4, 5), "labels": some_classes(rng)}),
-    Configuration(
-        lambda rng: {"probabilities": probabilities(rng, 4, 5), "labels": probabilities(rng, 4, 5)},
-        title="probabilities",
-    ),
+    Configuration(each(probabilities=probabilities(4, 5), labels=some_classes)),
+    Configuration(each(probabilities=probabilities(4, 5), labels=probabilities(4, 5)), title="probabilities"),
     prediction="probabilities",
     of_logits=lambda z: distribution(z / 10),
 )
 NEGATIVE_LOG_LIKELIHOOD = proof_of(
     class_losses.negative_log_likelihood,
     plain_negative_log_likelihood,
-    Configuration(lambda rng: {"log_probabilities": np.log(probabilities(rng, 4, 5)), "labels": some_classes(rng)}),
+    Configuration(each(log_probabilities=logarithms(4, 5), labels=some_classes)),
     Configuration(
-        lambda rng: {
-            "log_probabilities": np.log(probabilities(rng, 4, 4)),
-            "labels": some_classes(rng),
-            "class_weights": WEIGHTS,
-        },
+        each(log_probabilities=logarithms(4, 4), labels=some_classes, class_weights=weights),
         {"ignore_index": 1},
         "weighed",
     ),

@@ -15,7 +15,7 @@ from fnnet.proofs.drawn_windows import (
     features_of,
     spelled,
 )
-from fnnet.proofs.draws import LEADING, held, normal, normal_of
+from fnnet.proofs.draws import LEADING, gaussians, held, normal
 from fnnet.proofs.proof import Configuration, Proof
 from fnnet.proofs.refused import COUNTS, NOT_FLOATING, PADDINGS, STEPS, ones
 from fnnet.proofs.windows import Each, axes, each_axis, padded_image
@@ -69,7 +69,7 @@ def sample(rng: np.random.Generator) -> Configuration:
     extra = {"groups": groups > 1, "depthwise": 1 < groups == inputs, "bias": biased}
     extra["few taps, many outputs"] = outputs == 16 and groups == 1 and math.prod(size) * inputs <= 32
     shapes |= {"bias": (outputs,)} if biased else {}
-    return Configuration(normal_of(shapes), static, features=features | held(extra))
+    return Configuration(gaussians(shapes), static, features=features | held(extra))
 
 
 def _channels(rng: np.random.Generator) -> tuple[int, int, int]:

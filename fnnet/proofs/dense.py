@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.proofs.draws import LEADING, held, normal, normal_of
+from fnnet.proofs.draws import LEADING, gaussians, held, normal
 from fnnet.proofs.proof import Configuration, Proof
 from fnnet.proofs.refused import NOT_FLOATING, ones
 from fnnet.rules.dense import dense
@@ -25,7 +25,7 @@ def sample(rng: np.random.Generator) -> Configuration:
     shapes = {"x": (*lead, inputs), "kernel": (inputs, outputs)} | ({"bias": (outputs,)} if biased else {})
     features = {f"{min(len(lead), 2)} leading axes", "bias" if biased else "no bias"}
     features |= held({"empty leading axis": 0 in lead, "size-1 axis": 1 in (inputs, outputs, *lead)})
-    return Configuration(normal_of(shapes), features=frozenset(features))
+    return Configuration(gaussians(shapes), features=frozenset(features))
 
 
 DENSE = Proof(

@@ -17,14 +17,24 @@ SIZES = ALONG | {"size 0.001", "size 1", "size 5", "size 50"}
 PAIRED = ALONG | {"one target for all"}
 
 
+def each(**draws: Callable[[np.random.Generator], Any]) -> Callable[[np.random.Generator], Arrays]:
+    """Arrays by name, each drawn by its own function."""
+    return lambda rng: {name: draw(rng) for name, draw in draws.items()}
+
+
+def gaussian(*shape: int) -> Callable[[np.random.Generator], Any]:
+    """Normal numbers."""
+    return lambda rng: rng.normal(size=shape)
+
+
 def normal(static: Mapping[str, Any] | None = None, title: str = "", **shapes: Sequence[int]) -> Configuration:
     """Normal arrays of these shapes."""
-    return Configuration(normal_of(shapes), static or {}, title)
+    return Configuration(gaussians(shapes), static or {}, title)
 
 
-def normal_of(shapes: Mapping[str, Sequence[int]]) -> Callable[[np.random.Generator], Arrays]:
-    """The same, without static values."""
-    return lambda rng: {name: rng.normal(size=shape) for name, shape in shapes.items()}
+def gaussians(shapes: Mapping[str, Sequence[int]]) -> Callable[[np.random.Generator], Arrays]:
+    """Normal arrays of these shapes, without static values."""
+    return each(**{name: gaussian(*shape) for name, shape in shapes.items()})
 
 
 def logits(
@@ -46,10 +56,14 @@ def distribution(logits: np.ndarray) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
-def probabilities(rng: np.random.Generator, rows: int, classes: int) -> np.ndarray:
+def probabilities(rows: int, classes: int) -> Callable[[np.random.Generator], np.ndarray]:
     """Rows of probabilities, none of them near 0."""
-    drawn = rng.uniform(0.1, 1, (rows, classes))
-    return drawn / drawn.sum(-1, keepdims=True)
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        drawn = rng.uniform(0.1, 1, (rows, classes))
+        return drawn / drawn.sum(-1, keepdims=True)
+
+    return draw
 
 
 def pairs(
@@ -88,7 +102,7 @@ def pairs(
 
 def fractions(*names: str) -> Configuration:
     """Numbers between 0.1 and 0.9, of shape (2, 3), for a Hessian."""
-    return Configuration(lambda rng: {name: rng.uniform(0.1, 0.9, (2, 3)) for name in names})
+    return Configuration(each(**dict.fromkeys(names, lambda rng: rng.uniform(0.1, 0.9, (2, 3)))))
 
 
 def held(holds: Mapping[str, Any]) -> frozenset[str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fnnet.proofs.draws import SHAPES, SIZES, held, logits, normal
 from fnnet.proofs.proof import Configuration, Proof
+from fnnet.proofs.refused import NOT_FLOATING
 from fnnet.rules import softmax
 
 
@@ -39,7 +40,8 @@ def along(function: Callable, reference: Callable, *examples: Configuration) -> 
     """The proof of a function along an axis."""
     covers = SIZES | {"inner axis", "axis from the front", "two axes"}
     tiny = normal({"axis": 0}, z=(3, 2))
-    return Proof(function, reference, examples, sample=sample, covers=covers, tiny=tiny, cancels=True)
+    bad = {"z": NOT_FLOATING, "axis": (2, -3, (1, -1), (), 1.0, "x", None)}
+    return Proof(function, reference, examples, sample=sample, covers=covers, tiny=tiny, refused=bad, cancels=True)
 
 
 SOFTMAX = along(softmax.softmax, plain_softmax, normal(z=(3, 4)), normal({"axis": 0}, "axis 0", z=(3, 4)))

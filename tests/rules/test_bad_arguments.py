@@ -53,7 +53,7 @@ def complaint(proof, argument, value, run):
         message, innermost = str(error), Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         named = {"dilation": "dilat"}.get(argument, argument) in message
         own_error = type(error) in (ValueError, TypeError) and Path(fnnet.__file__).parent in innermost.parents
-        if own_error and named and message.startswith(f"{proof.name}: "):
+        if own_error and named and message.removeprefix("rule ").startswith(f"{proof.name}: "):
             return ""
         return f"{type(error).__name__} at {innermost}: {message}"
     return "is accepted"

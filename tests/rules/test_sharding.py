@@ -10,8 +10,10 @@ import pytest
 from devices.collectives import collectives_in
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from scaled_tanh import PROOF
 
 import fnnet
+from fnnet.core.registration import Rule
 from fnnet.proofs import own
 from fnnet.proofs.proof import cast
 
@@ -62,7 +64,7 @@ def test_eight_devices():
 
 
 BATCH = 48  # a size that nothing else has: where it is in the result of a gather, the batch has been gathered
-CASES = {case.title: case for proof in own().values() for case in proof.at_forms()}
+CASES = {case.title: case for proof in (*own().values(), PROOF) for case in proof.at_forms()}  # one is of a user's
 
 
 def some_of(case):
@@ -171,7 +173,8 @@ def test_every_rule_on_explicit_axes(parameters):
     specs = jax.tree.map(largest_axis if is_sharded else lambda _: P(), PARAMS)
 
     def output(case, params, batch):
-        if "out_sharding" not in inspect.signature(case.proof.function).parameters:
+        function = case.proof.function
+        if not isinstance(function, Rule) and "out_sharding" not in inspect.signature(function).parameters:
             return output_of(case, jax.sharding.reshard(params, P()), batch)
         params = params | {"factor": jax.sharding.reshard(params["factor"], P())}
         of_one, of_batch = ({"out_sharding": spec} if is_sharded else {} for spec in (P(), P("data")))
@@ -193,37 +196,6 @@ def test_every_rule_on_explicit_axes(parameters):
     # Of a convolution of more groups than are split XLA gathers the batch; on explicit axes it is left to XLA.
     many_groups = (BATCH, *CASES["conv, many groups"].arrays["x"].shape)
     assert {shape for shape in gathered(program.as_text()) if BATCH in shape} <= {many_groups}
-
-
-def scaled_fwd(x, scale):
-    normed = jnp.tanh(x)
-    return normed * scale, (normed, scale)
-
-
-def scaled_bwd(residuals, y_bar):
-    normed, scale = residuals
-    return y_bar * scale * (1 - normed**2), (y_bar * normed).sum(tuple(range(y_bar.ndim - scale.ndim)))
-
-
-SCALED = fnnet.rule(scaled_fwd, scaled_bwd, batched=("x",))
-
-
-def test_a_rule_of_your_own_on_explicit_axes():
-    """Its residuals are computed, and its parameter is sharded over the axis of the examples."""
-    xs, scale = XS["dense"]["x"], PARAMS["dense"]["kernel"][:, 0]
-
-    def gradients(**options):
-        return jax.jit(jax.value_and_grad(lambda scale, xs: jnp.square(SCALED(xs, scale, **options)).sum(), (0, 1)))
-
-    expected = gradients()(scale, xs)
-    with jax.set_mesh(mesh_of(AxisType.Explicit)):
-        arguments = jax.device_put((scale, xs), P("data"))
-        program = gradients(out_sharding=P("data")).lower(*arguments).compile()
-        ours = program(*arguments)
-    assert_same(ours, expected)
-    assert [bar.sharding.spec[0] for bar in ours[1]] == ["data", "data"]
-    assert gathered(program.as_text())
-    assert not any(BATCH in shape for shape in gathered(program.as_text()))
 
 
 @pytest.mark.parametrize(
