@@ -74,18 +74,20 @@ class Slope:
         rule: The sum of cotangent times direction.
         difference: That of finite differences.
         slack: How far the rule may be off besides the uncertainty of the differences.
+        moved: How many entries the direction moves.
     """
 
     rule: float
     difference: Difference
     slack: float
+    moved: int
 
     @classmethod
     def of(cls, bar: np.ndarray, direction: np.ndarray, difference: Difference, allowed: float) -> "Slope":
         """The slope of a cotangent, each entry of which may be off by `allowed`."""
         parts = bar * direction
         slack = allowed * float(np.abs(direction).sum()) + NINE_DIGITS * float(np.abs(parts).sum())
-        return cls(float(np.sum(parts).real), difference, slack)
+        return cls(float(np.sum(parts).real), difference, slack, int(np.count_nonzero(direction)))
 
     @property
     def error(self) -> float:

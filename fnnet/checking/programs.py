@@ -117,7 +117,7 @@ class Program:
     def _shape(self, args: tuple) -> Any:
         with mode(self.wide):
             try:
-                return jax.eval_shape(self.function, *args)
+                return jax.eval_shape(self.compiled, *args)
             except TRACING:
                 return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), self._eagerly(args))
             except Exception as problem:

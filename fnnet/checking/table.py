@@ -57,7 +57,8 @@ def answerer(given: Mapping[str, Any]) -> Callable[[int, workers.Show], Row]:
     """What a process of its own does: the row of a number."""
     ask_for_two_devices()
     cases = own.chosen(given["names"])
-    gc.freeze()  # Python need not look through all modules, again and again, for garbage
+    gc.freeze()  # modules, jaxprs and compiled programs stay: Python need not look through them again and again
+    gc.set_threshold(100_000, 20, 50)
 
     def answer(number: int, show: workers.Show) -> Row:
         return _row(cases, number, given["options"], show)

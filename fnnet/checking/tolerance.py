@@ -50,7 +50,9 @@ class Expected:
     hopeless: list[bool]
 
 
-def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random.Generator) -> Expected:
+def expected(
+    pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random.Generator, perturbations: int = PERTURBATIONS
+) -> Expected:
     """The reference at these leaves and output cotangents, both given in the dtypes under test."""
     wide_leaves, wide_bars = widened(leaves), all_wide(output_bars)
 
@@ -67,7 +69,7 @@ def expected(pull: Callable, leaves: Leaves, output_bars: Leaves, rng: np.random
     sides = (zip(bars, there, closer, strict=True), zip(bars, back, closer_back, strict=True))
     jumps = [a | b for a, b in zip(*([_jumps(*three) for three in side] for side in sides), strict=True)]
     perturbed = []
-    for _ in range(PERTURBATIONS):
+    for _ in range(perturbations):
         near = [half_ulp(a, rng) for a in leaves]
         perturbed.append(run(near, [half_ulp(b, rng) for b in output_bars]))
         # Along the perturbation itself: if it crosses a kink or breaks a tie, its change says nothing about rounding.

@@ -1,13 +1,8 @@
-"""One layer's cotangents beside those of autodiff and of finite differences, both in double precision.
+"""One layer's cotangents beside those of autodiff and of finite differences, by the checker's tolerances.
 
-Autodiff differentiates an independent forward where there is one (`fnnet.checking`'s references of fnnet's own rules),
-else the layer's own forward without its custom backwards. It starts from the arrays of the trace, so that each layer is
-judged alone: an error of the layer behind it does not count against it.
-
-    allowed = 16 e + 16 eps (|b| + rms(b)) + 8 eps max|y_bar|
-
-b is autodiff's cotangent, eps the dtype's, e the largest error that autodiff itself makes in that dtype. Entries whose
-reference jumps when the layer's input moves by 2^-30 of itself stand at a kink or a tie: they are counted, not judged.
+Autodiff differentiates an independent forward if there is one (the references of `fnnet.proofs`), else the layer's own
+forward without its custom backwards. It starts from the arrays of the trace, so that each layer is judged alone: an
+error of the layer behind it does not count. Entries at a kink or a tie are counted, not judged.
 """
 
 from collections.abc import Sequence
@@ -17,18 +12,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.checking import differences, tolerance
 from fnnet.checking.diagnosis.hypotheses import Diagnosis, Evidence, diagnose
-from fnnet.checking.differences import DOUBLE
+from fnnet.checking.differences import Slope
+from fnnet.checking.entries import Entries
 from fnnet.checking.errors import RaisedError
-from fnnet.checking.leaves import as_wide
-from fnnet.checking.tolerance import SMALL, nudge
+from fnnet.checking.leaves import all_wide, as_wide, replaced, rms, widened
 from fnnet.core.primitives import is_inexact
 from fnnet.tracing.layer_programs import LayerPrograms
-from fnnet.tracing.numbers import rms
 
-FEWER = (32, 8, 8, 8, 2, 2)  # entries that finite differences move together, where moving all of them meets kinks
-STEP = 2.0**-20  # of a finite difference, relative to the leaf
-AGREE = 1e-5  # of two step sizes
+FEWER = (32, 8, 8, 8, 2, 2)  # entries that finite differences move together, if moving all of them meets kinks
+PERTURBATIONS = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Agreement:
     Args:
         against: What was differentiated, in words.
         largest: The largest |a - b| / (|b| + rms(b)).
-        at: Where.
+        at: Its index.
         ours: The cotangent there.
         theirs: Autodiff's there.
         wrong: How many entries differ by more than is allowed.
@@ -58,27 +52,6 @@ class Agreement:
     lost: int
 
 
-@dataclass(frozen=True)
-class Slope:
-    """A cotangent beside finite differences: the loss's slope along a random direction, both ways.
-
-    Args:
-        ours: The sum of cotangent times direction.
-        theirs: The central difference of the sum of y_bar times the layer's forward.
-        uncertainty: How far the differences of two step sizes, and of the left and the right, are apart.
-        entries: How many entries the direction moves.
-        conclusive: Whether these agree.
-        wrong: Whether the two slopes differ though the finite difference is conclusive.
-    """
-
-    ours: float
-    theirs: float
-    uncertainty: float
-    entries: int
-    conclusive: bool
-    wrong: bool
-
-
 class Comparison:
     """A layer at its arguments, beside its reference.
 
@@ -91,134 +64,95 @@ class Comparison:
 
     def __init__(self, programs: LayerPrograms, leaves: Sequence[Any], names: Sequence[str], y_bar: Any):
         """The reference is run."""
-        self.programs, self.names, self.wide = programs, names, programs.wide
+        self.programs, self.names = programs, names
         self.leaves, self.y_bar = [np.asarray(a) for a in leaves], np.asarray(y_bar)
-        self.places = programs.places(self.leaves)
+        self.numbers = {i: k for k, i in enumerate(programs.with_gradient(self.leaves))}
         self.problem = ""
+
+        def pull(leaves: Sequence[Any], bars: Sequence[Any]) -> tuple[list, list]:
+            return [], list(programs.pull(leaves, *bars))
+
+        rng = np.random.default_rng(0)
         try:
-            self._theirs = self._pulled(self.wide)
-            rounded = self._pulled(False) if self.wide else self._theirs
-            near = [self._pulled(True, nudged=by) for by in (SMALL, -SMALL)] if self.wide else []
+            self._expected = tolerance.expected(pull, self.leaves, [self.y_bar], rng, PERTURBATIONS)
         except RaisedError as error:
             self.problem = str(error)
-            return
-        self._noise = {i: _largest(rounded[i] - self._theirs[i]) for i in self.places}
-        self._jumps = {i: _jumps(self._theirs[i], [one[i] for one in near]) for i in self.places}
 
-    def agreement(self, place: int, ours: Any) -> Agreement | None:
-        """The cotangent of leaf `place` beside autodiff's; None where autodiff cannot."""
-        if self.problem or place not in self.places:
+    def agreement(self, index: int, ours: Any) -> Agreement | None:
+        """The cotangent of leaf `index` beside autodiff's; None if autodiff cannot."""
+        if self.problem or index not in self.numbers:
             return None
-        limits = jnp.finfo(ours.dtype)
-        theirs, mine, eps = self._theirs[place], as_wide(ours), float(limits.eps)
-        size = rms(theirs[np.isfinite(theirs)])
-        allowed = 16 * self._noise[place] + 16 * eps * size + 8 * eps * _largest(as_wide(self.y_bar))
-        jumps = self._jumps[place]
+        k = self.numbers[index]
+        theirs, jumps, allowed = self._expected.bars[k], self._expected.jumps[k], self._expected.bar_allowed[k]
+        mine, tiny = as_wide(ours), float(jnp.finfo(ours.dtype).smallest_normal)
+        found = tolerance.compared(mine, theirs, allowed, ours.dtype)
+        entries = Entries(mine, theirs, found.wrong & ~jumps, allowed)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             apart = np.abs(mine - theirs)
-            known = np.isfinite(theirs) & (np.abs(theirs) <= float(limits.max) / 2) & ~jumps
-            near = apart <= allowed + 16 * eps * np.abs(theirs) + float(limits.smallest_normal)
-            scaled = np.where(known, apart / (np.abs(theirs) + size), 0.0)
+            scaled = np.where(np.isfinite(theirs) & ~jumps, apart / (np.abs(theirs) + rms(theirs)), 0.0)
             scaled = np.where(np.isnan(scaled), np.where(apart == 0, 0.0, np.inf), scaled)
-        wrong = known & ~near
         at = np.unravel_index(int(scaled.argmax()), scaled.shape) if scaled.size else ()
-        lost = (mine == 0) & (theirs != 0) & (np.abs(theirs) < float(limits.smallest_normal))
+        lost = (mine == 0) & (theirs != 0) & (np.abs(theirs) < tiny)
         return Agreement(
-            self.programs.against,
-            float(scaled.max(initial=0.0)),
-            tuple(map(int, at)),
-            float(mine[at]) if scaled.size else 0.0,
-            float(theirs[at]) if scaled.size else 0.0,
-            int(wrong.sum()),
-            int(jumps.sum()),
-            diagnose(self._evidence(place, mine, theirs, allowed)) if wrong.any() else None,
-            int(lost.sum()),
+            against=self.programs.against,
+            largest=float(scaled.max(initial=0.0)),
+            at=tuple(map(int, at)),
+            ours=float(mine[at]) if scaled.size else 0.0,
+            theirs=float(theirs[at]) if scaled.size else 0.0,
+            wrong=entries.count,
+            kinks=int(jumps.sum()),
+            looks=diagnose(self._evidence(index, entries)) if entries.are_wrong else None,
+            lost=int(lost.sum()),
         )
 
-    def slope(self, place: int, ours: Any, rng: np.random.Generator) -> Slope | None:
-        """The cotangent of leaf `place` along a random direction, beside finite differences; None where they cannot."""
-        if self.problem or place not in self.places or not self.wide:
+    def slope(self, index: int, ours: Any, rng: np.random.Generator) -> Slope | None:
+        """The cotangent of leaf `index` along a random direction, beside finite differences; None if they cannot."""
+        if self.problem or index not in self.numbers or not self.programs.wide:
             return None
-        mine = as_wide(ours)
-        found, free = None, ~self._jumps[place]
-        for number in (mine.size, *FEWER):
-            direction = _direction(mine, free, number, rng)
-            found = self._difference(place, mine, direction, float(jnp.finfo(ours.dtype).eps))
-            if found is None or found.conclusive:
+        k, mine, leaves = self.numbers[index], as_wide(ours), widened(self.leaves)
+        size = rms(leaves[index]) or 1.0
+        found = None
+        for count in (mine.size, *FEWER):
+            direction = size * _direction(mine, ~self._expected.jumps[k], count, rng)
+
+            def values(t: float, direction: np.ndarray = direction) -> list[np.ndarray]:
+                moved = replaced(leaves, [index], [leaves[index] + t * direction])
+                return all_wide([self.programs.values(*moved)])
+
+            try:
+                difference = differences.along(values, [self.y_bar])
+            except RaisedError:
+                return None
+            found = Slope.of(mine, direction, difference, self._expected.bar_allowed[k])
+            if difference.conclusive:
                 break
         return found
 
-    def column(self, place: int, index: tuple[int, ...]) -> np.ndarray:
-        """The derivative of the whole output by one entry of leaf `place`."""
-        leaves = self._leaves(self.wide)
-        dot = np.zeros(leaves[place].shape, leaves[place].dtype)
-        dot[index] = 1
-        return as_wide(self.programs.push(place)(leaves, dot))
+    def column(self, index: int, entry: tuple[int, ...]) -> np.ndarray:
+        """The derivative of the whole output by one entry of leaf `index`."""
+        leaves = widened(self.leaves) if self.programs.wide else self.leaves
+        dot = np.zeros(leaves[index].shape, leaves[index].dtype)
+        dot[entry] = 1
+        return as_wide(self.programs.push(index)(leaves, dot))
 
-    def _difference(self, place: int, mine: Any, direction: Any, eps: float) -> Slope | None:
-        leaves, bar = self._leaves(True), as_wide(self.y_bar)
-        center = leaves[place]
-        step = STEP * (rms(center[np.isfinite(center)]) or 1.0)
-
-        def terms(by: float) -> np.ndarray:
-            moved = [*leaves[:place], center + by * direction, *leaves[place + 1 :]]
-            with np.errstate(invalid="ignore", over="ignore"):
-                return np.asarray(bar * as_wide(self.programs.values(*moved)))
-
-        try:
-            far, near = (float(np.sum(terms(by))) for by in (step, -step))
-            above, at_zero, below = (terms(by) for by in (step / 4, 0.0, -step / 4))
-        except RaisedError:
-            return None
-        with np.errstate(invalid="ignore", over="ignore"):
-            coarse, fine = (far - near) / (2 * step), float(np.sum(above - below)) / (step / 2)
-            bend = float(np.sum(np.abs(above - 2 * at_zero + below))) / (step / 4)  # where left and right differ
-            ours, size = float(np.sum(mine * direction)), float(np.sum(np.abs(mine * direction)))
-            # What rounding leaves: of the values, over the step; and of the cotangent in its own dtype.
-            room = 8 * DOUBLE * float(np.sum(np.abs(at_zero))) / step + AGREE * abs(fine)
-            room += 64 * eps * float(np.sqrt(max(1, int(np.count_nonzero(direction))))) * (rms(mine) + _largest(bar))
-            apart = max(abs(coarse - fine), bend)
-            conclusive = bool(np.isfinite(coarse) and apart <= room and room <= 1e-2 * (size + abs(fine)))
-            wrong = conclusive and not abs(ours - fine) <= 4 * room + 1e-3 * size * (eps > 1e-4)
-        return Slope(ours, fine, apart, int(np.count_nonzero(direction)), conclusive, wrong)
-
-    def _leaves(self, wide: bool) -> list:
-        return [as_wide(leaf) if wide and is_inexact(leaf) else leaf for leaf in self.leaves]
-
-    def _pulled(self, wide: bool, *, nudged: float = 0.0) -> dict[int, np.ndarray]:
-        leaves = self._leaves(wide)
-        if nudged:
-            leaves = nudge(leaves, np.random.default_rng(0), nudged)
-        bars = self.programs.pull[wide](leaves, as_wide(self.y_bar) if wide else self.y_bar)
-        return {i: as_wide(bar) for i, bar in zip(self.places, bars, strict=True)}
-
-    def _evidence(self, place: int, mine: np.ndarray, theirs: np.ndarray, allowed: float) -> Evidence:
-        sizes = {"the batch size": self.y_bar.shape[0]} if self.y_bar.ndim else {}
-        others = {f"the cotangent of {self.names[i]}": self._theirs[i] for i in self.places if i != place}
-        inputs = {name: as_wide(leaf) for name, leaf in zip(self.names, self.leaves, strict=True) if is_inexact(leaf)}
-        return Evidence(mine, theirs, allowed, sizes, others, inputs)
+    def _evidence(self, index: int, entries: Entries) -> Evidence:
+        bars = {self.names[i]: self._expected.bars[k] for i, k in self.numbers.items()}
+        return Evidence(
+            ours=entries.ours,
+            theirs=entries.theirs,
+            allowed=entries.allowed,
+            sizes={"the batch size": self.y_bar.shape[0]} if self.y_bar.ndim else {},
+            others={f"the cotangent of {name}": bar for name, bar in bars.items() if name != self.names[index]},
+            inputs={n: as_wide(leaf) for n, leaf in zip(self.names, self.leaves, strict=True) if is_inexact(leaf)},
+        )
 
 
-def _direction(mine: Any, free: Any, number: int, rng: np.random.Generator) -> np.ndarray:
+def _direction(mine: Any, free: Any, count: int, rng: np.random.Generator) -> np.ndarray:
     """A random direction along so many free entries; if not all, half of them by size, the rest by chance."""
     flat, at = np.zeros(mine.size), np.flatnonzero(free)
-    if number < mine.size and at.size:
-        first = at[np.argsort(-np.abs(mine.ravel()[at]), kind="stable")[: 4 * number]]
-        picked = rng.choice(first, min(number // 2, first.size), replace=False)
-        at = np.union1d(picked, rng.choice(at, min(number - number // 2, at.size), replace=False))
+    if count < mine.size and at.size:
+        first = at[np.argsort(-np.abs(mine.ravel()[at]), kind="stable")[: 4 * count]]
+        picked = rng.choice(first, min(count // 2, first.size), replace=False)
+        at = np.union1d(picked, rng.choice(at, min(count - count // 2, at.size), replace=False))
     flat[at] = rng.choice([-1.0, 1.0], len(at))
     return flat.reshape(mine.shape)
-
-
-def _jumps(bar: Any, nudged: Sequence[Any]) -> np.ndarray:
-    """Entries that a nudge changes by far more than itself."""
-    finite = np.isfinite(bar)
-    size = rms(bar[finite])
-    with np.errstate(invalid="ignore"):
-        stay = [np.abs(near - bar) <= 1e-4 * (np.abs(bar) + size) for near in nudged]
-        return np.asarray(finite & ~np.all([np.ones_like(finite), *stay], axis=0))
-
-
-def _largest(a: Any) -> float:
-    sizes = np.abs(a[np.isfinite(a)])
-    return float(sizes.max(initial=0.0))

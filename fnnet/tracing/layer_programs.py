@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from fnnet.checking.leaves import replaced
 from fnnet.checking.programs import Program
 from fnnet.checking.undecorated import has_rules, undecorated
 from fnnet.core.primitives import is_inexact
@@ -35,34 +36,25 @@ class LayerPrograms:
         """Nothing is compiled yet."""
         self.own, self.plain, self.against, self.wide, self.constants = own, plain, against, wide, constants
         self.values = Program(lambda *leaves: own(*leaves), wide)
-        self.pull = {precise: Program(self._pull, precise) for precise in {wide, False}}
+        self.pull = Program(self._pull, wide)
         self._pushes: dict[int, Program] = {}
 
-    def places(self, leaves: Sequence[Any]) -> list[int]:
-        """The leaves that have a gradient."""
+    def with_gradient(self, leaves: Sequence[Any]) -> list[int]:
+        """Indices of the leaves that have a gradient."""
         return [i for i, leaf in enumerate(leaves[: len(leaves) - self.constants]) if is_inexact(leaf)]
 
-    def push(self, place: int) -> Program:
-        """push(leaves, dot): the derivative of the output by leaf `place`, along `dot`."""
+    def push(self, index: int) -> Program:
+        """push(leaves, dot): the derivative of the output by one leaf, along `dot`."""
 
         def pushed(leaves: Sequence[Any], dot: Any) -> Any:
-            def by(leaf: Any) -> Any:
-                return self.plain(*leaves[:place], leaf, *leaves[place + 1 :])
+            return jax.jvp(lambda leaf: self.plain(*replaced(leaves, [index], [leaf])), (leaves[index],), (dot,))[1]
 
-            return jax.jvp(by, (leaves[place],), (dot,))[1]
-
-        return self._pushes.setdefault(place, Program(pushed, self.wide))
+        return self._pushes.setdefault(index, Program(pushed, self.wide))
 
     def _pull(self, leaves: Sequence[Any], y_bar: Any) -> tuple:
-        places = self.places(leaves)
-
-        def of_moving(*moving: Any) -> Any:
-            merged = list(leaves)
-            for i, leaf in zip(places, moving, strict=True):
-                merged[i] = leaf
-            return self.plain(*merged)
-
-        return jax.vjp(of_moving, *(leaves[i] for i in places))[1](y_bar)
+        indices = self.with_gradient(leaves)
+        _, pulled = jax.vjp(lambda *given: self.plain(*replaced(leaves, indices, given)), *(leaves[i] for i in indices))
+        return pulled(y_bar)
 
 
 def programs_of_layer(layer: Any, batched: bool, x: Any, leaves: Sequence[Any], tree: Any, key: Any) -> LayerPrograms:

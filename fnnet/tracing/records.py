@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from fnnet.tracing.comparison import Agreement, Comparison, Slope
+from fnnet.checking.differences import Slope
+from fnnet.tracing.comparison import Agreement, Comparison
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.rule_pages import Page
 

@@ -114,8 +114,8 @@ def test_every_layer_of_a_right_network_agrees():
             assert one.agreement is not None
             assert not one.agreement.wrong, (step.name, one)
             assert one.agreement.largest < 1e-5
-            assert one.slope is None or not one.slope.wrong, (step.name, one.slope)
-    conclusive = [one.slope.conclusive for step in seen() for one in step.outgoing if one.slope is not None]
+            assert one.slope is None or not one.slope.is_wrong, (step.name, one.slope)
+    conclusive = [one.slope.difference.conclusive for step in seen() for one in step.outgoing if one.slope is not None]
     assert np.mean(conclusive) > 0.9
     assert seen().first_problem() is None
 

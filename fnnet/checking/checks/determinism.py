@@ -10,7 +10,7 @@ import numpy as np
 
 from fnnet.checking.entries import index_of
 from fnnet.checking.leaves import Leaves, as_wide, jittered
-from fnnet.checking.programs import TRACING, vjp
+from fnnet.checking.programs import TRACING, mode, vjp
 from fnnet.checking.report import number
 from fnnet.checking.session import Session
 from fnnet.core.one_line import in_one_line
@@ -18,7 +18,12 @@ from fnnet.core.one_line import in_one_line
 
 def check(session: Session) -> None:
     """Two pullbacks of one forward, and one after a forward with other arguments."""
-    leaves, findings = session.example, session.findings
+    with mode(session.can.takes_doubles):  # as check T does: the same operations need not be compiled in another dtype
+        _check(session)
+
+
+def _check(session: Session) -> None:
+    leaves, findings = session.working, session.findings
     near = jittered(leaves, session.options.rng("between"))
     output_bars = session.output_bars(leaves, "repetition")
 

@@ -39,7 +39,7 @@ def check(session: Session) -> None:
 def _one_dtype(session: Session, leaves: list, dtype: str, reference_dtypes: list) -> None:
     outs, findings = session.programs.out_shapes(leaves), session.findings
     bars = gaussians(outs, session.options.rng("dtype", dtype))
-    found = mismatches(session.subject, leaves, bars)
+    found = mismatches(session, leaves, bars)
     refused = next((one.text for one in found if one.is_raised), "")
     if refused:
         findings.note("D", f"refused in {dtype}: {refused}")

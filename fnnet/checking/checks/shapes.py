@@ -63,7 +63,7 @@ def _was_judged(session: Session, leaves: list, configuration: Configuration) ->
     exact = all_wide(session.reference_program(widened(leaves), all_wide(bars))[0])
     if not are_finite(exact) or (configuration.leading and not _is_batch_axis(session, leaves, configuration, exact)):
         return False
-    refused = [(one.path, one.text) for one in mismatches(session.subject, leaves, bars)]
+    refused = [(one.path, one.text) for one in mismatches(session, leaves, bars)]
     if not refused:
         try:
             outs = all_wide(session.pull(leaves, bars)[0])

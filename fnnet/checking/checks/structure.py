@@ -8,7 +8,7 @@ import numpy as np
 
 from fnnet.checking.errors import RaisedError
 from fnnet.checking.leaves import Leaves, is_wide
-from fnnet.checking.programs import Program, pull_of
+from fnnet.checking.programs import Program
 from fnnet.checking.session import Session
 from fnnet.checking.subject import Subject
 from fnnet.core.primitives import is_inexact
@@ -31,13 +31,13 @@ class Mismatch(NamedTuple):
 def check(session: Session) -> None:
     """Forward and backward under eval_shape; each cotangent is compared with its argument."""
     bars = [np.zeros(o.shape, o.dtype) for o in session.programs.out_shapes(session.example)]
-    for path, text, _ in mismatches(session.subject, session.example, bars):
+    for path, text, _ in mismatches(session, session.example, bars):
         session.findings.fail("S", text, argument=path)
 
 
-def mismatches(subject: Subject, leaves: list, output_bars: list) -> list[Mismatch]:
+def mismatches(session: Session, leaves: list, output_bars: list) -> list[Mismatch]:
     """Each mismatch, once."""
-    found = _directly(subject, leaves, output_bars) or _through_jax(subject, leaves, output_bars)
+    found = _directly(session.subject, leaves, output_bars) or _through_jax(session, leaves, output_bars)
     return list(dict.fromkeys(found))
 
 
@@ -67,9 +67,10 @@ def _directly(subject: Subject, leaves: list, output_bars: list) -> list[Mismatc
     return found
 
 
-def _through_jax(subject: Subject, leaves: list, output_bars: list) -> list[Mismatch]:
+def _through_jax(session: Session, leaves: list, output_bars: list) -> list[Mismatch]:
+    subject = session.subject
     try:
-        _, bars = Program(pull_of(subject, subject.function), is_wide(leaves)).shape(leaves, output_bars)
+        _, bars = session.programs.pull[is_wide(leaves)].shape(leaves, output_bars)
     except RaisedError as problem:
         return [_raised(problem)]
     pairs = zip(subject.with_gradient, bars, strict=True)

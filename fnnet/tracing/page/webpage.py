@@ -148,11 +148,11 @@ def _outgoing(trace: Any, step: Step, one: Outgoing, arrays: _Arrays, batched: b
         "slope": None
         if slope is None
         else {
-            "ours": _number(slope.ours),
-            "theirs": _number(slope.theirs),
-            "entries": slope.entries,
-            "conclusive": slope.conclusive,
-            "wrong": slope.wrong,
+            "ours": _number(slope.rule),
+            "theirs": _number(slope.difference.value),
+            "entries": slope.moved,
+            "conclusive": slope.difference.conclusive,
+            "wrong": slope.is_wrong,
         },
         "chains": [_chain(chain) for chain in _chains(trace, step, one)],
     }

@@ -53,10 +53,10 @@ def _wrong(trace: Any, step: Step, reference: float) -> Found:
         )
     for one in step.outgoing:
         slope = one.slope
-        if slope is not None and slope.wrong:
+        if slope is not None and slope.is_wrong:
             return "wrong rule", (
                 f"{step.name}: the gradient of {one.of} disagrees with finite differences of the layer's forward: "
-                f"along a random direction {slope.ours:.6g} where they give {slope.theirs:.6g}."
+                f"along a random direction {slope.rule:.6g} where they give {slope.difference.value:.6g}."
             )
     return None
 
