@@ -85,9 +85,9 @@ def largest(a: Any) -> float:
 
 
 def rms(a: Any) -> float:
-    """Root mean square of the finite entries; 0 if there is none."""
-    finite = np.abs(a[np.isfinite(a)])
-    return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+    """Root mean square of the finite entries, without overflow; 0 if there is none."""
+    finite, most = np.abs(a[np.isfinite(a)]), largest(a)
+    return most * float(np.sqrt(np.mean((finite / most) ** 2))) if most else 0.0
 
 
 def described(paths: Sequence[str], leaves: Leaves) -> str:

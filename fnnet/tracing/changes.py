@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.tracing.numbers import Numbers, rms
+from fnnet.checking.leaves import rms
+from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.records import Outgoing
 
 
@@ -92,7 +93,7 @@ def _moved(layer: str, of: str, old: Numbers, new: Numbers, old_bar: Numbers, ne
     if old.shape == new.shape:
         with np.errstate(invalid="ignore", over="ignore"):
             apart = new.wide - old.wide
-            moved = rms(apart[np.isfinite(apart)]) / old.rms if old.rms else float("inf") if new.rms else 0.0
+            moved = rms(apart) / old.rms if old.rms else float("inf") if new.rms else 0.0
             length = np.linalg.norm(old_bar.wide) * np.linalg.norm(new_bar.wide)
             cosine = float(np.vdot(old_bar.wide, new_bar.wide) / length) if length else float("nan")
     return Moved(layer, of, (old.rms, new.rms), moved, (old_bar.rms, new_bar.rms), cosine)

@@ -87,8 +87,7 @@ def explained(step: Step, of: str, index: tuple[int, ...], most: int, batched: b
     compared = step.comparison
     if compared is None or compared.problem:
         raise ValueError(f"explain: {step.name} has no derivative of its own to explain {of}_bar by")
-    place = compared.names.index(of)
-    column, incoming = compared.column(place, index), as_wide(step.incoming.array)
+    column, incoming = compared.column(compared.names.index(of), index), as_wide(step.incoming.array)
     with np.errstate(invalid="ignore", over="ignore"):
         products = np.where(column == 0, 0.0, column * incoming)
     order = np.argsort(-np.abs(products), axis=None, kind="stable")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.checking.leaves import replaced
 from fnnet.core.jaxprs import dependent_outputs
 from fnnet.core.paths import entry
 from fnnet.core.primitives import is_inexact
@@ -17,7 +18,7 @@ from fnnet.tracing.comparison import Comparison
 from fnnet.tracing.layer_programs import programs_of_layer, programs_of_loss
 from fnnet.tracing.numbers import Numbers, numbers
 from fnnet.tracing.plain_layers import draws
-from fnnet.tracing.records import Outgoing, Saved, Step
+from fnnet.tracing.records import Outgoing, Saved, Source, Step
 from fnnet.tracing.rule_pages import page_of_words, pages_of
 from fnnet.tracing.traces import Trace
 
@@ -42,24 +43,24 @@ def follow(
     net = net.without_policy()
     x, y = jnp.asarray(x), jnp.asarray(y)
     params = jax.tree.map(jnp.asarray, params)
-    problem = _problem(net, loss, params, x, y, replace)
-    keys = problem.keys(key, x)
+    objective = _objective(net, loss, params, x, y, replace)
+    keys = objective.keys(key, x)
     try:
-        gone = probes.passes(problem, params, x, y, keys)
+        gone = probes.passes(objective, params, x, y, keys)
     except LabelError:
-        problem = problem._replace(hidden_labels=True)
-        gone = probes.passes(problem, params, x, y, keys)
-    if missing := replace.keys() - {visit.name for visit in gone.visits}:
-        names = ", ".join(visit.name for visit in gone.visits)
+        objective = objective._replace(hidden_labels=True)
+        gone = probes.passes(objective, params, x, y, keys)
+    if missing := replace.keys() - {call.name for call in gone.calls}:
+        names = ", ".join(call.name for call in gone.calls)
         raise ValueError(f"trace: replace has {sorted(missing)}; the layers are {names}")
-    mean, params_bar = probes.untapped(problem, params, x, y, keys)
-    updates, loss_after = _updates(problem, optimizer, opt_state, params, params_bar, x, y, keys)
+    mean, params_bar = probes.untapped(objective, params, x, y, keys)
+    updates, loss_after = _updates(objective, optimizer, opt_state, params, params_bar, x, y, keys)
     rng = np.random.default_rng(0)
     steps = [
-        _step(problem, visit, x_bar, y_bar, entry(params_bar, visit.name), _of(updates, visit.name), rng)
-        for visit, x_bar, y_bar in zip(gone.visits, gone.x_bars, gone.y_bars, strict=True)
+        _step(objective, call, x_bar, y_bar, entry(params_bar, call.name), _of(updates, call.name), rng)
+        for call, x_bar, y_bar in zip(gone.calls, gone.x_bars, gone.y_bars, strict=True)
     ]
-    steps.append(_loss_step(problem, gone, y, rng))
+    steps.append(_loss_step(objective, gone, y, rng))
     return Trace(
         net=net,
         steps=tuple(steps),
@@ -68,16 +69,16 @@ def follow(
         outputs=numbers("outputs", gone.outputs),
         loss=float(gone.loss),
         loss_after=loss_after,
-        batch=len(x) if problem.batched else None,
+        batch=len(x) if objective.batched else None,
         params=params,
         params_bar=params_bar,
         same_bits=probes.same_bits((mean, params_bar), (gone.loss, gone.params_bar)),
     )
 
 
-def _problem(net: Container, loss: Callable, params: Any, x: Any, y: Any, replace: dict) -> probes.Problem:
+def _objective(net: Container, loss: Callable, params: Any, x: Any, y: Any, replace: dict) -> probes.Objective:
     """Whether x is one example or a batch: the loss of one example is one number."""
-    single = probes.Problem(net, loss, replace, False)
+    single = probes.Objective(net, loss, replace, False)
     try:
         one = jax.eval_shape(lambda params, x, y: single.losses(single.apply(params, x), y), params, x, y)
         if one.shape == ():
@@ -88,34 +89,34 @@ def _problem(net: Container, loss: Callable, params: Any, x: Any, y: Any, replac
 
 
 def _step(
-    problem: probes.Problem, visit: probes.Visit, x_bar: Any, y_bar: Any, bars: Any, updates: Any, rng: Any
+    objective: probes.Objective, call: probes.LayerCall, x_bar: Any, y_bar: Any, bars: Any, updates: Any, rng: Any
 ) -> Step:
-    layer = visit.layer
+    layer = call.layer
     common: dict[str, Any] = {
-        "name": visit.name,
+        "name": call.name,
         "kind": layer.kind if isinstance(layer, Layer) else function_name(layer),
         "text": repr(layer) if isinstance(layer, Layer) else text(layer),
-        "inputs": numbers("x", visit.x),
-        "value": numbers("y", visit.y),
+        "inputs": numbers("x", call.x),
+        "value": numbers("y", call.y),
         "incoming": numbers("y_bar", y_bar),
     }
     if is_threaded(layer):
-        of_x = () if x_bar is None else (Outgoing("x", numbers("x", visit.x), numbers("x_bar", x_bar)),)
+        of_x = () if x_bar is None else (Outgoing("x", numbers("x", call.x), numbers("x_bar", x_bar)),)
         shown = common | {"text": f"{type(layer).__name__}(...)"}
         return Step(**shown, pages=(page_of_words(layer),), saved=(), outgoing=of_x, is_nested=True)
-    names, leaves, tree = _flat(visit.params)
-    example = jax.ShapeDtypeStruct(visit.x.shape[problem.batched :], visit.x.dtype)
-    key = visit.key if visit.key is not None and draws(layer, visit.params, example) else None
+    names, leaves, tree = _flat(call.params)
+    example = jax.ShapeDtypeStruct(call.x.shape[objective.batched :], call.x.dtype)
+    key = call.key if call.key is not None and draws(layer, call.params, example) else None
 
-    programs = programs_of_layer(layer, problem.batched, visit.x, leaves, tree, key)
-    compared = Comparison(programs, (visit.x, *leaves), ("x", *names), y_bar)
-    rows = [("x", visit.x, x_bar, None)]
+    programs = programs_of_layer(layer, objective.batched, call.x, leaves, tree, key)
+    compared = Comparison(programs, (call.x, *leaves), ("x", *names), y_bar)
+    rows = [("x", call.x, x_bar, None)]
     of_updates = [None] * len(names) if updates is None else jax.tree.leaves(updates)
     rows += list(zip(names, leaves, jax.tree.leaves(bars), of_updates, strict=True))
     return Step(
         **common,
-        pages=pages_of(programs.own, (visit.x, *leaves), layer),
-        saved=_saved(programs.own, visit.x, visit.y, names, leaves),
+        pages=pages_of(programs.own, (call.x, *leaves), layer),
+        saved=_saved(programs.own, call.x, call.y, names, leaves),
         outgoing=_outgoing(rows, compared, rng),
         is_nested=False,
         layer=layer,
@@ -123,16 +124,18 @@ def _step(
     )
 
 
-def _loss_step(problem: probes.Problem, gone: probes.Passes, y: Any, rng: Any) -> Step:
-    loss = problem.loss
+def _loss_step(objective: probes.Objective, gone: probes.Passes, y: Any, rng: Any) -> Step:
+    loss = objective.loss
     programs = programs_of_loss(loss, gone.outputs, y)
     compared = Comparison(programs, (gone.outputs, y), ("outputs", LABELS), gone.losses_bar)
-    hidden = jax.jit(lambda outputs, y: problem.losses(outputs, y))  # which does not see whether the labels are classes
+    hidden = jax.jit(
+        lambda outputs, y: objective.losses(outputs, y)
+    )  # which does not see whether the labels are classes
     return Step(
         name=probes.LOSS,
         kind=function_name(loss),
         text=text(loss),
-        pages=pages_of(problem.losses, (gone.outputs, y), loss),
+        pages=pages_of(objective.losses, (gone.outputs, y), loss),
         inputs=numbers("outputs", gone.outputs),
         value=numbers("loss", gone.losses),
         saved=_saved(hidden, gone.outputs, gone.losses, (LABELS,), (y,)),
@@ -150,41 +153,37 @@ def _outgoing(rows: list, compared: Comparison, rng: Any) -> tuple[Outgoing, ...
             name,
             numbers(name, value),
             numbers(f"{name}_bar", bar),
-            compared.agreement(place, np.asarray(bar)),
-            compared.slope(place, np.asarray(bar), rng),
+            compared.agreement(index, np.asarray(bar)),
+            compared.slope(index, np.asarray(bar), rng),
             None if update is None else numbers(f"update of {name}", update),
         )
-        for place, (name, value, bar, update) in enumerate(rows)
+        for index, (name, value, bar, update) in enumerate(rows)
         if bar is not None
     )
 
 
 def _saved(own: Callable, x: Any, y: Any, names: Any, leaves: Any) -> tuple[Saved, ...]:
-    """What `jax.vjp` carries from the forward to the backward, each array told by its bits; not what is constant."""
+    """The arrays that `jax.vjp` carries from the forward to the backward, recognised by their bits; no constants."""
     args = (x, *leaves)
-    moving = [i for i, leaf in enumerate(args) if is_inexact(leaf) and (i == 0 or names[i - 1] != LABELS)]
+    indices = [i for i, leaf in enumerate(args) if is_inexact(leaf) and (i == 0 or names[i - 1] != LABELS)]
 
     def residuals(*args: Any) -> list:
-        def of_moving(*values: Any) -> Any:
-            merged = list(args)
-            for i, value in zip(moving, values, strict=True):
-                merged[i] = value
-            return own(*merged)
-
-        return [a for a in jax.tree.leaves(jax.vjp(of_moving, *(args[i] for i in moving))[1]) if hasattr(a, "dtype")]
+        _, pulled = jax.vjp(lambda *given: own(*replaced(args, indices, given)), *(args[i] for i in indices))
+        return [a for a in jax.tree.leaves(pulled) if hasattr(a, "dtype")]
 
     jaxpr = jax.make_jaxpr(residuals)(*args).jaxpr
     depends = dependent_outputs(jaxpr, [True] * len(jaxpr.invars))
-    known = [*zip(names, leaves, strict=True), ("y, the layer's output", y), ("x, the layer's input", x)]
+    known = [(Source.PARAMETER, name, leaf) for name, leaf in zip(names, leaves, strict=True)]
+    known += [(Source.OUTPUT, "y", y), (Source.INPUT, "x", x)]
     found: list[Saved] = []
     for leaf, is_computed in zip(residuals(*args), depends, strict=True):
         if not is_computed or not leaf.size or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             continue
         array = np.asarray(leaf)
-        what = next((name for name, other in known if _is_same(array, other)), "of its own")
-        if not any(one.what == what != "of its own" for one in found):
-            there = what != "of its own" and not what.startswith("y,")
-            found.append(Saved(what, Numbers(what.split(",")[0], array), there))
+        same = ((source, name) for source, name, other in known if _is_same(array, other))
+        source, name = next(same, (Source.OWN, str(Source.OWN)))
+        if source == Source.OWN or not any((one.source, one.numbers.name) == (source, name) for one in found):
+            found.append(Saved(source, Numbers(name, array)))
     return tuple(found)
 
 
@@ -194,7 +193,7 @@ def _is_same(array: np.ndarray, other: Any) -> bool:
 
 
 def _updates(
-    problem: probes.Problem, optimizer: Any, opt_state: Any, params: Any, params_bar: Any, x: Any, y: Any, keys: Any
+    objective: probes.Objective, optimizer: Any, opt_state: Any, params: Any, params_bar: Any, x: Any, y: Any, keys: Any
 ) -> tuple[Any, float | None]:
     """What the optimiser adds to each parameter, and the loss on the same examples after that."""
     if optimizer is None:
@@ -205,7 +204,7 @@ def _updates(
         state = optimizer.init(params) if opt_state is None else opt_state
         updates, _ = optimizer.update(params_bar, state, params)
         moved = optax.apply_updates(params, updates)
-    return updates, float(probes.mean_of(problem, moved, x, y, keys))
+    return updates, float(probes.mean_of(objective, moved, x, y, keys))
 
 
 def _flat(params: Any) -> tuple[list[str], list[Any], Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fnnet.checking.leaves import as_wide
+from fnnet.checking.leaves import as_wide, rms
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Numbers:
     @functools.cached_property
     def rms(self) -> float:
         """Root of the mean square of the finite entries; 0 if there are none."""
-        return rms(self._finite)
+        return rms(self.wide)
 
     @functools.cached_property
     def low(self) -> float:
@@ -96,12 +96,6 @@ class Numbers:
 def numbers(name: str, array: Any) -> Numbers:
     """Any array, of JAX too."""
     return Numbers(name, np.asarray(array))
-
-
-def rms(values: Any) -> float:
-    """Root of the mean square, without overflow; 0 of nothing."""
-    most = float(np.abs(values).max(initial=0.0))
-    return most * float(np.sqrt(np.mean(np.square(np.abs(values) / most)))) if most else 0.0
 
 
 def share(mask: Any) -> float:

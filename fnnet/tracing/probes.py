@@ -23,7 +23,7 @@ from fnnet.layers.protocol import Container, Layer, Params, is_threaded
 LOSS = "loss"
 
 
-class Visit(NamedTuple):
+class LayerCall(NamedTuple):
     """A layer as the network called it, and the arrays of its forward."""
 
     name: str
@@ -38,9 +38,9 @@ class Passes(NamedTuple):
     """What one forward and backward gave.
 
     Args:
-        visits: The layers in the order in which they ended, a nested network after its layers.
-        x_bars: For each visit the cotangent of its input, None for integers.
-        y_bars: For each visit the cotangent of its output.
+        calls: The layers in the order in which they ended, a nested network after its layers.
+        x_bars: For each call the cotangent of its input, None for integers.
+        y_bars: For each call the cotangent of its output.
         outputs: The network's output.
         outputs_bar: Its cotangent.
         losses: The loss of each example.
@@ -49,7 +49,7 @@ class Passes(NamedTuple):
         params_bar: The gradient.
     """
 
-    visits: list[Visit]
+    calls: list[LayerCall]
     x_bars: list[Any]
     y_bars: list[Any]
     outputs: Any
@@ -69,7 +69,7 @@ def tap(value: Any, probe: Any) -> Any:
 tap.defvjp(lambda value, probe: (value, None), lambda _, bar: (bar, bar))
 
 
-class Problem(NamedTuple):
+class Objective(NamedTuple):
     """What is differentiated: the mean loss of a network on a batch, or the loss on one example.
 
     Args:
@@ -128,18 +128,18 @@ def called(layer: Any, own: Params, x: Any, key: Any) -> Any:
     return layer.apply(own, x, key=key) if isinstance(layer, Layer) else layer(x, **own)
 
 
-def untapped(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> tuple[Any, Any]:
+def untapped(objective: Objective, params: Params, x: Any, y: Any, keys: Any) -> tuple[Any, Any]:
     """The mean loss and its gradient by `jax.value_and_grad`, without a tap."""
-    return jax.value_and_grad(lambda params: mean_of(problem, params, x, y, keys))(params)
+    return jax.value_and_grad(lambda params: mean_of(objective, params, x, y, keys))(params)
 
 
-def mean_of(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> Any:
+def mean_of(objective: Objective, params: Params, x: Any, y: Any, keys: Any) -> Any:
     """The mean loss."""
-    outputs = problem.mapped(problem.apply, problem.axes(keys))(params, x, keys)
-    return _ending(problem, outputs, y, (None, None))[0]
+    outputs = objective.mapped(objective.apply, objective.axes(keys))(params, x, keys)
+    return _ending(objective, outputs, y, (None, None))[0]
 
 
-def passes(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> Passes:
+def passes(objective: Objective, params: Params, x: Any, y: Any, keys: Any) -> Passes:
     """The mean loss and its gradient, with every array on the way."""
     ended: list[tuple[int, str, Any]] = []  # each layer as it ended: its number in the order in which they began
 
@@ -158,32 +158,32 @@ def passes(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> Passe
             arrays.append((x, y, key))
             return y
 
-        return problem.apply(params, x, keys, around), arrays
+        return objective.apply(params, x, keys, around), arrays
 
-    axes = problem.axes(keys)
+    axes = objective.axes(keys)
     outline = jax.eval_shape(
-        problem.mapped(lambda params, x, keys: recorded(params, x, keys, None), axes), params, x, keys
+        objective.mapped(lambda params, x, keys: recorded(params, x, keys, None), axes), params, x, keys
     )
     probes: list = [None] * len(ended)
     for (number, *_), (of_x, of_y, _) in zip(ended, outline[1], strict=True):
         probes[number] = _probe(of_x), _probe(of_y)
-    losses = jax.eval_shape(problem.losses, outline[0], jnp.asarray(y))
+    losses = jax.eval_shape(objective.losses, outline[0], jnp.asarray(y))
     ends = _probe(outline[0]), _probe(losses)
 
     def value(params: Params, probes: list, ends: tuple) -> tuple[Any, tuple]:
-        outputs, arrays = problem.mapped(recorded, (*axes, 0))(params, x, keys, probes)
-        mean, losses = _ending(problem, outputs, y, ends)
+        outputs, arrays = objective.mapped(recorded, (*axes, 0))(params, x, keys, probes)
+        mean, losses = _ending(objective, outputs, y, ends)
         return mean, (outputs, arrays, losses)
 
     results, bars = jax.value_and_grad(value, (0, 1, 2), has_aux=True)(params, probes, ends)
     (mean, (outputs, arrays, losses)), (params_bar, probe_bars, end_bars) = results, bars
-    visits = [
-        Visit(path, layer, entry(params, path), key, x, y)
+    calls = [
+        LayerCall(path, layer, entry(params, path), key, x, y)
         for (_, path, layer), (x, y, key) in zip(ended, arrays, strict=True)
     ]
     in_order = [probe_bars[number] for number, *_ in ended]
     return Passes(
-        visits=visits,
+        calls=calls,
         x_bars=[bar for bar, _ in in_order],
         y_bars=[bar for _, bar in in_order],
         outputs=outputs,
@@ -195,19 +195,19 @@ def passes(problem: Problem, params: Params, x: Any, y: Any, keys: Any) -> Passe
     )
 
 
-def _ending(problem: Problem, outputs: Any, y: Any, ends: tuple) -> tuple[Any, Any]:
+def _ending(objective: Objective, outputs: Any, y: Any, ends: tuple) -> tuple[Any, Any]:
     """The mean loss and each example's, tapped before and after the loss."""
 
     def ending(outputs: Any, y: Any, ends: tuple) -> tuple[Any, Any]:
         outputs = _tapped(outputs, ends[0])
-        if not problem.batched:
-            loss = _tapped(problem.losses(outputs, y), ends[1])
+        if not objective.batched:
+            loss = _tapped(objective.losses(outputs, y), ends[1])
             return loss, loss
-        losses, weights = losses_and_weights("trace", problem.loss, outputs, y)
+        losses, weights = losses_and_weights("trace", objective.loss, outputs, y)
         losses = _tapped(losses, ends[1])
         return weighted_mean(losses, weights), losses
 
-    return (jax.jit(ending) if problem.hidden_labels else ending)(outputs, y, ends)
+    return (jax.jit(ending) if objective.hidden_labels else ending)(outputs, y, ends)
 
 
 def same_bits(a: Any, b: Any) -> bool:

@@ -4,9 +4,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fnnet.checking.differences import Slope
+from fnnet.checking.kinds import Word
 from fnnet.tracing.comparison import Agreement, Comparison
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.rule_pages import Page
+
+
+class Source(Word):
+    """What an array that is kept for the backward is."""
+
+    INPUT = "the layer's input"
+    OUTPUT = "the layer's output"
+    PARAMETER = "a parameter"
+    OWN = "of its own"
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,14 +24,23 @@ class Saved:
     """An array that the forward keeps for the backward.
 
     Args:
-        what: Which it is: "x, the layer's input", "kernel", ..., or "of its own".
-        numbers: The array.
-        is_there_anyway: Whether it is the layer's input or a parameter, which cost nothing more.
+        source: What it is.
+        numbers: The array, under its name: "x", "y", "kernel", ...
     """
 
-    what: str
+    source: Source
     numbers: Numbers
-    is_there_anyway: bool
+
+    @property
+    def what(self) -> str:
+        """Which it is, in words: "x, the layer's input", "kernel", ..., or "of its own"."""
+        is_named = self.source in (Source.PARAMETER, Source.OWN)
+        return self.numbers.name if is_named else f"{self.numbers.name}, {self.source}"
+
+    @property
+    def is_there_anyway(self) -> bool:
+        """Whether it is the layer's input or a parameter, which cost nothing more."""
+        return self.source in (Source.INPUT, Source.PARAMETER)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
-from fnnet.tracing.problems.first import first_trouble
-from fnnet.tracing.problems.problem import Trouble
+from fnnet.tracing.problems.first import first_problem
+from fnnet.tracing.problems.problem import Problem
 from fnnet.tracing.records import Step
 from fnnet.tracing.table import table
 
@@ -60,15 +60,15 @@ class Trace:
 
     def __repr__(self) -> str:
         """A table: what flows forward and backward, layer by layer; then the first problem, if there is one."""
-        trouble = self.first_problem()
-        return table(self) + (f"\nfirst problem: {trouble}" if trouble else "\nno problem found")
+        problem = self.first_problem()
+        return table(self) + (f"\nfirst problem: {problem}" if problem else "\nno problem found")
 
-    def first_problem(self) -> Trouble | None:
+    def first_problem(self) -> Problem | None:
         """The first layer, going backwards, whose gradient is NaN, zero, exploding or wrong, and why; None for none.
 
         `str` of it is a sentence. What is looked for, and at which limits: docs/trace.md.
         """
-        return first_trouble(self)
+        return first_problem(self)
 
     def explain(self, name: str, of: str, index: Sequence[int], *, most: int = 12) -> Explanation:
         """The chain of numbers behind one entry of a cotangent: the sum of products that it is.

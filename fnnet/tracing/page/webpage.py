@@ -19,7 +19,7 @@ from fnnet.tracing.explanation import Explanation
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import sample
-from fnnet.tracing.records import Outgoing, Saved, Step
+from fnnet.tracing.records import Outgoing, Saved, Source, Step
 from fnnet.tracing.rule_pages import Page
 
 ALL = 48  # entries of a cotangent of which each has its chain on the page
@@ -75,8 +75,8 @@ class _Arrays:
 
 
 def _problem(trace: Any) -> dict[str, str] | None:
-    trouble = trace.first_problem()
-    return None if trouble is None else {"layer": trouble.layer, "kind": trouble.kind, "sentence": trouble.sentence}
+    found = trace.first_problem()
+    return None if found is None else {"layer": found.layer, "kind": found.kind, "sentence": found.sentence}
 
 
 def _step(trace: Any, step: Step, arrays: _Arrays) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _page(page: Page) -> dict[str, Any]:
 
 
 def _saved(one: Saved, arrays: _Arrays, batched: bool, step: Step) -> dict[str, Any]:
-    is_parameter = any(one.what == parameter.of for parameter in step.parameters)
+    is_parameter = one.source == Source.PARAMETER and bool(step.parameters)  # the loss has labels instead
     tensor = _tensor(one.numbers, arrays, batched and not is_parameter, is_kernel=is_parameter)
     return {"what": one.what, "there": one.is_there_anyway, "tensor": tensor}
 

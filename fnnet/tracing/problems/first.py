@@ -12,14 +12,14 @@ from fnnet.checking.kinds import Looks
 from fnnet.tracing.numbers import share
 from fnnet.tracing.problems.gradient_scale import grown, update
 from fnnet.tracing.problems.not_finite import labels_outside, not_finite
-from fnnet.tracing.problems.problem import Found, Trouble
+from fnnet.tracing.problems.problem import Found, Kind, Problem
 from fnnet.tracing.problems.vanishing_gradients import FEW, dead, saturated, underflow, zero, zero_weights
 from fnnet.tracing.records import Step
 
 SHIFTED = 0.8  # of the answers, one off
 
 
-def first_trouble(trace: Any) -> Trouble | None:
+def first_problem(trace: Any) -> Problem | None:
     """The first problem, going backwards; None where all is well."""
     steps = [step for step in trace.steps if not step.is_nested]
     for find in (labels_outside, not_finite, _at_each_layer, _labels_shifted):
@@ -29,13 +29,13 @@ def first_trouble(trace: Any) -> Trouble | None:
     return None
 
 
-def _at_each_layer(trace: Any, steps: list[Step]) -> Trouble | None:
+def _at_each_layer(trace: Any, steps: list[Step]) -> Problem | None:
     reference = steps[-1].outgoing[0].numbers.rms
     for step in reversed(steps):
         for find in (_wrong, zero_weights, dead, saturated, underflow, zero, grown, update):
             sentence = find(trace, step, reference)
             if sentence:
-                return Trouble(step.name, sentence[0], sentence[1])
+                return Problem(step.name, sentence[0], sentence[1])
     return None
 
 
@@ -46,7 +46,7 @@ def _wrong(trace: Any, step: Step, reference: float) -> Found:
             continue
         at = ", ".join(map(str, beside.at))
         looks = beside.looks.text + (": the backward forgot it" if beside.looks.kind == Looks.ZERO else "")
-        return "wrong rule", (
+        return Kind.WRONG_RULE, (
             f"{step.name}: the hand-written gradient of {one.of} disagrees with {beside.against}: it {looks} "
             f"({beside.wrong} of {one.numbers.array.size} entries; at [{at}] {beside.ours:.6g} where "
             f"autodiff gives {beside.theirs:.6g})."
@@ -54,14 +54,14 @@ def _wrong(trace: Any, step: Step, reference: float) -> Found:
     for one in step.outgoing:
         slope = one.slope
         if slope is not None and slope.is_wrong:
-            return "wrong rule", (
+            return Kind.WRONG_RULE, (
                 f"{step.name}: the gradient of {one.of} disagrees with finite differences of the layer's forward: "
                 f"along a random direction {slope.rule:.6g} where they give {slope.difference.value:.6g}."
             )
     return None
 
 
-def _labels_shifted(trace: Any, steps: list[Step]) -> Trouble | None:
+def _labels_shifted(trace: Any, steps: list[Step]) -> Problem | None:
     """A network that has learnt, and answers one off."""
     labels, outputs = trace.y.array, trace.outputs.wide
     if trace.batch is None or labels.dtype.kind not in "iu" or labels.shape != outputs.shape[:-1] or len(labels) < FEW:
@@ -74,9 +74,9 @@ def _labels_shifted(trace: Any, steps: list[Step]) -> Trouble | None:
             and len(set(answers.tolist())) > 2
         ):
             off = "1 more" if by == 1 else "1 less"
-            return Trouble(
+            return Problem(
                 steps[-1].name,
-                "labels",
+                Kind.LABELS,
                 f"loss: labels off by one: {100 * share(answers + by == labels):.0f} % of the labels are {off} than "
                 "the network's answer, which it has learnt to give.",
             )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fnnet.tracing.numbers import share
-from fnnet.tracing.problems.problem import Found
+from fnnet.tracing.problems.problem import Found, Kind
 from fnnet.tracing.records import Step
 
 EXPLODED = 1e3  # times the gradient at the network's output
@@ -23,13 +23,13 @@ def grown(trace: Any, step: Step, reference: float) -> Found:
         behind = _behind(trace, step)
         weights = next((one.value.rms for one in step.parameters if one.of == "kernel"), 0.0)
         why = f"each layer multiplies it, by {_times(growth, behind)} on average over {_layers(behind)}"
-        return "exploding", (
+        return Kind.EXPLODING, (
             f"{step.name}: exploding gradient: at its input {growth:.3g} times that at the network's output; {why}"
             f"{f' (kernel of rms {weights:.3g})' if weights else ''}: draw smaller weights."
         )
     if 0 < growth < VANISHED:
         behind = _behind(trace, step)
-        return "vanishing", (
+        return Kind.VANISHING, (
             f"{step.name}: vanishing gradient: at its input {growth:.3g} times that at the network's output; each "
             f"layer multiplies it by {_times(growth, behind)} on average over {_layers(behind)}."
         )
@@ -58,7 +58,7 @@ def update(trace: Any, step: Step, reference: float) -> Found:
         should = one.update.wide != 0
         stayed = share((moved == one.value.array)[should])
         if stayed >= LOST and one.value.rms:
-            return "update lost", (
+            return Kind.UPDATE_LOST, (
                 f"{step.name}: the update of {one.of} is lost in {one.value.dtype}: it is {one.ratio:.2g} times the "
                 f"weights, less than half a unit in their last place, and {100 * stayed:.0f} % of them do not move: "
                 "keep the weights in float32, or raise the learning rate."
@@ -68,7 +68,7 @@ def update(trace: Any, step: Step, reference: float) -> Found:
         worse = trace.loss_after is not None and not trace.loss_after <= WORSE * trace.loss
         if one.ratio > LARGE or (one.ratio > LARGISH and worse):
             after = f"; on these examples the loss goes from {trace.loss:.3g} to {trace.loss_after:.3g}"
-            return "update too large", (
+            return Kind.UPDATE_TOO_LARGE, (
                 f"{step.name}: learning rate too large: the update of {one.of} is {one.ratio:.2g} times the weights"
                 f"{after}: about a thousandth is usual."
             )

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.leaves import as_wide
-from fnnet.tracing.problems.problem import Trouble
+from fnnet.tracing.problems.problem import Kind, Problem
 from fnnet.tracing.records import Step
 
 
-def labels_outside(trace: Any, steps: list[Step]) -> Trouble | None:
+def labels_outside(trace: Any, steps: list[Step]) -> Problem | None:
     """Labels that are no class, which make the loss NaN."""
     labels, outputs = trace.y, trace.outputs
     if labels.array.dtype.kind not in "iu" or labels.shape != outputs.shape[:-1] or steps[-1].value.is_finite:
@@ -26,10 +26,10 @@ def labels_outside(trace: Any, steps: list[Step]) -> Trouble | None:
         f"loss: {int(wrong.sum())} of {wrong.size} labels are no class, which makes the loss NaN: label"
         f"{list(at) or ''} is {int(labels.array[at])}, and {classes} outputs are the classes 0 to {classes - 1}{hint}."
     )
-    return Trouble(steps[-1].name, "labels", sentence)
+    return Problem(steps[-1].name, Kind.LABELS, sentence)
 
 
-def not_finite(trace: Any, steps: list[Step]) -> Trouble | None:
+def not_finite(trace: Any, steps: list[Step]) -> Problem | None:
     """The first layer, backwards, with a gradient that is not finite; and the first place, forwards, that is not."""
     for step in reversed(steps):
         bad = next((one for one in step.outgoing if not one.numbers.is_finite), None)
@@ -38,7 +38,7 @@ def not_finite(trace: Any, steps: list[Step]) -> Trouble | None:
         what = _kinds(bad.numbers if bad is not None else step.incoming)
         cause = _origin(trace, steps) or _backward_origin(step)
         of = f"the gradient of {bad.of}" if bad is not None else "the incoming gradient"
-        return Trouble(step.name, "not finite", f"{step.name}: {of} has {what}: {cause}.")
+        return Problem(step.name, Kind.NOT_FINITE, f"{step.name}: {of} has {what}: {cause}.")
     return None
 
 

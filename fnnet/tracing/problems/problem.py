@@ -1,25 +1,44 @@
-"""`Trouble`: what is wrong in a trace, and where."""
+"""`Problem`: what is wrong in a trace, and where."""
 
 from dataclasses import dataclass
 
-Found = tuple[str, str] | None  # the kind of a trouble and its sentence
+from fnnet.checking.kinds import Word
+
+
+class Kind(Word):
+    """What can be wrong."""
+
+    NOT_FINITE = "not finite"
+    WRONG_RULE = "wrong rule"
+    DEAD_RELU = "dead ReLU"
+    SATURATION = "saturation"
+    ZERO_WEIGHTS = "zero weights"
+    UNDERFLOW = "underflow"
+    ZERO_GRADIENT = "zero gradient"
+    EXPLODING = "exploding"
+    VANISHING = "vanishing"
+    UPDATE_TOO_LARGE = "update too large"
+    UPDATE_LOST = "update lost"
+    LABELS = "labels"
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Problem:
     """What is wrong, and where.
 
     Args:
         layer: The layer's name, or "loss".
-        kind: "not finite", "wrong rule", "dead ReLU", "saturation", "zero weights", "underflow", "zero gradient",
-            "exploding", "vanishing", "update too large", "update lost", "labels".
+        kind: What sort of problem.
         sentence: It, for a reader.
     """
 
     layer: str
-    kind: str
+    kind: Kind
     sentence: str
 
     def __str__(self) -> str:
         """The sentence."""
         return self.sentence
+
+
+Found = tuple[Kind, str] | None  # what a search for one kind of problem returns: the kind and the sentence

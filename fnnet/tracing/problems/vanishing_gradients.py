@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.tracing.numbers import share
-from fnnet.tracing.problems.problem import Found
+from fnnet.tracing.problems.problem import Found, Kind
 from fnnet.tracing.records import Outgoing, Step
 
 DEAD = 0.95  # of a layer's units, at no example of the batch positive
@@ -24,13 +24,13 @@ def zero_weights(trace: Any, step: Step, reference: float) -> Found:
     if kernel is None or "/" in step.name:  # inside a residual block a zero kernel is a way to start
         return None
     if kernel.value.zeros == 1:
-        return "zero weights", (
+        return Kind.ZERO_WEIGHTS, (
             f"{step.name}: every weight of its kernel is 0, so that the gradient of its input is 0 and no layer before "
             "it learns: draw the kernel at random."
         )
     array = kernel.value.array
     if array.ndim > 1 and array.shape[-1] > 1 and (array == array[..., :1]).all():
-        return "zero weights", (
+        return Kind.ZERO_WEIGHTS, (
             f"{step.name}: all {array.shape[-1]} features have the same weights, get the same gradient and stay the "
             "same: draw the kernel at random."
         )
@@ -52,7 +52,7 @@ def dead(trace: Any, step: Step, reference: float) -> Found:
     if not never:
         return None
     dead = share(~positive.reshape(-1, positive.shape[-1]).any(0)) if positive.ndim else 1.0
-    return "dead ReLU", (
+    return Kind.DEAD_RELU, (
         f"{step.name}: dead ReLU: {100 * dead:.0f} % of its units are at or below 0 for every example (inputs from "
         f"{step.inputs.low:.3g} to {step.inputs.high:.3g}), so that nearly no gradient passes: the bias before it is "
         "too low, or a step was too large."
@@ -78,7 +78,7 @@ def saturated(trace: Any, step: Step, reference: float) -> Found:
         return None
     ends = share(at_ends)
     name = "sigmoid" if _is(step, ("sigmoid",)) else "tanh"
-    return "saturation", (
+    return Kind.SATURATION, (
         f"{step.name}: saturated {name}: {100 * ends:.0f} % of its outputs are within 1 % of {low:.0f} or {high:.0f} "
         f"(inputs from {step.inputs.low:.3g} to {step.inputs.high:.3g}), where the slope is nearly 0: "
         f"{100 * out:.2g} % of the gradient passes."
@@ -94,7 +94,7 @@ def underflow(trace: Any, step: Step, reference: float) -> Found:
             and one.numbers.largest < FAINT * _tiny(one)
             and lost >= 0.5 * max(1, one.numbers.array.size - _true_zeros(one, lost))
         ):
-            return "underflow", (
+            return Kind.UNDERFLOW, (
                 f"{step.name}: the gradient of {one.of} underflows in {one.numbers.dtype}: {lost} of "
                 f"{one.numbers.array.size} entries are 0 that are smaller than the smallest number of the dtype, and "
                 "not 0: scale the loss up, or keep this in float32."
@@ -117,14 +117,14 @@ def zero(trace: Any, step: Step, reference: float) -> Found:
     if not step.incoming.rms:
         if step.name != trace.steps[-1].name and reference:
             return (
-                "zero gradient",
+                Kind.ZERO_GRADIENT,
                 f"{step.name}: the gradient that comes in is 0 everywhere: nothing behind it needs it.",
             )
         return None
     if step is trace.steps[-1] and not np.any(step.value.wide):
         return None  # a loss of exactly 0 has nothing left to teach
     inert = step.outgoing[0]
-    return "zero gradient", (
+    return Kind.ZERO_GRADIENT, (
         f"{step.name}: a gradient of rms {step.incoming.rms:.3g} comes in and none goes out: the gradient of "
         f"{inert.of} is 0 everywhere."
     )
