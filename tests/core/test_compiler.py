@@ -139,6 +139,7 @@ def test_the_bias_gradients_of_a_step_are_sums_of_matrices():
     assert "dimensions={0,1,2}" in plain.lower(jnp.ones((32, 14, 14, 16))).compile().as_text()
 
 
+@pytest.mark.slow
 def test_the_options_avoid_what_the_table_says(capsys, tmp_path):
     """`fnnet check --compiler`: the table, the exit status, and the same as JSON."""
     status = main(["check", "--compiler", "--json", str(tmp_path / "faults.json")])

@@ -18,6 +18,7 @@ def output_of(code, environment):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_rule_on_hijax(users_environment):
     out = output_of(f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')", users_environment)
     if "nothing to try" in out:

@@ -15,6 +15,7 @@ from benchmarks import nets
 from benchmarks.contestants.hand_written import sequential
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
+from sampled import one_in
 
 import fnnet
 from fnnet.cli import presets
@@ -60,13 +61,13 @@ def traced(net, batch=BATCH, shape=SHAPE):
     )
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", one_in(2, NETS))
 def test_flops_are_xlas(name):
     xla = traced(NETS[name]).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
     assert abs(NETS[name].summary(SHAPE, batch=BATCH).flops / xla - 1) < 0.05
 
 
-@pytest.mark.parametrize("name", nets.NETS)
+@pytest.mark.parametrize("name", one_in(3, nets.NETS))
 def test_flops_of_the_benchmarks_nets_are_xlas(name):
     net, shape = sequential(nets.NETS[name]), nets.NETS[name].shape
     xla = traced(net, shape=shape).lower(lowering_platforms=("tpu",)).cost_analysis()["flops"]
@@ -81,7 +82,7 @@ def bytes_over_xlas(net, shape, monkeypatch):
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("name", nets.NETS)
+@pytest.mark.parametrize("name", one_in(3, nets.NETS))
 def test_bytes_are_xlas(name, monkeypatch):
     net = nets.NETS[name]
     assert abs(bytes_over_xlas(sequential(net), net.shape, monkeypatch) - 1) < 0.01

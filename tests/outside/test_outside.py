@@ -95,7 +95,7 @@ def test_the_command_checks_it(capsys):
 
 def test_per_example_norms():
     params = NET.init(jax.random.key(0), (5,))
-    norms = fnnet.gradient_norms(NET, LOSS, params, XS[:6], YS[:6])
+    norms = fnnet.gradient_norms(NET, LOSS, params, XS[:2], YS[:2])
     for x, y, norm in zip(XS, YS, norms, strict=False):
         bars = jax.grad(lambda p, x=x, y=y: LOSS(NET.apply(p, x), y))(params)
         assert norm == pytest.approx(float(optax.tree.norm(bars)), rel=1e-5)
@@ -114,7 +114,7 @@ def test_interop_says_what_is_missing():
         fnnet.interop.to_torch(NET, (5,), NET.init(jax.random.key(0), (5,)), {})
 
 
-@pytest.mark.parametrize("shard_parameters", [False, True])
+@pytest.mark.parametrize("shard_parameters", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_eight_devices_train_it(shard_parameters):
     mesh = jax.make_mesh((8,), ("data",))
     assert_near(train(mesh=mesh, shard_parameters=shard_parameters)[0], train()[0], 1e-4)
