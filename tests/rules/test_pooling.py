@@ -1,7 +1,6 @@
 """Poolings where the contract table does not reach: indices, which have no gradient, and what is refused."""
 
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,7 @@ from fnnet.proofs import own, windows
 
 
 def test_a_mean_of_no_tap_is_refused(unchecked_shapes):
-    message = (
-        "avg_pool: window (2, 2) dilated by (2, 2) has no tap in x of shape (1, 4, 1) at some places: padding (=1)"
-    )
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=r"avg_pool: window \(2, 2\) dilated by \(2, 2\) has no tap in x of shape"):
         fnnet.avg_pool(jnp.ones((1, 4, 1)), 2, padding=1, dilation=2)
 
 
