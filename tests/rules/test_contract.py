@@ -20,11 +20,12 @@ COUNTS = {
 
 
 def runs_of_cases() -> list:
-    """For each check and rule: first cases that show all that the proof covers, and the others, which are slow."""
+    """For each rule and check: first cases that show all that the proof covers, and the others, which are slow."""
     found = []
-    for check, (quick, heavy, light) in COUNTS.items():
-        for proof in PROOFS.values():
-            chosen = contract.covering(proof)[:quick]
+    for proof in PROOFS.values():
+        covering = contract.covering(proof)
+        for check, (quick, heavy, light) in COUNTS.items():
+            chosen = covering[:quick]
             others = [number for number in range(heavy if proof.is_heavy else light) if number not in chosen]
             found.append(pytest.param(check, proof, chosen, id=f"{check.__name__}-{proof.name}"))
             for start in range(0, len(others), STEP):
