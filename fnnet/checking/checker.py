@@ -36,14 +36,14 @@ def check(
         mapped: Names of the arguments that vmap may map; by default all.
         second_order: False: the rule need not be differentiable twice. True: it must not refuse. By default it may
             refuse, but not be wrong.
-        ties: "any": at a kink or tie every value within the subdifferential passes, and is told; "reference": only the
-            reference's value.
+        ties: "any": at a kink or tie every value within the subdifferential passes, and the report says which;
+            "reference": only the reference's value passes.
         waive: Checks that may fail, by letter or name, each with the reason, which is printed.
-        seed: Of the random cotangents and directions.
+        seed: The seed of the random cotangents and directions.
         name: What the report calls the rule.
 
     Returns:
-        A Report: `ok`, `verdict`, `failures`, `notes`, `not_run`; `str(report)` tells all of it.
+        A Report: `ok`, `verdict`, `failures`, `notes`, `not_run`; `str(report)` is all of it.
 
     Raises:
         ValueError: f has no floating argument or output, an option is unknown, or a waiver has no reason.
@@ -56,7 +56,7 @@ def check(
         >>> fnnet.check(square, jnp.arange(3.0), checks="SPRLF").verdict
         'right'
     """
-    from fnnet.checking.runner import run  # thirty modules, which `import fnnet` does not wait for
+    from fnnet.checking.runner import run  # fifty modules, which `import fnnet` leaves out
 
     begun = run(
         f,

@@ -47,7 +47,7 @@ def check(
 
     Raises:
         ValueError: One of these is unusable; the message says which, and what would do.
-        ImportError: matplotlib is not installed, and a picture is asked for.
+        ImportError: A picture is wanted, and matplotlib is not installed.
         OSError: A file cannot be read or written.
     """
     if compiler:

@@ -129,5 +129,5 @@ class Cotangent:
 
     def failure(self, diagnosis: str, entries: Entries | None = None, **details: Any) -> Failure:
         """A failure of it."""
-        told = self.trial.check, self.path, self.trial.circumstance, diagnosis
-        return Failure(*told, **details) if entries is None else Failure.of_entries(*told, entries, **details)
+        given = self.trial.check, self.path, self.trial.circumstance, diagnosis
+        return Failure(*given, **details) if entries is None else Failure.of_entries(*given, entries, **details)

@@ -84,7 +84,7 @@ class Slope:
 
     @classmethod
     def of(cls, bar: np.ndarray, direction: np.ndarray, difference: Difference, allowed: float) -> "Slope":
-        """The slope of a cotangent, each entry of which may be off by `allowed`."""
+        """The slope of a cotangent whose entries may each be off by `allowed`."""
         parts = bar * direction
         slack = allowed * float(np.abs(direction).sum()) + NINE_DIGITS * float(np.abs(parts).sum())
         return cls(float(np.sum(parts).real), difference, slack, int(np.count_nonzero(direction)))

@@ -113,8 +113,8 @@ class Findings:
         **details: Any,
     ) -> None:
         """Add a failure; `details` are other fields of `Failure`, or arguments of `Failure.of_entries`."""
-        told = check, argument, circumstance, diagnosis
-        failure = Failure(*told, **details) if entries is None else Failure.of_entries(*told, entries, **details)
+        given = check, argument, circumstance, diagnosis
+        failure = Failure(*given, **details) if entries is None else Failure.of_entries(*given, entries, **details)
         self.failures.append(failure)
 
     def note(self, check: str, text: str, kind: Remark = Remark.GENERAL) -> None:

@@ -16,7 +16,7 @@ from fnnet.checking.differences import Difference
 from fnnet.checking.entries import Entries, index_of
 from fnnet.checking.errors import RaisedError
 from fnnet.checking.findings import Convention
-from fnnet.checking.kinds import Blame
+from fnnet.checking.kinds import Blame, Ties
 from fnnet.checking.leaves import all_wide, are_finite, as_wide, is_wide, largest, rms
 from fnnet.checking.report import Failure, number
 from fnnet.checking.session import Session
@@ -55,8 +55,8 @@ def judge(session: Session, trial: Trial) -> bool:
 def _known(one: Cotangent) -> Failure | None:
     """A cotangent that is known to be wrong fails each later check once; it is not diagnosed again."""
     findings, known = one.session.findings, one.session.findings.known_wrong[one.number]
-    told = any((f.check, f.argument) == (one.trial.check, one.path) for f in findings.failures)
-    if told or one.ours.shape != one.theirs.shape:
+    has_failed = any((f.check, f.argument) == (one.trial.check, one.path) for f in findings.failures)
+    if has_failed or one.ours.shape != one.theirs.shape:
         return None
     wrong = compared(one.ours, one.theirs, one.allowed).wrong & ~one.jumps
     if not wrong.any():
@@ -98,9 +98,9 @@ def _wrong_entries(one: Cotangent) -> Entries:
         entries = one.entries(np.zeros_like(entries.wrong))
     others = entries.wrong & ~swapped(one)
     swaps = int((entries.wrong & ~others).sum())
-    if one.session.options.ties == "any" and swaps:
-        told = "another order of equal entries", "its own order", one.trial.where
-        one.session.findings.conventions.append(Convention(one.path, *told, swaps, others.size))
+    if one.session.options.ties == Ties.ANY and swaps:
+        orders = "another order of equal entries", "its own order"
+        one.session.findings.conventions.append(Convention(one.path, *orders, one.trial.where, swaps, others.size))
         return one.entries(others)
     return entries
 
@@ -119,7 +119,7 @@ def _worst(one: Cotangent, entries: Entries) -> tuple[tuple[int, ...], Differenc
 def _at_a_kink(one: Cotangent, entries: Entries, entry: tuple[int, ...], difference: Difference) -> Failure | None:
     """A convention, unless the caller wants the reference's."""
     ours, theirs = (difference.side(value[entry], one.allowed) for value in (one.ours, one.theirs))
-    if one.session.options.ties == "reference":
+    if one.session.options.ties == Ties.REFERENCE:
         return one.failure(f"at a kink or tie takes {ours}, the reference takes {theirs}", entries, entry=entry)
     convention = Convention(one.path, ours, theirs, one.trial.where, entries.count, entries.size)
     one.session.findings.conventions.append(convention)

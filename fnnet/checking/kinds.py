@@ -57,6 +57,13 @@ class Remark(Word):
     UNDECIDED = "nothing can be told"
 
 
+class Ties(Word):
+    """Which values pass at a kink or a tie: every value within the subdifferential, or only the reference's."""
+
+    ANY = "any"
+    REFERENCE = "reference"
+
+
 class Side(Word):
     """Which value a rule takes at a kink."""
 

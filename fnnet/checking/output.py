@@ -33,13 +33,13 @@ def show_progress(text: str) -> None:
 def begun(f: Any, *args: Any, **options: Any) -> Run:
     """The beginning of a run; ValueError of one line if the arguments are wrong, or f raises at them."""
     try:
-        asked = request(f, *args, **options)
+        wanted = request(f, *args, **options)
     except TypeError as problem:
         raise ValueError(str(problem)) from problem
     try:
-        return asked.begin()
+        return wanted.begin()
     except RaisedError as problem:
-        raise ValueError(f"check: {raised_where(asked.subject)}: {problem}") from problem
+        raise ValueError(f"check: {raised_where(wanted.subject)}: {problem}") from problem
 
 
 def checked(run: Run, what: str, show: Callable[[str], None] = show_progress) -> Report:

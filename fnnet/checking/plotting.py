@@ -21,8 +21,8 @@ FRAMES, LOST = "0.75", "black"
 def plot(report: "Report", path: str | Path) -> None:
     """Draw a row for each wrong cotangent: rule, reference, error.
 
-    Two axes of the array make an image, the others a grid of such tiles, labelled with their indices. Black is what is
-    not finite; a square surrounds the entry that is furthest off.
+    Two axes of the array make an image, the others a grid of such tiles, labelled with their indices. Entries that are
+    not finite are black; a square surrounds the entry that is furthest off.
 
     Raises:
         ValueError: The report has no cotangent that differs from a reference.
@@ -85,7 +85,7 @@ def _panel(axes: Any, title: str, tiles: TiledImage, size: float) -> None:
     axes.imshow(np.ma.masked_where(~tiles.lost, np.ones(values.shape)), cmap=ListedColormap([LOST]), **shape)
     axes.figure.colorbar(drawn, ax=axes, format="%.3g").ax.tick_params(labelsize=8)
     for line, ticks in zip((axes.yaxis, axes.xaxis), tiles.ticks, strict=True):
-        line.set_ticks([place for place, _ in ticks], [label for _, label in ticks], fontsize=8)
+        line.set_ticks([position for position, _ in ticks], [label for _, label in ticks], fontsize=8)
     axes.set_ylabel(tiles.labels[0], fontsize=8)
     axes.set_xlabel(tiles.labels[1], fontsize=8)
     if tiles.marked is not None:
@@ -101,7 +101,7 @@ def _tall(a: np.ndarray) -> float:
 
 
 def _real(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """Of complex numbers the part in which they differ more."""
+    """The real or the imaginary part of complex numbers, whichever differs more."""
     if not np.iscomplexobj(ours):
         return ours, theirs, ""
     imaginary = _largest((ours - theirs).imag) > _largest((ours - theirs).real)

@@ -15,32 +15,32 @@ from fnnet.checking.kinds import Blame, Status, Verdict
 
 
 class CheckFailedError(AssertionError):
-    """The rule of a report is not right, or nothing can be told of it; the message is the report.
+    """The rule of a report is not right, or the checker cannot decide; the message is the report.
 
-    Raised by `Report.raise_if_failed`. It is an AssertionError, so that a test fails with it and does not break.
+    `Report.raise_if_failed` raises it. It is an AssertionError, so pytest counts it as a failure.
     """
 
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """One way in which rule and reference, or rule and mathematics, disagree. `str(failure)` tells it in two lines.
+    """One way in which rule and reference, or rule and mathematics, disagree; `str(failure)` is two lines of text.
 
     Args:
         check: Letter of the check; `docs/checking.md` has a table of them.
-        argument: Path of the argument whose cotangent it is, such as "params['kernel']"; "" where it is of no single
-            one, "the output" where values differ.
+        argument: Path of the argument whose cotangent is wrong, such as "params['kernel']"; "" if it is no single
+            argument, "the output" if values differ.
         circumstance: Where it shows: a dtype, a shape, an edge value, a transformation; "" at the example itself.
         diagnosis: What it looks like, in a sentence: "is the reference divided by the batch size, 4".
-        entry: Index of the entry that is furthest off; None where none was compared.
+        entry: Index of the entry that is furthest off; None if none was compared.
         rule: The rule's value there.
         reference: The reference's value there, in double precision.
-        differences: The value of finite differences there; None where they do not settle.
+        differences: The value of finite differences there; None if they do not settle.
         multiple: The error there as a multiple of what is allowed.
         wrong: How many entries are wrong.
         size: How many there are.
-        blame: "rule"; "reference" where finite differences agree with the rule and not with it; "compiler" where the
-            rule is right operation by operation, and XLA makes something else of it; or "unknown".
-        ours: The rule's whole cotangent, where one was compared.
+        blame: "rule"; "reference" if finite differences agree with the rule alone; "compiler" if the rule is right
+            operation by operation and wrong as XLA compiles it; or "unknown".
+        ours: The rule's whole cotangent, if one was compared.
         theirs: The reference's.
     """
 
@@ -103,10 +103,10 @@ class Failure:
                 "operation by operation" if compiled else "reference": self.reference,
                 "finite differences": self.differences,
             }
-            told = ", ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None)
+            shown = ", ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None)
             measured = self.multiple is not None and math.isfinite(self.multiple) and not compiled
             worst = f"; {number(self.multiple)} times the tolerance" if measured else ""
-            lines.append(f"    {self.wrong} of {self.size} entries wrong; at {self.argument}{at}: {told}{worst}")
+            lines.append(f"    {self.wrong} of {self.size} entries wrong; at {self.argument}{at}: {shown}{worst}")
         return "\n".join(lines)
 
 
@@ -116,7 +116,7 @@ class Line:
 
     Args:
         check: Its letter.
-        status: "passed", "failed", "miscompiled", "waived" (it failed, and was meant to), "inconclusive" or "not run".
+        status: "passed", "failed", "miscompiled", "waived" (it failed, as it may), "inconclusive" or "not run".
         seconds: How long it took, compilations included.
         detail: Why it was not run, or what it noted.
     """
@@ -129,23 +129,23 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What `fnnet.check` found. `str(report)` tells all of it.
+    """What `fnnet.check` found; `str(report)` is all of it.
 
     Args:
         name: Of the rule.
         signature: The example arguments, in words.
         reference: What it was compared with, in words.
         checks: What became of each check, cheapest first.
-        failures: Empty where the rule is right.
+        failures: Empty if the rule is right.
         conventions: Where the rule differs from the reference at a kink or a tie, within the subdifferential.
         notes: What is worth knowing and no failure.
         not_run: Checks that could not run here, by letter, with the reason; also parts of a check.
-        waived: Failures that somebody wanted so, each with the reason.
+        waived: Failures of waived checks, each with the reason.
         inconclusive: Whether nothing independent of the rule could decide.
         shared_conventions: What the rule does at kinks and ties where the reference does the same.
 
-    `verdict` and `ok` are made of these, `raise_if_failed()` turns them into an exception, `to_json()` into text for a
-    program, and `plot(path)` draws the wrong cotangents.
+    `verdict` and `ok` summarise these. `raise_if_failed()` turns them into an exception and `to_json()` into JSON;
+    `plot(path)` draws the wrong cotangents.
     """
 
     name: str
@@ -166,7 +166,7 @@ class Report:
 
         right: every check that ran passed, or was waived.
         wrong: at least one failed by the rule's fault.
-        miscompiled: the rule is right operation by operation, and XLA makes something else of it.
+        miscompiled: the rule is right operation by operation, and wrong as XLA compiles it.
         convention differs: right, but at a kink or a tie it takes another slope than the reference.
         inconclusive: nothing independent of the rule has a digit there.
         reference is wrong: they differ, and finite differences agree with the rule.
@@ -256,11 +256,11 @@ def number(value: Any) -> str:
 
 def _grouped(failures: tuple[Failure, ...]) -> list[str]:
     """The failures; those with the same argument and diagnosis are printed once."""
-    told: dict[tuple[str, str], list[Failure]] = {}
+    groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
-        told.setdefault((failure.argument, failure.diagnosis), []).append(failure)
+        groups.setdefault((failure.argument, failure.diagnosis), []).append(failure)
     lines = []
-    for first, *others in told.values():
+    for first, *others in groups.values():
         also = ", ".join(dict.fromkeys(f"{o.check} ({o.circumstance})" if o.circumstance else o.check for o in others))
         lines.append(f"{first}\n    also in {also}" if also else str(first))
     return lines

@@ -29,7 +29,7 @@ from fnnet.checking.compilation.first_difference import misled
 from fnnet.checking.compilation.usual_options import miscompiled_though_safe
 from fnnet.checking.errors import NotRun, RaisedError
 from fnnet.checking.findings import Convention, Note, SharedConvention
-from fnnet.checking.kinds import Blame, Remark, Status
+from fnnet.checking.kinds import Blame, Remark, Status, Ties
 from fnnet.checking.leaves import described
 from fnnet.checking.preparation import prepared
 from fnnet.checking.programs import Call, Programs, operation_by_operation, recorded
@@ -58,7 +58,7 @@ UNDECIDED = "nothing can be told of {}: neither finite differences nor autodiff 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is asked of the checker: a subject, options, the checks and the waivers; nothing has been called yet."""
+    """What the checker has to do: a subject, options, the checks and the waivers; nothing has been called yet."""
 
     subject: Subject
     options: Options
@@ -193,11 +193,11 @@ class Run:
 
 def run(f: Any, *args: Any, **options: Any) -> Run:
     """The beginning of a run; the arguments are those of `check`. What f raises at the example, it raises."""
-    asked = request(f, *args, **options)
+    wanted = request(f, *args, **options)
     try:
-        return asked.begin()
+        return wanted.begin()
     except RaisedError as raised:
-        raised.problem.add_note(f"check: {raised_where(asked.subject)}")
+        raised.problem.add_note(f"check: {raised_where(wanted.subject)}")
         raise raised.problem from None
 
 
@@ -222,7 +222,7 @@ def request(
 ) -> Request:
     """The arguments of `check`, looked at; ValueError or TypeError if they are wrong."""
     chosen, waived = letters(checks), _reasons(waive)
-    if ties not in ("any", "reference"):
+    if ties not in tuple(Ties):
         raise ValueError(f'check: ties (={ties!r}) must be "any" or "reference"')
     for dtype in [] if dtypes is None else _names(dtypes):
         if dtype not in Options.dtypes:
@@ -231,7 +231,7 @@ def request(
         dtypes=Options.dtypes if dtypes is None else _names(dtypes),
         mapped=None if mapped is None else _names(mapped),
         second_order=second_order,
-        ties=ties,
+        ties=Ties(ties),
         seed=seed,
     )
     subject = subject_of(f, args, reference, static, name)

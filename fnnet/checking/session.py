@@ -13,7 +13,7 @@ from fnnet.checking import differences, tolerance
 from fnnet.checking.differences import Difference, Slope
 from fnnet.checking.errors import NotRun, RaisedError
 from fnnet.checking.findings import Findings
-from fnnet.checking.kinds import Origin
+from fnnet.checking.kinds import Origin, Ties
 from fnnet.checking.leaves import Leaves, all_wide, are_finite, as_wide, gaussians, is_wide, replaced, rms, widened
 from fnnet.checking.programs import Program, Programs
 from fnnet.checking.subject import Subject
@@ -23,12 +23,12 @@ from fnnet.core.primitives import is_inexact
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller of `check` asked for."""
+    """The options of `check`."""
 
     dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16", "float16")
     mapped: tuple[str, ...] | None = None
     second_order: bool | None = None
-    ties: str = "any"
+    ties: Ties = Ties.ANY
     seed: int = 0
 
     def rng(self, *stream: Any) -> np.random.Generator:

@@ -15,14 +15,14 @@ Ticks = list[tuple[float, str]]
 
 @dataclass(frozen=True, eq=False)
 class TiledImage:
-    """The image, and what is written at it; of each pair the first runs down, the second across.
+    """The image and its labels; in each pair the first runs down, the second across.
 
     Args:
         image: The values, NaN in frames.
-        lost: Where a value is not finite.
-        ticks: Places and labels.
-        labels: Of the two sides: which axes of the array run there.
-        marked: Place of the marked entry, or None.
+        lost: Which values are not finite.
+        ticks: Positions and labels.
+        labels: Which axes of the array run along the two sides.
+        marked: Position of the marked entry, or None.
     """
 
     image: np.ndarray
@@ -33,14 +33,14 @@ class TiledImage:
 
 
 def tiled(a: np.ndarray, entry: tuple[int, ...] | None = None) -> TiledImage:
-    """`a` as an image; the tile's axes are two neighbours of which neither is small. `entry` is marked."""
+    """`a` as an image. A tile has two neighbouring axes, neither of them small. `entry` is marked."""
     sides = _sides(a.shape)
     worst = entry if entry is not None else (0,) * a.ndim
     shown = {axis: _shown(a.shape[axis], worst[axis], axis == side[-1]) for side in sides for axis in side}
     lines = [_line([shown[axis] for axis in side]) for side in sides]
-    places = [[place for place, index in enumerate(line) if index is not None] for line in lines]
+    positions = [[position for position, index in enumerate(line) if index is not None] for line in lines]
     filled = np.zeros([len(line) for line in lines], bool)
-    filled[np.ix_(*places)] = True
+    filled[np.ix_(*positions)] = True
     image = np.full(filled.shape, np.nan)
     cut = a[np.ix_(*(shown[axis] for axis in range(a.ndim)))] if a.ndim else a
     image[filled] = cut.transpose(*sides[0], *sides[1]).ravel()
@@ -85,16 +85,16 @@ def _line(axes: Sequence[range]) -> Line:
 
 def _ticks(line: Line) -> Ticks:
     """Of one axis, indices; of several, the tiles' indices at their middles."""
-    indices = [(place, index) for place, index in enumerate(line) if index]
+    indices = [(position, index) for position, index in enumerate(line) if index]
     if not indices:
         return []
     if len(indices[0][1]) == 1:
         step = -(-len(indices) // MOST_TICKS)
-        return [(float(place), str(index[0])) for place, index in indices[::step]]
+        return [(float(position), str(index[0])) for position, index in indices[::step]]
     grouped = itertools.groupby(indices, key=lambda pair: pair[1][:-1])
-    middles = [(np.mean([place for place, _ in group]), ", ".join(map(str, tile))) for tile, group in grouped]
+    middles = [(np.mean([position for position, _ in group]), ", ".join(map(str, tile))) for tile, group in grouped]
     step = -(-len(middles) // (2 * MOST_TICKS))
-    return [(float(place), label) for place, label in middles[::step]]
+    return [(float(position), label) for position, label in middles[::step]]
 
 
 def _label(side: list[int], shown: dict[int, range], shape: tuple[int, ...]) -> str:

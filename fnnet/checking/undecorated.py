@@ -14,7 +14,7 @@ INLINED = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "re
 def undecorated(function: Callable) -> Callable:
     """`function`, with every `jax.custom_vjp` and every `fnnet.rule` inside replaced by its primal.
 
-    JAX's autodiff of it is independent of the hand-written backwards. Where there are none, custom_jvp functions are
+    JAX's autodiff of it is independent of the hand-written backwards. If there are none, custom_jvp functions are
     replaced instead.
     """
 

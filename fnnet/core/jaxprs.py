@@ -25,7 +25,7 @@ CALLS = {
     "custom_vjp_call": "call_jaxpr",
     "remat2": "jaxpr",
 }
-# Lines in JAX, or in these, say nothing of where an equation comes from.
+# Lines of JAX and of these files do not say where an equation comes from.
 JAX, HERE = os.path.dirname(jax.__file__), os.path.dirname(__file__)
 MACHINERY = frozenset(os.path.join(HERE, f"{name}.py") for name in ("primitives", "multilinear", "registration"))
 
@@ -238,7 +238,7 @@ def _called(eqn: Any) -> tuple[ClosedJaxpr | None, tuple[str, ...]]:
         return None, ()
     try:
         traced = jax.make_jaxpr(functools.partial(primitive.impl, **eqn.params))(*(v.aval for v in eqn.invars))
-    except Exception:  # somebody's implementation that cannot be traced, for whatever reason
+    except Exception:  # an implementation that cannot be traced
         return None, ()
     inner = traced.jaxpr
     while len(inner.eqns) == 1 and inner.eqns[0].primitive.name == "jit":

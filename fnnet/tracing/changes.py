@@ -20,7 +20,7 @@ class Moved:
         value: The rms of the output or parameter, then and now.
         moved: How far the array itself has moved: rms of the difference over rms then.
         gradient: The rms of its cotangent, then and now.
-        cosine: Of the angle between the cotangents then and now; NaN where one is 0, or not finite.
+        cosine: Of the angle between the cotangents then and now; NaN if one is 0, or not finite.
     """
 
     layer: str
@@ -38,7 +38,7 @@ class Change:
     Args:
         loss: Then and now.
         rows: A row for each layer's output and each parameter, in the network's order.
-        problems: The first problem then and now, as sentences; empty where there is none.
+        problems: The first problem then and now, as sentences; empty if there is none.
     """
 
     loss: tuple[float, float]
@@ -68,7 +68,7 @@ class Change:
 
 
 def change(then: Any, now: Any) -> Change:
-    """From one trace to another; ValueError where the layers or their parameters are not the same."""
+    """From one trace to another; ValueError if the layers or their parameters are not the same."""
     names = [
         [(step.name, [one.value.shape for one in step.parameters]) for step in trace.steps] for trace in (then, now)
     ]

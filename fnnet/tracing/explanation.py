@@ -3,7 +3,7 @@
     bar_e = sum_o (dy_o / de) y_bar_o        (1)   o over the layer's output
 
 Each product of (1) is listed: for a weight of a dense layer, dy_no / dW_io is x_ni. The derivatives are those of the
-layer without its hand-written backward, in double precision, so that the sum is a check of the entry.
+layer without its hand-written backward, in double precision, so the sum checks the entry.
 """
 
 from dataclasses import dataclass
@@ -109,7 +109,7 @@ def explained(step: Step, of: str, index: tuple[int, ...], most: int, batched: b
 
 
 def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...], batched: bool) -> str:
-    """What dy_o / de is, where a layer is linear in e: an entry of its input or kernel; else empty."""
+    """What dy_o / de is, if a layer is linear in e: an entry of its input or kernel; else empty."""
     if not isinstance(step.layer, Layer):
         return ""
     example = index[batched:] if of == "x" else index

@@ -36,7 +36,7 @@ def follow(
     opt_state: Any,
     replace: dict[str, Callable],
 ) -> Trace:
-    """`trace`, its arguments being looked at."""
+    """`trace`, with its arguments checked."""
     if not is_threaded(net):
         own = " without an `apply` of its own" if isinstance(net, Container) else ""
         raise TypeError(f"trace: net (={net!r}) must be a Sequential or a Residual{own}")
@@ -84,7 +84,7 @@ def _objective(net: Container, loss: Callable, params: Any, x: Any, y: Any, repl
         if one.shape == ():
             return single
     except (TypeError, ValueError):
-        pass  # shapes that do not go together without a leading axis, or not at all: then the batch will say so
+        pass  # the shapes need a leading axis, or do not fit at all: then the batch raises
     return single._replace(batched=True)
 
 

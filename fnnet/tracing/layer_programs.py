@@ -1,6 +1,6 @@
 """A layer's compiled programs: its forward, and its reference pulled back and pushed forward.
 
-They take every array as an argument, so that one layer, traced again with other numbers, compiles nothing anew.
+They take every array as an argument, so that one layer, traced again with other numbers, compiles nothing again.
 """
 
 import functools
@@ -28,7 +28,7 @@ class LayerPrograms:
         own: own(*leaves) -> y, with the hand-written backward.
         plain: plain(*leaves) -> y, without.
         against: What `plain` is, in words.
-        wide: Whether both can run in double precision (what draws random numbers cannot).
+        wide: Whether both can run in double precision (a layer that draws random numbers cannot).
         constants: How many leaves at the end are not differentiated.
     """
 
@@ -111,9 +111,9 @@ def _cached(make: Callable, *args: Hashable) -> LayerPrograms:
 
 
 def _kept(make: Callable, *args: Any) -> LayerPrograms:
-    """make(*args), kept for the next trace where the arguments can be told apart."""
+    """make(*args), kept for the next trace if the arguments can be hashed."""
     try:
         hash(args)
-    except TypeError:  # a layer of the reader's that cannot be hashed
+    except TypeError:  # a user's layer that cannot be hashed
         return make(*args)
     return _cached(make, *args)

@@ -1,4 +1,4 @@
-"""An array with what a reader asks of it first: how large it is, and what in it is zero, NaN or infinite."""
+"""An array with what a reader wants first: how large it is, and how many entries are zero, NaN or infinite."""
 
 import functools
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Numbers:
 
     @property
     def bytes(self) -> int:
-        """What the array takes."""
+        """Size of the array in memory."""
         return self.array.nbytes
 
     @functools.cached_property

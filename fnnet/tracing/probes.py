@@ -2,10 +2,10 @@
 
     tap(v, probe) = v,   v_bar = probe_bar = the incoming cotangent
 
-A tap computes nothing: forward it hands on its value, backward it hands the cotangent on and gives the same array as
-the gradient of a probe, whose value is never read. So `jax.grad` by the probes gives the cotangents that `jax.grad` by
-the parameters uses, out of one backward pass. It runs as `jax.grad` runs without jit, operation by operation: each is
-compiled alone, with taps and without, so that the bits are the same. Under jit XLA may fuse, and round otherwise.
+A tap computes nothing. Forward it returns its value; backward it passes the cotangent on and also returns it as the
+gradient of a probe, whose value is never read. So one backward pass gives the parameters' gradient by `jax.grad` and,
+as gradients of the probes, the cotangents that it uses. It runs without jit, operation by operation. Each operation is
+compiled alone, with taps and without, so the bits are the same. Under jit XLA may fuse, and round differently.
 """
 
 from collections.abc import Callable, Mapping
@@ -77,8 +77,8 @@ class Objective(NamedTuple):
         loss: One number per example, perhaps with weights.
         replaced: What stands in the place of a layer, by the layer's path.
         batched: Whether x and y have a leading axis.
-        hidden_labels: Whether the loss shall not see the labels' values: then labels that are no class make its loss
-            NaN, as in training, where it would else raise.
+        hidden_labels: Whether the labels' values are hidden from the loss. Then labels that are no class make it NaN,
+            as in training; else the loss raises.
     """
 
     net: Container
@@ -225,7 +225,7 @@ def _probe(like: Any) -> Any:
 
 
 def _one_array(path: str, value: Any) -> Any:
-    """What a layer gave, which must be one array."""
+    """The value of a layer, which must be one array."""
     if len(jax.tree.leaves(value)) != 1 or not hasattr(value, "shape"):
         raise TypeError(f"trace: {path} gave a {type(value).__name__}; a layer must give one array")
     return value

@@ -51,8 +51,8 @@ class Outgoing:
         of: What it is the cotangent of: "x", "kernel", ...
         value: What that is.
         numbers: The cotangent.
-        agreement: Beside autodiff's; None where that has none.
-        slope: Beside finite differences; None where there are none.
+        agreement: Beside autodiff's; None if autodiff has none.
+        slope: Beside finite differences; None if there are none.
         update: What the optimiser adds to the parameter; None without an optimiser, and for x.
     """
 
@@ -87,7 +87,7 @@ class Step:
         outgoing: The cotangents of its input and parameters.
         is_nested: Whether it is a network of layers, which come before it.
         layer: The layer itself, or what stands in its place.
-        comparison: For further questions to the layer; None for a nested one.
+        comparison: Evaluates the layer at other numbers; None for a nested one.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Step:
     comparison: Comparison | None = field(default=None, repr=False)
 
     def cotangent(self, of: str) -> Outgoing:
-        """The outgoing cotangent of "x", "kernel", ...; ValueError where there is none."""
+        """The outgoing cotangent of "x", "kernel", ...; ValueError if there is none."""
         found = next((one for one in self.outgoing if one.of == of), None)
         if found is None:
             raise ValueError(f"trace: {self.name} has no cotangent of {of!r}; it has {[o.of for o in self.outgoing]}")
@@ -112,7 +112,7 @@ class Step:
 
     @property
     def saved_bytes(self) -> int:
-        """What the backward finds kept beside the layer's input and parameters."""
+        """Bytes kept for the backward besides the layer's input and parameters."""
         return sum(one.numbers.bytes for one in self.saved if not one.is_there_anyway)
 
     @property

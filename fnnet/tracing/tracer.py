@@ -28,8 +28,8 @@ def trace(
         net: A `Sequential` or `Residual`.
         loss: loss(outputs, labels) -> one number an example, as for `fit`.
         params: The network's parameters.
-        x: One example, or a mini-batch with a leading axis. It is one example where loss(net.apply(params, x), y) is
-            one number.
+        x: One example, or a mini-batch with a leading axis. It is one example if loss(net.apply(params, x), y) is one
+            number.
         y: Its labels.
         key: For networks with Dropout: as in a training step. Without a key, Dropout is the identity.
         optimizer: An optax optimiser: then each parameter has the update that it would get.
@@ -43,8 +43,8 @@ def trace(
     Raises:
         TypeError: net is no network, or a layer gives something else than one array.
         ValueError: replace names no layer.
-        Exception: Whatever the network or the loss raises, but for labels that are no class: these are a problem of
-            the trace.
+        Exception: Whatever the network or the loss raises, except for labels that are no class: the trace reports
+            these as a problem.
 
     Example:
         >>> import fnnet, jax, jax.numpy as jnp
@@ -54,6 +54,6 @@ def trace(
         >>> [step.name for step in seen.steps]
         ['dense_0', 'relu_1', 'dense_2', 'loss']
     """
-    from fnnet.tracing.following import follow  # with the checker's references, which `import fnnet` does not wait for
+    from fnnet.tracing.following import follow  # with the checker, which `import fnnet` leaves out
 
     return follow(net, loss, params, x, y, key, optimizer, opt_state, dict(replace or {}))

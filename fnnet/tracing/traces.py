@@ -48,7 +48,7 @@ class Trace:
     same_bits: bool
 
     def __getitem__(self, name: str) -> Step:
-        """The layer of that name, or "loss"; KeyError where there is none."""
+        """The layer of that name, or "loss"; KeyError if there is none."""
         found = next((step for step in self.steps if step.name == name), None)
         if found is None:
             raise KeyError(f"trace: no layer {name!r}; they are {', '.join(step.name for step in self.steps)}")
@@ -66,7 +66,7 @@ class Trace:
     def first_problem(self) -> Problem | None:
         """The first layer, going backwards, whose gradient is NaN, zero, exploding or wrong, and why; None for none.
 
-        `str` of it is a sentence. What is looked for, and at which limits: docs/trace.md.
+        `str` of it is a sentence. docs/trace.md lists the problems and their limits.
         """
         return first_problem(self)
 

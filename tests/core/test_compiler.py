@@ -155,7 +155,7 @@ def test_the_options_avoid_what_the_table_says(capsys, tmp_path):
 
 def test_a_probe_that_ends_its_process_is_a_crash(monkeypatch):
     monkeypatch.setattr(faults.sys, "executable", "/bin/false")
-    assert faults._in_a_process(0, "usual") == faults.CRASH
+    assert faults._in_a_process(0, False) == faults.CRASH
 
 
 def test_the_compiler_is_asked_alone(capsys):

@@ -39,8 +39,8 @@ def test_what_is_left_out_is_said():
     kernels = (3136, 128), (100_000,), (7, 7, 512, 512), ()
     for shape, batched in [(shape, True) for shape in batches] + [(shape, False) for shape in kernels]:
         shown = sample(shape, batched, is_kernel=not batched)
-        assert np.prod([len(at) for at in shown.places], dtype=int) <= ENTRIES
-        assert shown.of(np.empty(shape, np.int8)).shape == tuple(len(at) for at in shown.places)
+        assert np.prod([len(at) for at in shown.indices], dtype=int) <= ENTRIES
+        assert shown.of(np.empty(shape, np.int8)).shape == tuple(len(at) for at in shown.indices)
 
 
 def embedded(file):

@@ -1,4 +1,4 @@
-"""Which known faults of XLA are live on this machine: each probe runs in a process of its own, which it may end."""
+"""Which known faults of XLA are live on this machine: each probe runs in a process of its own, because it may crash."""
 
 import functools
 import subprocess
@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
     """What a probe found: "right", "wrong" or "crash".
 
     Attributes:
-        usual: With XLA's usual options, those of XLA_FLAGS among them.
+        usual: With XLA's usual options, including those of XLA_FLAGS.
         safe: With `fnnet.safe_options`.
     """
 
@@ -60,18 +60,18 @@ def crashes(shape: tuple[int, ...], axis: int) -> bool:
 
 
 def _probed(faults: Iterable[Fault]) -> list[tuple[str, str]]:
-    runs = [(FAULTS.index(fault), options) for fault in faults for options in ("usual", "safe")]
+    runs = [(FAULTS.index(fault), safe) for fault in faults for safe in (False, True)]
     with ThreadPoolExecutor(max_workers=2) as pool:
         found = list(pool.map(lambda run: _in_a_process(*run), runs))
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def _in_a_process(number: int, options: str) -> str:
-    return _printed(f"faults.probe({number}, {options!r})")
+def _in_a_process(number: int, safe: bool) -> str:
+    return _printed(f"faults.probe({number}, {safe})")
 
 
 def _printed(call: str) -> str:
-    """The last word that a process prints which runs this call; a crash, where it ends otherwise or does not end."""
+    """The last word that a process prints when it runs this call; CRASH if the process fails or does not end."""
     command = [sys.executable, "-c", f"from fnnet.checking.compilation import faults; {call}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment())
@@ -81,10 +81,10 @@ def _printed(call: str) -> str:
     return words[-1] if done.returncode == 0 and words else CRASH
 
 
-def probe(number: int, options: str) -> None:
+def probe(number: int, safe: bool) -> None:
     """Print whether the fault of this number is right or wrong here; run in a process of its own."""
     with mode(False):
-        found, right = FAULTS[number].probe(safe_options() if options == "safe" else None)
+        found, right = FAULTS[number].probe(safe_options() if safe else None)
     error = np.abs(found - right).max() / np.abs(right).max()
     print(RIGHT if error < TOLERANCE else WRONG)
 

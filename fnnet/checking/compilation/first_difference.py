@@ -25,7 +25,7 @@ class Miscompilation:
 
     Args:
         operation: Its name, its operands and its source line.
-        number: Its place among the function's operations, from 1.
+        number: Its number among the function's operations, from 1.
         count: How many operations the function has.
         is_avoided: Whether `fnnet.safe_options` avoids it.
     """
@@ -45,7 +45,7 @@ class Miscompilation:
 
 
 def differs(ours: Any, right: Any, allowed: float = 0.0) -> np.ndarray:
-    """Where numbers differ by more than rounding explains.
+    """Which numbers differ by more than rounding explains.
 
     Args:
         ours: What XLA computes.
@@ -62,7 +62,7 @@ def differs(ours: Any, right: Any, allowed: float = 0.0) -> np.ndarray:
 
 
 def misled(calls: Iterable[Call]) -> list[Call]:
-    """Those of the calls of compiled programs whose numbers differ from the function operation by operation."""
+    """The calls of compiled programs whose results differ from the function operation by operation."""
     return [call for call in calls if _is_misled(call)]
 
 

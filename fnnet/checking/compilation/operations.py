@@ -1,7 +1,7 @@
-"""A function computed operation by operation: what it means, whatever XLA makes of several operations together.
+"""A function computed operation by operation: its meaning, without what XLA does to several operations together.
 
-XLA computes one operation rightly, but for convolutions that crop, which are cropped first here (openxla/xla#48713). A
-loop is one operation; it is compiled with `fnnet.safe_options`.
+XLA computes a single operation rightly, except a convolution that crops (openxla/xla#48713): here the input is cropped
+first. A loop is one operation; it is compiled with `fnnet.safe_options`.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ def _alone(op: Operation) -> Callable[..., Sequence]:
 
 
 def _convolved(op: Operation, x: Any, kernel: Any) -> list:
-    """The input is cropped, padded and spread before the convolution where the convolution would crop it."""
+    """If the convolution would crop its input, the input is cropped, padded and spread before it."""
     padding, spread = op.params["padding"], op.params["lhs_dilation"]
     if all(side >= 0 for sides in padding for side in sides):
         return op.run(x, kernel)

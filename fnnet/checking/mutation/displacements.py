@@ -1,4 +1,4 @@
-"""Mutations of what moves entries about: transposes, flips, offsets, scatters, matrix products, convolutions."""
+"""Edits of operations that move entries: transposes, flips, offsets, scatters, matrix products, convolutions."""
 
 import itertools
 from collections import defaultdict
@@ -108,7 +108,7 @@ def _conv(op: Operation) -> Iterator[Edit]:
         yield Edit(name, lambda x, w, i=i, j=j: op.run(x, jnp.swapaxes(w, i, j)))
     padding, spread = params["padding"], any(d > 1 for d in params["lhs_dilation"])
     for axis, (lo, hi) in enumerate(padding):
-        # XLA's compiler aborts on some negative paddings of a dilated image: of two ways to shift, one that has none.
+        # XLA's compiler aborts on some negative paddings of a dilated image: choose a shift without any.
         step = 1 if hi > 0 or not spread else -1 if lo > 0 else 0
         if step:
             shifted = (*padding[:axis], (lo + step, hi - step), *padding[axis + 1 :])
@@ -116,13 +116,13 @@ def _conv(op: Operation) -> Iterator[Edit]:
     for one, other in itertools.combinations(("window_strides", "lhs_dilation", "rhs_dilation"), 2):
         if params[one] != params[other]:
             changed = {**params, one: params[other], other: params[one]}
-            fitted = _same_places(op, changed)
+            fitted = _padding_for(op, changed)
             if fitted is not None:
                 yield Edit(f"{one} and {other} exchanged", op.with_params(**{**changed, "padding": fitted}))
 
 
-def _same_places(op: Operation, params: dict[str, Any]) -> tuple | None:
-    """The padding, changed at its end, for which the output keeps its shape; None if XLA might not take it."""
+def _padding_for(op: Operation, params: dict[str, Any]) -> tuple | None:
+    """The padding, changed at its end, with which the output keeps its shape; None if XLA might not take it."""
     numbers, (image, kernel) = params["dimension_numbers"], op.in_avals
     padding = []
     for axis, (lo, _) in enumerate(params["padding"]):

@@ -1,7 +1,7 @@
 """Power: whether these inputs could have shown an error at all.
 
-A check that passes says little where it would also pass with a flip left out: with a symmetric kernel it does. So the
-backward is made wrong, one edit at a time, and the check is run again; the edits that it does not see are named.
+A check that passes says little if it would also pass without a flip, as it does with a symmetric kernel. So the
+backward is made wrong, one edit at a time, and the check runs again. The report names the edits that it does not see.
 """
 
 import functools
@@ -40,7 +40,7 @@ class PowerReport:
 
     Args:
         killed: Mutants that the comparison rejects at some input.
-        survived: Mutants that pass, though other inputs tell them apart: the weakness of these inputs.
+        survived: Mutants that pass, though other inputs would show them: the weakness of these inputs.
         equivalent: Mutants that also agree at random inputs of these shapes: probably the same function.
         untried: How many mutants were left out, beyond `most`.
     """
@@ -57,7 +57,7 @@ class PowerReport:
         return len(self.killed) / count if count else 1.0
 
     def __str__(self) -> str:
-        """A summary, and a line for each survivor; those that differ by their place only share one."""
+        """A summary, and a line for each survivor; those that differ only in the operation's number share one."""
         count = len(self.killed) + len(self.survived)
         lines = [f"power: these inputs show {len(self.killed)} of {count} errors put into the backward"]
         grouped = Counter(re.sub(r" #\d+", "", str(survivor)) for survivor in self.survived)
@@ -85,8 +85,8 @@ def power(
         inputs: What it is evaluated at: tuples of arguments, of the same shapes and dtypes each.
         compare: compare(n, cotangents) -> whether the check passes with these cotangents, a list of arrays, at
             inputs[n]; None and those of dtype float0 are left out. By default, whether they are those of `pull`.
-        most: Of more mutants than this, so many are tried, evenly chosen.
-        seed: Of the random inputs that tell a mutant that these inputs cannot show from one that is no error.
+        most: How many mutants are tried, evenly chosen if there are more.
+        seed: The seed of other, random inputs: a mutant that they do not show either is probably no error.
 
     Raises:
         ValueError: There are no inputs; the comparison rejects `pull` itself.
@@ -107,7 +107,7 @@ def power(
     found = list(mutations(jaxpr))
     chosen = found if len(found) <= most else [found[i] for i in np.linspace(0, len(found) - 1, most).astype(int)]
     elsewhere = _elsewhere(jaxpr, inputs, values, seed)
-    # Axes of one entry that no input has are of the backward's own making: no other shapes would be longer there.
+    # If no input has an axis of one entry, the backward made that axis: no other shapes would make it longer.
     could_be_longer = any(1 in aval.shape for aval in jaxpr.in_avals)
     killed, survived, equivalent = [], [], []
     for mutation in chosen:
@@ -134,7 +134,7 @@ def _outputs(jaxpr: FlatJaxpr, values: Values) -> list:
 def _alike(outs: Sequence, jaxpr: FlatJaxpr, values: Values) -> bool:
     """Whether outputs are those of the jaxpr up to rounding, wherever these are finite.
 
-    |a - b| <= tol (|b| + rms of b) + 16 eps max |inputs|: what cancels leaves the rounding of what it was made of.
+    |a - b| <= tol (|b| + rms of b) + 16 eps max |inputs|: where terms cancel, their rounding stays.
     """
     inputs = [_wide(values[i]) for i, aval in enumerate(jaxpr.in_avals) if jnp.issubdtype(aval.dtype, np.inexact)]
     largest = max((np.abs(a[np.isfinite(a)]).max(initial=0.0) for a in inputs), default=0.0)
@@ -172,8 +172,8 @@ def _differs(jaxpr: FlatJaxpr, values: Values, mutation: Mutation) -> bool:
     return outs is not None and not _alike(outs, jaxpr, values)
 
 
-# Inputs of other kinds, of the same shapes. Some may be outside what the function is for, such as a negative variance:
-# where its result is not finite, nothing is asked of a mutant.
+# Inputs of other kinds, of the same shapes. Some may lie outside the function's domain, such as a negative variance:
+# entries at which its result is not finite are not compared.
 
 KINDS: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
     "other whole numbers": lambda rng, x: x,
@@ -188,7 +188,7 @@ DRAWS = 6  # of each kind: one alone may have its ties where the cotangent is ze
 
 
 def _elsewhere(jaxpr: FlatJaxpr, inputs: Sequence[tuple], values: list[Values], seed: int) -> Callable[[], Iterator]:
-    """A generator function: what could show a mutant, and the jaxpr's values there, computed when first asked for."""
+    """A generator function: what could show a mutant, and the jaxpr's values there, computed at the first request."""
     columns = list(zip(*(jax.tree.leaves(args) for args in inputs), strict=True))
     # Inputs that decide when a loop ends are left alone: with others it may never end.
     kept = deciding(jaxpr)

@@ -1,7 +1,7 @@
 """A line of a rule's page as MathML, which a browser typesets without fonts or scripts from elsewhere.
 
 The pages write equations in a small language: `x_bar_ni` is x with a bar and the indices n i, `sum_o` a sum over o,
-`max_t` a maximum, `_(...)` an index in brackets, ^ a power, 1/c_o a fraction; what has several letters and no index is
+`max_t` a maximum, `_(...)` an index in brackets, ^ a power, 1/c_o a fraction; several letters without an index are
 a word.
 """
 
@@ -36,13 +36,13 @@ def _nodes(text: str) -> list[str]:
     nodes: list[str] = []
     opened: list[int] = []  # where the brackets opened, for a power of a bracket
     last_group = 0
-    place = 0
+    position = 0
     raised = divided = False
-    while place < len(text):
-        match = TOKEN.match(text, place)
+    while position < len(text):
+        match = TOKEN.match(text, position)
         if match is None:
             break
-        place = match.end()
+        position = match.end()
         if match["space"]:
             if len(match["space"]) > 1:
                 nodes.append('<mspace width="1.5em"/>')
@@ -51,7 +51,7 @@ def _nodes(text: str) -> list[str]:
         if mark == "^":
             raised = True
             continue
-        if mark == "/" and text[place : place + 1] != " " and nodes and text[match.start() - 1] != " ":
+        if mark == "/" and text[position : position + 1] != " " and nodes and text[match.start() - 1] != " ":
             divided = True
             continue
         if mark in ("(", "{"):

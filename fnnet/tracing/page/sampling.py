@@ -1,7 +1,7 @@
 """Which entries of an array a page shows, and how they lie on its picture.
 
-An array is cut to some thousand entries: whole where it is small, else evenly chosen places of each axis, the first and
-the last among them. Numbers beside a picture (rms, range, zeros) are those of the whole array.
+A page shows some thousand entries: a small array whole, of a large one evenly chosen indices of each axis, the first
+and the last among them. Numbers beside a picture (rms, range, zeros) are those of the whole array.
 """
 
 import math
@@ -19,19 +19,19 @@ class Sample:
     """The entries shown.
 
     Args:
-        places: For each axis the chosen indices.
+        indices: For each axis the chosen indices.
         roles: For each axis what it is on the picture: "y" and "x" within a tile, "r" and "c" the row and the column
-            of the tile, "-" for an axis of which one place is shown.
+            of the tile, "-" for an axis of which one index is shown.
         said: What is left out, in words; empty if nothing.
     """
 
-    places: tuple[np.ndarray, ...]
+    indices: tuple[np.ndarray, ...]
     roles: str
     said: str
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """The entries of an array of that shape."""
-        return array[np.ix_(*self.places)] if array.ndim else array
+        return array[np.ix_(*self.indices)] if array.ndim else array
 
 
 def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False) -> Sample:
@@ -53,13 +53,13 @@ def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False) -> Sa
         limits["y"] = max(1, ENTRIES // max(1, limits["x"]))
         if len(sides) > 1 and sides[-1] > 96 and sides[0] > 96:
             limits["x"] = limits["y"] = math.isqrt(ENTRIES)
-    places = tuple(_even(n, limits[role]) for n, role in zip(shape, roles, strict=True))
+    indices = tuple(_even(n, limits[role]) for n, role in zip(shape, roles, strict=True))
     parts = [
         f"{len(at)} of {n} on axis {axis}"
-        for axis, (at, n) in enumerate(zip(places, shape, strict=True))
+        for axis, (at, n) in enumerate(zip(indices, shape, strict=True))
         if len(at) < n
     ]
-    return Sample(places, roles, f"sampled: {', '.join(parts)}" if parts else "")
+    return Sample(indices, roles, f"sampled: {', '.join(parts)}" if parts else "")
 
 
 def _roles(rank: int, batched: bool, is_kernel: bool) -> str:

@@ -1,7 +1,7 @@
-"""One HTML page of a trace: markup, style, script and data in a single file, which asks nothing of any network.
+"""One HTML page of a trace: markup, style, script and data in a single file that loads nothing else.
 
-The three parts stand beside this module, in `page/`. Each array is embedded once, little-endian, in base64, in its own
-dtype where JavaScript has it (bf16 and f16 as f32, which holds them exactly): a number on the page is the array's.
+The three parts stand beside this module. Each array is embedded once, little-endian, in base64, in its own dtype if
+JavaScript has it (bf16 and f16 as f32, which holds them exactly): the numbers on the page are exactly the array's.
 """
 
 import base64
@@ -22,7 +22,7 @@ from fnnet.tracing.page.sampling import sample
 from fnnet.tracing.records import Outgoing, Saved, Source, Step
 from fnnet.tracing.rule_pages import Page
 
-ALL = 48  # entries of a cotangent of which each has its chain on the page
+ALL = 48  # in a cotangent of so many entries each has its chain on the page
 CHOSEN = 6  # of a larger one
 TERMS = 12
 KINDS = {"float64": "f64", "float32": "f32", "int32": "i32", "int8": "i8", "uint8": "u8", "int16": "i16", "bool": "u8"}
@@ -170,7 +170,7 @@ def _chains(trace: Any, step: Step, one: Outgoing) -> list[Explanation]:
             one.numbers.shape, trace.batch is not None and one.of in ("x", "outputs"), one.of not in ("x", "outputs")
         )
         flat = np.arange(sizes.size).reshape(one.numbers.shape)
-        seen = shown.of(flat).ravel()  # entries that the picture has, so that they can be found on it
+        seen = shown.of(flat).ravel()  # entries that the picture shows
         order = seen[np.argsort(-sizes[seen], kind="stable")]
         chosen = np.unique([*order[: CHOSEN - 2], order[len(order) // 4], seen[0]])
     found = []
@@ -207,14 +207,14 @@ def _tensor(one: Numbers, arrays: _Arrays, batched: bool, is_kernel: bool = Fals
         "nans": one.nans,
         "infinities": one.infinities,
         "array": arrays.add(shown.of(one.array)),
-        "places": [_places(at, n) for at, n in zip(shown.places, one.shape, strict=True)],
+        "places": [_indices(at, n) for at, n in zip(shown.indices, one.shape, strict=True)],
         "roles": shown.roles,
         "said": shown.said,
     }
 
 
-def _places(at: np.ndarray, size: int) -> list[int] | int:
-    """The chosen indices of an axis; its size where all are."""
+def _indices(at: np.ndarray, size: int) -> list[int] | int:
+    """The chosen indices of an axis; its size if all are."""
     return size if len(at) == size else at.tolist()
 
 

@@ -1,1 +1,1 @@
-"""What can be wrong in a trace, one kind of problem a file; `first` asks for each of them, going backwards."""
+"""What can be wrong in a trace, a few kinds of problems a file; `first` looks for all of them, going backwards."""

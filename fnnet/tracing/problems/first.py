@@ -1,9 +1,9 @@
-"""The first problem of a trace: going backwards from the loss, the first layer whose gradient is not as it should be.
+"""The first problem of a trace: going backwards from the loss, the first layer with a bad gradient.
 
 At each layer, in this order: a gradient that is not finite, and where that began; a rule that disagrees with autodiff;
-a gradient that dies (zero weights, dead ReLU, saturation, underflow); one that has grown, or shrunk, out of all
-proportion since the loss; an update that is too large or too small for its weights. Last, labels that the network
-answers one off. The limits leave healthy networks alone: tests/tracing/test_trace_problems.py.
+a gradient that vanishes (zero weights, dead ReLU, saturation, underflow); a gradient that has grown or shrunk too much
+since the loss; an update that is too large or too small for its weights. Last, labels that are one off the network's
+answers. Healthy networks have none of these: tests/tracing/test_trace_problems.py.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ SHIFTED = 0.8  # of the answers, one off
 
 
 def first_problem(trace: Any) -> Problem | None:
-    """The first problem, going backwards; None where all is well."""
+    """The first problem, going backwards; None if there is none."""
     steps = [step for step in trace.steps if not step.is_nested]
     for find in (labels_outside, not_finite, _at_each_layer, _labels_shifted):
         found = find(trace, steps)
@@ -62,7 +62,7 @@ def _wrong(trace: Any, step: Step, reference: float) -> Found:
 
 
 def _labels_shifted(trace: Any, steps: list[Step]) -> Problem | None:
-    """A network that has learnt, and answers one off."""
+    """A network that has learnt, with labels that are one off its answers."""
     labels, outputs = trace.y.array, trace.outputs.wide
     if trace.batch is None or labels.dtype.kind not in "iu" or labels.shape != outputs.shape[:-1] or len(labels) < FEW:
         return None

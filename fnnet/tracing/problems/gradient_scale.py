@@ -1,4 +1,4 @@
-"""Gradients that grow or shrink out of all proportion, and updates too large or too small for their weights."""
+"""Gradients that explode or vanish from layer to layer, and updates too large or too small for their weights."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from fnnet.tracing.records import Step
 EXPLODED = 1e3  # times the gradient at the network's output
 VANISHED = 1e-7
 LARGE = 1.0  # an update as large as the weights; or ...
-LARGISH, WORSE = 0.1, 10.0  # ... a tenth of them, where the loss on the same examples becomes ten times as large
+LARGISH, WORSE = 0.1, 10.0  # ... a tenth of them, if the loss on the same examples becomes ten times as large
 LOST = 0.9  # of the entries that an update should move, not moved
 
 

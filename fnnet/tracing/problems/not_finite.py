@@ -30,7 +30,7 @@ def labels_outside(trace: Any, steps: list[Step]) -> Problem | None:
 
 
 def not_finite(trace: Any, steps: list[Step]) -> Problem | None:
-    """The first layer, backwards, with a gradient that is not finite; and the first place, forwards, that is not."""
+    """The first layer, backwards, with a gradient that is not finite; and the first array, forwards, that is not."""
     for step in reversed(steps):
         bad = next((one for one in step.outgoing if not one.numbers.is_finite), None)
         if bad is None and step.incoming.is_finite:
@@ -43,7 +43,7 @@ def not_finite(trace: Any, steps: list[Step]) -> Problem | None:
 
 
 def _origin(trace: Any, steps: list[Step]) -> str:
-    """Where the forward first holds what is not finite, in words; empty if it is finite."""
+    """Where the forward first has an entry that is not finite, in words; empty if it is finite."""
     for numbers, name in ((trace.x, "the input x"), (trace.y, "the labels y")):
         if not numbers.is_finite:
             return f"{name} already has {_kinds(numbers)}{_at(numbers.array, trace.batch)}: the data are not clean"

@@ -1,4 +1,4 @@
-"""Gradients that die in a layer: zero weights, dead ReLU, saturation, underflow, or nothing that goes out."""
+"""Gradients that vanish in a layer: zero weights, dead ReLU, saturation, underflow, or a cotangent of zeros."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from fnnet.tracing.problems.problem import Found, Kind
 from fnnet.tracing.records import Outgoing, Step
 
 DEAD = 0.95  # of a layer's units, at no example of the batch positive
-FEW = 8  # examples: with fewer a unit that is never positive says nothing
+FEW = 8  # examples: with fewer, a unit may be negative in all by chance
 SATURATED = 0.1  # the share of the incoming gradient that passes: the slope, as a root mean square
 BLOCKED = 0.8  # of the gradient's squares come in at outputs that are within 1 % of the ends
-FAINT = 100.0  # times the smallest normal number: where the rest of a gradient is larger, what underflows is no loss
+FAINT = 100.0  # times the smallest normal number: if the rest of a gradient is larger, what underflows does not matter
 RECTIFIERS = ("relu", "leaky_relu")
 SQUASHING = ("sigmoid", "tanh")
 
 
 def zero_weights(trace: Any, step: Step, reference: float) -> Found:
-    """A kernel of zeros, which sends no gradient on, or of equal features, which stay equal."""
+    """A kernel of zeros, which passes no gradient on, or one with equal features, which stay equal."""
     kernel = next((one for one in step.parameters if one.of == "kernel"), None)
     if kernel is None or "/" in step.name:  # inside a residual block a zero kernel is a way to start
         return None
@@ -60,7 +60,7 @@ def dead(trace: Any, step: Step, reference: float) -> Found:
 
 
 def _leaks(step: Step) -> bool:
-    """Whether something passes on the other side: leaky ReLU with a slope."""
+    """Whether some gradient passes for negative inputs: leaky ReLU with a slope."""
     return _is(step, ("leaky_relu",)) and bool(step.outgoing and step.outgoing[0].numbers.rms)
 
 
@@ -73,7 +73,7 @@ def saturated(trace: Any, step: Step, reference: float) -> Found:
     low, high = (0.0, 1.0) if _is(step, ("sigmoid",)) else (-1.0, 1.0)
     at_ends = (y - low < 0.01 * (high - low)) | (high - y < 0.01 * (high - low))
     squares = np.square(step.incoming.wide / step.incoming.rms)
-    # Where the network is right its outputs may well be at the ends: there no gradient comes in.
+    # If the network is right, its outputs may be at the ends, and no gradient comes in there.
     if out > SATURATED or squares[at_ends].sum() < BLOCKED * squares.sum():
         return None
     ends = share(at_ends)
@@ -86,7 +86,7 @@ def saturated(trace: Any, step: Step, reference: float) -> Found:
 
 
 def underflow(trace: Any, step: Step, reference: float) -> Found:
-    """Entries that are 0 because the dtype has no number so small, where the others are hardly larger."""
+    """Entries that are 0 because the dtype has no number so small, while the others are hardly larger."""
     for one in step.outgoing:
         lost = one.agreement.lost if one.agreement is not None else 0
         if (
@@ -122,7 +122,7 @@ def zero(trace: Any, step: Step, reference: float) -> Found:
             )
         return None
     if step is trace.steps[-1] and not np.any(step.value.wide):
-        return None  # a loss of exactly 0 has nothing left to teach
+        return None  # a loss of exactly 0 has no gradient
     inert = step.outgoing[0]
     return Kind.ZERO_GRADIENT, (
         f"{step.name}: a gradient of rms {step.incoming.rms:.3g} comes in and none goes out: the gradient of "
