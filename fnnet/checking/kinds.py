@@ -6,7 +6,9 @@ import enum
 class Word(enum.StrEnum):
     """A word of a fixed list; it is also a string, and prints as one."""
 
-    __repr__ = str.__repr__
+    def __repr__(self) -> str:
+        """The word in quotes."""
+        return str.__repr__(self)
 
 
 class Verdict(Word):
