@@ -1,7 +1,7 @@
 """B: other shapes. Asking the reference, under eval_shape, tells which axes may change together.
 
 An axis that arguments share, such as dense's inputs, changes in all of them at once. The groups of axes give a dozen
-configurations: every size 1, 2, 3, one more than it was, all different, and one more axis in front.
+other shapes: every size 1, 2, 3, one more than it was, all different, and one more axis in front.
 """
 
 import itertools
@@ -22,13 +22,13 @@ from fnnet.core.primitives import is_inexact
 Axis = tuple[int, int]  # a leaf, and one of its axes
 Group = tuple[Axis, ...]
 MOST_TRIALS = 24
-MOST_CONFIGURATIONS = 14
+MOST_RESIZINGS = 14
 NEAR = 1e-2  # relative; two functions that differ by more are not the same
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """A size for each group of axes, and which leaves get how many new axes in front."""
+class Resizing:
+    """Other shapes: a size for each group of axes, and which leaves get how many new axes in front."""
 
     sizes: tuple[tuple[Group, int], ...]
     leading: frozenset[int] = frozenset()
@@ -36,11 +36,11 @@ class Configuration:
 
 
 def check(session: Session) -> None:
-    """Judge the rule at each configuration that both the reference and the function itself take."""
+    """Judge the rule at all shapes that both the reference and the function itself take."""
     session.need_reference(compiled=True)
     findings, tried = session.findings, 0
-    for configuration in configurations(session):
-        if _was_judged(session, resized(session, configuration), configuration):
+    for resizing in resizings(session):
+        if _was_judged(session, resized(session, resizing), resizing):
             tried += 1
         if len(findings.known_wrong) == len(session.subject.with_gradient) and findings.has_failed("B"):
             return
@@ -48,8 +48,8 @@ def check(session: Session) -> None:
         raise NotRun("the reference takes no other shapes than the example's")
 
 
-def _was_judged(session: Session, leaves: list, configuration: Configuration) -> bool:
-    """Whether this configuration could be judged."""
+def _was_judged(session: Session, leaves: list, resizing: Resizing) -> bool:
+    """Whether these shapes could be judged."""
     findings, changed = session.findings, [i for i, leaf in enumerate(leaves) if leaf.shape != session.working[i].shape]
     where = described([session.subject.paths[i] for i in changed], [leaves[i] for i in changed])
     try:
@@ -61,7 +61,7 @@ def _was_judged(session: Session, leaves: list, configuration: Configuration) ->
         return False
     bars = session.output_bars(leaves, "shapes", where)
     exact = all_wide(session.reference_program(widened(leaves), all_wide(bars))[0])
-    if not are_finite(exact) or (configuration.leading and not _is_batch_axis(session, leaves, configuration, exact)):
+    if not are_finite(exact) or (resizing.leading and not _is_batch_axis(session, leaves, resizing, exact)):
         return False
     refused = [(one.path, one.text) for one in mismatches(session, leaves, bars)]
     if not refused:
@@ -70,7 +70,7 @@ def _was_judged(session: Session, leaves: list, configuration: Configuration) ->
         except RaisedError as problem:
             refused = [("", f"raises {problem}")]
     if refused:
-        _refused(session, configuration, refused, where)
+        _refused(session, resizing, refused, where)
         return True
     if not all(_is_near(value, right, NEAR) for value, right in zip(outs, exact, strict=True)):
         findings.note("B", f"left out {where}: the rule and the reference differ in value there")
@@ -83,12 +83,12 @@ def _is_near(value: np.ndarray, right: np.ndarray, relative: float) -> bool:
     return np.allclose(value, right, rtol=relative, atol=relative * np.abs(right).max(initial=0))
 
 
-def _is_batch_axis(session: Session, leaves: list, configuration: Configuration, stacked: list) -> bool:
+def _is_batch_axis(session: Session, leaves: list, resizing: Resizing, stacked: list) -> bool:
     """Whether the function of a stack is the stack of the function: else it takes no more axes in front."""
-    lead = leaves[min(configuration.leading)].shape[: configuration.depth]
+    lead = leaves[min(resizing.leading)].shape[: resizing.depth]
     values = []
     for index in np.ndindex(lead):
-        one = [leaf[index] if i in configuration.leading else leaf for i, leaf in enumerate(leaves)]
+        one = [leaf[index] if i in resizing.leading else leaf for i, leaf in enumerate(leaves)]
         values.append(all_wide(session.programs.reference_in[True](widened(one))))
     for whole, *parts in zip(stacked, *values, strict=True):
         wanted = np.reshape(parts, (*lead, *parts[0].shape))
@@ -97,18 +97,18 @@ def _is_batch_axis(session: Session, leaves: list, configuration: Configuration,
     return True
 
 
-def _refused(session: Session, configuration: Configuration, found: list[tuple[str, str]], where: str) -> None:
+def _refused(session: Session, resizing: Resizing, found: list[tuple[str, str]], where: str) -> None:
     """An error message gives nobody a wrong gradient: a note, unless a fnnet.rule declares that it takes this."""
     owners, names = session.subject.owners, session.subject.names
-    if configuration.leading and {names[owners[i]] for i in configuration.leading} == set(session.subject.batched):
+    if resizing.leading and {names[owners[i]] for i in resizing.leading} == set(session.subject.batched):
         for path, text in found:
             session.findings.fail("B", text, argument=path, circumstance=where)
     else:
         session.findings.note("B", f"refuses {where}: {' '.join(found[0]).strip()}")
 
 
-def configurations(session: Session) -> Iterator[Configuration]:
-    """The configurations to try, each accepted by the reference."""
+def resizings(session: Session) -> Iterator[Resizing]:
+    """The other shapes to try, each accepted by the reference."""
     groups = list(axis_groups(session))
     plans = [[n for _ in groups] for n in (1, 2, 3)]
     plans.append([_size(session, g) + 1 for g in groups])
@@ -122,13 +122,13 @@ def configurations(session: Session) -> Iterator[Configuration]:
     for plan in plans:
         sizes: tuple[tuple[Group, int], ...] = ()
         for group, n in zip(groups, plan, strict=True):  # as much of the plan as the reference takes
-            if n and n != _size(session, group) and _takes(session, Configuration((*sizes, (group, n)))):
+            if n and n != _size(session, group) and _takes(session, Resizing((*sizes, (group, n)))):
                 sizes = (*sizes, (group, n))
         if sizes and sizes not in seen:
             seen.add(sizes)
-            yield Configuration(sizes)
+            yield Resizing(sizes)
             count += 1
-        if count == MOST_CONFIGURATIONS:
+        if count == MOST_RESIZINGS:
             break
     yield from itertools.islice((c for c in _leading(session) if _takes(session, c)), 2)
 
@@ -147,14 +147,14 @@ def axis_groups(session: Session) -> Iterator[Group]:
         sets = (s for size in range(len(same) + 1) for s in itertools.combinations(same, size))
         for others in itertools.islice(sets, MOST_TRIALS):
             group = (axis, *others)
-            if any(_takes(session, Configuration(((group, m),))) for m in (n + 1, 2 * n)):
+            if any(_takes(session, Resizing(((group, m),))) for m in (n + 1, 2 * n)):
                 if not any(g in grouped for g in others):
                     yield group
                 grouped.update(group)
                 break
 
 
-def _leading(session: Session) -> Iterator[Configuration]:
+def _leading(session: Session) -> Iterator[Resizing]:
     """One more axis in front: of one leaf, of all floating leaves, of the leaves with the first one's rank or batch."""
     leaves, subject = session.working, session.subject
     arrays = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
@@ -163,26 +163,26 @@ def _leading(session: Session) -> Iterator[Configuration]:
     batch = [i for i in arrays if leaves[i].ndim and first.ndim and leaves[i].shape[0] == first.shape[0]]
     batched = [i for i in arrays if subject.names[subject.owners[i]] in subject.batched]
     if batched:  # as a fnnet.rule says
-        yield from (Configuration((), frozenset(batched), depth) for depth in (1, 2))
+        yield from (Resizing((), frozenset(batched), depth) for depth in (1, 2))
         return
     one_each = ([i] for i in with_gradient[1:])
     sets = [frozenset(s) for s in ([with_gradient[0]], batch, with_gradient, arrays, *one_each) if s]
-    yield from (Configuration((), s) for s in dict.fromkeys(sets))
+    yield from (Resizing((), s) for s in dict.fromkeys(sets))
 
 
-def resized(session: Session, configuration: Configuration) -> list:
+def resized(session: Session, resizing: Resizing) -> list:
     """The example's leaves in these shapes: its own values again, each shrunk a little, so that no two are the same."""
-    leaves, rng = list(session.working), session.options.rng("resized", configuration)
-    for group, n in configuration.sizes:
+    leaves, rng = list(session.working), session.options.rng("resized", resizing)
+    for group, n in resizing.sizes:
         old = _size(session, group)
         for i, axis in group:
             leaves[i] = np.take(leaves[i], np.arange(n) % leaves[i].shape[axis], axis)
         if n < old:  # integers that may point along this axis
             leaves = [_folded(leaf, old, n) for leaf in leaves]
-    for i in configuration.leading:
-        for n in range(configuration.depth):
+    for i in resizing.leading:
+        for n in range(resizing.depth):
             leaves[i] = np.stack([leaves[i]] * (2 + n))
-    changed = {i for group, _ in configuration.sizes for i, _ in group} | configuration.leading
+    changed = {i for group, _ in resizing.sizes for i, _ in group} | resizing.leading
     return [_shrunk(leaf, rng) if i in changed and is_inexact(leaf) else leaf for i, leaf in enumerate(leaves)]
 
 
@@ -202,8 +202,8 @@ def _size(session: Session, group: Sequence[Axis]) -> int:
     return session.working[leaf].shape[axis]
 
 
-def _takes(session: Session, configuration: Configuration) -> bool:
-    leaves = widened(resized(session, configuration))
+def _takes(session: Session, resizing: Resizing) -> bool:
+    leaves = widened(resized(session, resizing))
     try:
         outs = session.programs.reference_in[True].shape(leaves)
     except RaisedError:
