@@ -3,16 +3,22 @@
 import atexit
 import gc
 import os
+import pathlib
 import shutil
 import tempfile
 
 # Read when JAX first looks for devices. Eight devices stand for a machine with eight accelerators; unoptimised machine
 # code takes a third off compilation, which is most of the time of the tests. What the caller set comes last, and wins.
 CALLERS_FLAGS = os.environ.get("XLA_FLAGS", "")
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-# On a busy machine eight devices may wait longer for each other than the 40 s after which XLA ends the process.
-EIGHT = "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600"
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1"  # in one piece: the other core has tests of its own
+)
+EIGHT = "--xla_force_host_platform_device_count=8"
 os.environ["XLA_FLAGS"] = f"{EIGHT} {QUICK} {CALLERS_FLAGS}"
+# XLA has one thread a device. A device that waits for the others keeps its thread, and one that needs two may wait for
+# ever; XLA ends the process after 40 s. https://github.com/openxla/xla: cpu_client.cc, DefaultThreadPoolSize.
+os.environ.setdefault("PJRT_NPROC", "24")
 
 # A program that two tests or two workers need is compiled once a run: a quarter of them all.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -24,7 +30,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 import jaxtyping  # noqa: E402
 
-jaxtyping.install_import_hook("fnnet", "beartype.beartype")  # reads the shapes in signatures from here on
+# The shapes in signatures are read from here on; in the other modules the types are mypy's.
+ROOT = pathlib.Path(__file__).parents[1]
+WITH_SHAPES = [file for file in ROOT.glob("fnnet/**/*.py") if "from jaxtyping import" in file.read_text()]
+MODULES = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in WITH_SHAPES]
+jaxtyping.install_import_hook(MODULES, "beartype.beartype")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -73,6 +83,14 @@ def x64():
     """Double precision, for one test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def forgets(request):
+    """Programs of a slow test do not outlive it; the other tests' are few, and needed again."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -291,6 +291,7 @@ def run(tmp_path, environment, *arguments):
     return Results(tmp_path), done.stdout
 
 
+@pytest.mark.slow
 def test_two_contestants_in_processes_of_their_own(tmp_path, users_environment):
     few = ("--nets", "mlp", "--peers", "fnnet", "autodiff", "--memory", "default")
     results, printed = run(tmp_path, users_environment, *few, "--repeats", "2", "steps")

@@ -11,7 +11,7 @@ from fnnet.checking.catalogue import NAMES
 ROOT = Path(__file__).parents[1]
 REPORTS = ("checking.md", "tutorial.md", "trace.md")
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-LONG = ("trace.md", "checking.md", "tutorial.md")  # ten seconds and more
+LONG = ("trace.md", "checking.md", "tutorial.md", "losses.md", "published_rules.md", "per_example.md", "rules.md")
 
 
 def blocks(page, info="python"):

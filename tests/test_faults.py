@@ -20,6 +20,7 @@ def table(environment, *arguments):
     return [line.split(" | ") for line in re.findall(r"^\| (.*) \|$", done.stdout, flags=re.MULTILINE)][2:]
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_by_a_few_of_each(users_environment):
     rows = table(users_environment, "--short")
     assert len(rows) == 8

@@ -51,7 +51,7 @@ def on_devices(directory: Path, name: str, number: int, sharded: bool = False, *
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={max(number, 1)}"
     command = [*WORKER, str(directory), "--name", name, "--devices", str(number), *more]
     command += ["--shard-parameters"] if sharded else []
-    environment = os.environ | {"XLA_FLAGS": flags}
+    environment = os.environ | {"XLA_FLAGS": flags, "PJRT_NPROC": "24"}
     done = subprocess.run(command, env=environment, check=True, timeout=LIMIT, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -70,6 +70,7 @@ def answerer(given: Mapping[str, Any]) -> Callable[[int, workers.Show], Row]:
 
 def ask_for_two_devices() -> None:
     """Check T has a part for a mesh of two devices; a processor can stand for two."""
+    os.environ.setdefault("PJRT_NPROC", "8")  # a device that waits for another keeps its thread: docs/devices.md
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # JAX has looked for devices before
             jax.config.update("jax_num_cpu_devices", 2)

@@ -61,10 +61,7 @@ def drawn(number: int) -> Configuration:
 
 
 def found(numbers: range, options: dict[str, Any] | None) -> list[str]:
-    try:
-        return [finding for number in numbers for finding in findings(drawn(number), options)]
-    finally:
-        jax.clear_caches()
+    return [finding for number in numbers for finding in findings(drawn(number), options)]
 
 
 FIXED = [
@@ -98,13 +95,13 @@ def test_some_drawn(first):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(100, 1800, EACH))
-def test_drawn(first):
+def test_drawn(first, forgets):
     assert found(range(first, first + EACH), compiler_options()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(1800, 2100, EACH))
-def test_drawn_without_options(first):
+def test_drawn_without_options(first, forgets):
     assert found(range(first, first + EACH), None) == []
 
 

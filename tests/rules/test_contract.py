@@ -15,7 +15,7 @@ COUNTS = {
     contract.structure: (1, contract.DRAWN, contract.DRAWN),
     contract.low_precision: (1, 60, contract.DRAWN),
     contract.mapped: (1, 40, 40),
-    contract.second_order: (2, 80, 80),
+    contract.second_order: (1, 80, 80),
 }
 
 

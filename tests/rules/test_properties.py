@@ -22,7 +22,7 @@ drawn = itertools.count()
 KEPT = 200  # the most compiled programs kept
 
 always = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-quick, long = settings(always, max_examples=25), settings(always, max_examples=2000)
+quick, long = settings(always, max_examples=15), settings(always, max_examples=2000)
 quick_large, long_large = settings(always, max_examples=5), settings(always, max_examples=200)
 
 ORACLES = {"": None, "by_taps": by_taps.pulled, "by_torch": by_torch.pulled}

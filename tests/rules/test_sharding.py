@@ -10,6 +10,7 @@ import pytest
 from devices.collectives import collectives_in
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from sampled import one_in
 from scaled_tanh import PROOF
 
 import fnnet
@@ -123,7 +124,7 @@ def gathered(hlo):
     return [shape for found in collectives_in(hlo) if found.kind != "all-reduce" for shape in found.shapes]
 
 
-@pytest.mark.parametrize("parameters", ["replicated", "sharded"])
+@pytest.mark.parametrize("parameters", one_in(2, ["replicated", "sharded"]))
 def test_every_rule_under_automatic_sharding(parameters):
     """Sharded parameters are gathered first, as in FSDP: left to itself, XLA would rather share out the channels."""
     mesh = mesh_of(AxisType.Auto)
@@ -166,7 +167,7 @@ def test_every_rule_under_shard_map():
     assert all(c.kind != "all-gather" or set(c.shapes) <= set(shapes) for c in collectives_in(program.as_text()))
 
 
-@pytest.mark.parametrize("parameters", ["replicated", "sharded"])
+@pytest.mark.parametrize("parameters", one_in(2, ["sharded", "replicated"]))
 def test_every_rule_on_explicit_axes(parameters):
     """A rule with sharded parameters is told how to shard its output: x and the parameters leave that open."""
     is_sharded = parameters == "sharded"
@@ -222,7 +223,7 @@ def test_refuses_an_out_sharding_without_explicit_axes():
         fnnet.conv(jnp.ones((2, 6, 5, 4)), jnp.ones((3, 3, 4, 8)), out_sharding=P("data"))
 
 
-@pytest.mark.parametrize("averaged", ["loss", "gradient"])
+@pytest.mark.parametrize("averaged", one_in(2, ["gradient", "loss"]))
 def test_shard_map_with_checks(example, averaged):
     params, xs, ys, expected = example
 

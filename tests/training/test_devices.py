@@ -77,7 +77,7 @@ def assert_same(ours, expected):
 @pytest.mark.parametrize(
     ("sizes", "options"),
     [
-        ((8,), {}),
+        pytest.param((8,), {}, marks=pytest.mark.slow),
         pytest.param((8,), {"shard_parameters": True}, marks=pytest.mark.slow),
         ((2, 2), {"shard_parameters": True, "accumulate": 3}),
     ],

@@ -127,7 +127,7 @@ FORMS = {
         jax.vmap(lambda p, y: (3 * squares(p, y), 3.0)), TARGETS, lambda p, y: 3 * squares(p, y), lambda p, y: 3.0
     ),
 }
-EACH, SOME = (pytest.mark.parametrize("form", one_in(number, FORMS.values(), FORMS)) for number in (2, 4))
+EACH, SOME = (pytest.mark.parametrize("form", one_in(number, FORMS.values(), FORMS)) for number in (3, 4))
 
 
 def by_a_loop(form, z):
