@@ -1,11 +1,11 @@
 """Neural networks as pure functions with hand-written backward passes, proved against autodiff, and faster than it."""
 
+import importlib as _importlib
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from fnnet import checking as checking
-from fnnet import data as data
-from fnnet import interop as interop
 from fnnet import layers as layers
-from fnnet import proofs as proofs
-from fnnet import serving as serving
 from fnnet.checking.checker import check as check
 from fnnet.core.allocator import keep_memory as keep_memory
 from fnnet.core.compiler import safe_options as safe_options
@@ -50,11 +50,25 @@ from fnnet.training.per_example import gradient_norms as gradient_norms
 from fnnet.training.processes import ProcessLostError as ProcessLostError
 from fnnet.training.resumption import Checkpoints as Checkpoints
 
+if _TYPE_CHECKING:  # pragma: no cover
+    from fnnet import data as data
+    from fnnet import interop as interop
+    from fnnet import proofs as proofs
+    from fnnet import serving as serving
+
 __version__ = "0.1.0"
 
-_PUBLIC = [name for name, value in list(globals().items()) if callable(value)]
+_LATER = ("data", "interop", "proofs", "serving")  # imported when they are first asked for: `import fnnet` is quick
+
+_PUBLIC = [name for name, value in list(globals().items()) if callable(value) and not name.startswith("_")]
+
+
+def __getattr__(name: str) -> _ModuleType:
+    if name in _LATER:
+        return _importlib.import_module(f"fnnet.{name}")
+    raise AttributeError(f"module 'fnnet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """The public names and the public submodules; the other rooms are for those who change fnnet."""
-    return [*_PUBLIC, "checking", "data", "interop", "layers", "proofs", "serving", "__doc__", "__version__"]
+    return [*_PUBLIC, "checking", "layers", *_LATER, "__doc__", "__version__"]

@@ -12,10 +12,11 @@ NAMESPACES = tuple("fnnet" + room for room in ("", ".checking", ".data", ".inter
 
 
 def public_names(namespace: str) -> list[str]:
-    """The full names of what a namespace imports."""
+    """The full names of what a namespace imports, at once or for types alone."""
     tree = ast.parse(inspect.getsource(import_module(namespace)))
-    imported = [alias for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    return [f"{namespace}.{alias.asname or alias.name}" for alias in imported]
+    body = [node for top in tree.body for node in (top.body if isinstance(top, ast.If) else [top])]
+    imported = [alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return [f"{namespace}.{name}" for name in imported if not name.startswith("_")]
 
 
 def found(name: str) -> object:

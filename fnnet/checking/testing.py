@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from fnnet.checking.catalogue import NAMES, letters
 from fnnet.checking.kinds import Status
-from fnnet.proofs.proof import Case, Proof
 
 if TYPE_CHECKING:  # pragma: no cover
     from fnnet.checking.runner import Run
+    from fnnet.proofs.proof import Case, Proof
 
 NEVER_FAIL = ("M", "W")
 # Checks of fnnet/checking/contract.py, and at how many of the configurations that it chooses.
@@ -45,6 +45,8 @@ def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options:
     """
     import pytest
 
+    from fnnet.proofs.proof import Proof
+
     chosen = tuple(letter for letter in letters(checks) if checks is not None or letter not in NEVER_FAIL)
     each = []
     for title, begun in _runs(f, args, {**options, "checks": chosen}):
@@ -71,13 +73,14 @@ def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options:
 
 def _runs(f: Any, args: tuple, options: dict[str, Any]) -> list[tuple[str, Callable[[], "Run"]]]:
     """A title and a run of the checker, which begins at the first call; for each example of a proof."""
+    from fnnet.proofs.proof import Proof
 
     def of_arguments() -> "Run":
         from fnnet.checking.runner import run
 
         return run(f, *args, **options)
 
-    def of_case(case: Case) -> "Run":
+    def of_case(case: "Case") -> "Run":
         from fnnet.checking.own import begin
 
         return begin(case, **options)
@@ -101,7 +104,7 @@ def _outcome(begun: Callable[[], "Run"], check: str) -> tuple[Status, str]:
     return Status.PASSED, ""
 
 
-def _drawn(proof: Proof, name: str) -> tuple[Status, str]:
+def _drawn(proof: "Proof", name: str) -> tuple[Status, str]:
     """The outcome of a check of the contract, at drawn configurations that show all that the proof covers."""
     from fnnet.checking import contract
 
