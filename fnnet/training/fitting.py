@@ -25,6 +25,7 @@ from fnnet.training.processes import lost_ones_named
 from fnnet.training.resumption import Checkpoints, Moment
 from fnnet.training.state import State, Tally, nothing_yet
 from fnnet.training.steps import ONE_DEVICE, epoch_order, run, score, start
+from fnnet.training.trainable import part_of
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -47,6 +48,7 @@ def fit(
     batch_size: int = 32,
     accumulate: int = 1,
     params: Any = None,
+    trainable: Any = None,
     validation: Batch | Iterable[Batch] | None = None,
     patience: int | None = None,
     callback: Callable[[dict, State], Any] | None = None,
@@ -73,6 +75,9 @@ def fit(
             gradients are added up before the step. The result is the same up to rounding, ignored labels, weights and
             dropout included. It must divide the mini-batch.
         params: Parameters to start from; not changed. None: from `net.init`.
+        trainable: Which parameters are trained. The others keep their bits, without gradients or optimiser state: a
+            tree of booleans like the parameters, in which one may stand for a whole layer; or a function of a
+            parameter's name, such as `lambda name: name.startswith("dense_7/")`. None: all.
         validation: Held-out data, evaluated after each epoch.
         patience: Stop after so many epochs without a lower validation loss, and return the best epoch's parameters.
         callback: callback(record, state) after each epoch, with the epoch's entry of the history; the training ends
@@ -110,6 +115,7 @@ def fit(
     placement = placement_on("fit", mesh, shard_parameters)
     source = placement.source(data, batch_size, finite=not allow_nonfinite)
     placement.check("fit", source.batch_size, accumulate)
+    trained, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
     state = start(net, optimizer, key, source.shape, params, placement)
     _check_loss("fit", net, loss, state.params, *source.sample())
     if not allow_nonfinite:
@@ -129,7 +135,7 @@ def fit(
                 break  # it had ended before it was resumed
             began = time.perf_counter() - moment.seconds
             label = f"epoch {epoch}/{epochs}"
-            programs = _programs(net, loss, optimizer, accumulate, placement)
+            programs = _programs(trained, loss, optimizer, accumulate, placement)
             state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
             if not np.isfinite(tally.last_loss):
                 raise NonFiniteLossError(
