@@ -17,6 +17,7 @@ from fnnet.layers.dropout import Dropout as Dropout
 from fnnet.layers.flatten import Flatten as Flatten
 from fnnet.layers.pooling import AvgPool as AvgPool
 from fnnet.layers.pooling import MaxPool as MaxPool
+from fnnet.layers.repeat import Repeat as Repeat
 from fnnet.layers.residual import Residual as Residual
 from fnnet.layers.sequential import Sequential as Sequential
 from fnnet.rules.activations import elu as elu

@@ -1,0 +1,112 @@
+"""`Repeat`: the same block several times, each with parameters of its own, in one loop.
+
+A deep network compiles as fast as a shallow one: XLA sees the block once.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.core.arguments import as_array
+from fnnet.core.geometry import integer
+from fnnet.costs.summary import summarise, visits_of
+from fnnet.layers.containers import folded
+from fnnet.layers.fields import set_fields
+from fnnet.layers.protocol import (
+    Layer,
+    Params,
+    as_layer,
+    check_entries,
+    check_layer,
+    example_shape,
+    is_threaded,
+    with_fields,
+)
+from fnnet.layers.sequential import Sequential
+
+
+@dataclass(frozen=True, repr=False)
+class Repeat(Layer):
+    """block(block(... block(x))), `times` times.
+
+    Args:
+        block: A layer that keeps shape and dtype of its input, such as a `Residual`.
+        times: How often.
+        checkpoint: Whether the backward recomputes a block's inside from its input, by `jax.checkpoint`: then the input
+            of each block is kept and nothing else.
+
+    Parameters: those of the block, with the repetitions along a new first axis. Each repetition is drawn from its own
+    fold of the key, and has its own fold of the key of `apply`. As in Flax's `nn.scan` and Haiku's `layer_stack`.
+    `fnnet.trace` and `summary` show it as one layer.
+    """
+
+    block: Layer | Callable
+    times: int
+    _: dataclasses.KW_ONLY
+    checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises TypeError or ValueError for what is no layer or no number of 1 or more."""
+        check_layer("Repeat", "block", self.block)
+        set_fields(self, times=integer("Repeat", "times", self.times))
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The block's."""
+        return as_layer(self.block).entries
+
+    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+        """Parameters for one example of that shape."""
+        shape = example_shape("Repeat", shape)
+        layer = as_layer(self.block)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.times))
+        return jax.vmap(lambda key: layer.init(key, shape, dtype))(keys)
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        """The output for one example, of the shape and dtype of x."""
+        check_entries(self, params)
+        x, layer = as_array("Repeat", "x", x), as_layer(self.block)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+            if jnp.shape(leaf)[:1] != (self.times,):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise ValueError(
+                    f"Repeat: {name} of shape {jnp.shape(leaf)} must have {self.times} repetitions along its first axis"
+                )
+
+        def once(x: Any, one: tuple) -> tuple[Any, None]:
+            own, number = one
+            y = layer.apply(own, x, key=folded(key, number))
+            if (y.shape, y.dtype) != (x.shape, x.dtype):
+                raise ValueError(
+                    f"Repeat: the block's output of shape {y.shape}, {y.dtype} must have that of x, {x.shape}, {x.dtype}"
+                )
+            return y, None
+
+        body = jax.checkpoint(once, prevent_cse=False) if self.checkpoint else once  # a scan needs no barrier
+        return jax.lax.scan(body, x, (params, jnp.arange(self.times)))[0]
+
+    @property
+    def gain(self) -> float | None:
+        """The block's."""
+        return as_layer(self.block).gain
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Those of all repetitions."""
+        return self.times * summarise(self._one(), x.shape, x.dtype).flops
+
+    def products(self, params: Params, x: Any) -> int:
+        """Those of all repetitions."""
+        visits = visits_of(self._one(), x.shape, x.dtype)
+        return self.times * sum(v.layer.products(v.params, v.x) for v in visits if not is_threaded(v.layer))
+
+    def without_policy(self) -> "Repeat":
+        """The same without a compute_dtype, at any depth."""
+        layer = self.block
+        return with_fields(self, block=layer.without_policy() if isinstance(layer, Layer) else layer)
+
+    def _one(self) -> Sequential:
+        return Sequential(self.block)
