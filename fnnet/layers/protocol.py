@@ -74,6 +74,13 @@ class Layer:
             name: one.initializer(k, one.shape, dtype) for (name, one), k in zip(wanted.items(), keys, strict=False)
         }
 
+    def decayed(self, params: Params, x: Any) -> dict[str, Any]:
+        """For each entry whether weight decay is usual for it, as `parameters` says; `params` and `x` may be shapes."""
+        told = self.parameters(x.shape)
+        return {
+            name: told[name].decayed if name in told else jax.tree.map(lambda _: True, params[name]) for name in params
+        }
+
     def call(self, params: Params, x: Any) -> Call | None:
         """The one public function that the layer is, with what it is called; its reference is then the function's."""
         return None

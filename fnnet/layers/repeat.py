@@ -15,6 +15,7 @@ from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
 from fnnet.costs.summary import summarise, visits_of
 from fnnet.layers.containers import folded
+from fnnet.layers.decay import decayed
 from fnnet.layers.fields import set_fields
 from fnnet.layers.protocol import (
     Layer,
@@ -82,7 +83,7 @@ class Repeat(Layer):
             y = layer.apply(own, x, key=folded(key, number))
             if (y.shape, y.dtype) != (x.shape, x.dtype):
                 raise ValueError(
-                    f"Repeat: the block's output of shape {y.shape}, {y.dtype} must have that of x, {x.shape}, {x.dtype}"
+                    f"Repeat: the block's output of shape {y.shape}, {y.dtype} must be like x, {x.shape}, {x.dtype}"
                 )
             return y, None
 
@@ -102,6 +103,10 @@ class Repeat(Layer):
         """Those of all repetitions."""
         visits = visits_of(self._one(), x.shape, x.dtype)
         return self.times * sum(v.layer.products(v.params, v.x) for v in visits if not is_threaded(v.layer))
+
+    def decayed(self, params: Params, x: Any) -> dict[str, Any]:
+        """As the block says."""
+        return decayed(as_layer(self.block), x.shape, x.dtype)
 
     def without_policy(self) -> "Repeat":
         """The same without a compute_dtype, at any depth."""

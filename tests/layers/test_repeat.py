@@ -119,7 +119,7 @@ def test_mixed_precision(params):
         (
             lambda: fnnet.Sequential(fnnet.Repeat(fnnet.Dense(3), 2)).init(KEY, (4,)),
             ValueError,
-            r"layer 0, Repeat\(Dense\(3\), 2\): Repeat: the block's output of shape \(3,\), float32 must have that of",
+            r"layer 0, Repeat\(Dense\(3\), 2\): Repeat: the block's output of shape \(3,\), float32 must be like",
         ),
         (
             lambda: fnnet.Repeat(BLOCK, 2).apply(DEEP.init(KEY, (4,))["repeat_1"], jnp.ones(8)),
