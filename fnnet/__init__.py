@@ -17,6 +17,8 @@ from fnnet.layers.dense import Dense as Dense
 from fnnet.layers.dropout import Dropout as Dropout
 from fnnet.layers.flatten import Flatten as Flatten
 from fnnet.layers.pooling import AvgPool as AvgPool
+from fnnet.layers.pooling import GlobalAvgPool as GlobalAvgPool
+from fnnet.layers.pooling import GlobalMaxPool as GlobalMaxPool
 from fnnet.layers.pooling import MaxPool as MaxPool
 from fnnet.layers.repeat import Repeat as Repeat
 from fnnet.layers.residual import Residual as Residual

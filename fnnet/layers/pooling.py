@@ -1,15 +1,18 @@
-"""`MaxPool` and `AvgPool`: the largest value and the mean of each window."""
+"""`MaxPool` and `AvgPool`: the largest value and the mean of each window; and of the whole image."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import jax
+
+from fnnet.core.arguments import as_array
 from fnnet.core.geometry import Padding, pooling_window
 from fnnet.layers.answers import Access, Call
 from fnnet.layers.fields import image_for, set_flags, window_on
-from fnnet.layers.protocol import Layer, Params
+from fnnet.layers.protocol import Layer, Params, check_entries
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 
@@ -80,3 +83,36 @@ class AvgPool(Layer):
     def access(self, x: Any) -> Access:
         """Slices of x, one for each tap."""
         return Access("window", taps=math.prod(window_on(self, x.shape)))
+
+
+class _Global(Layer):
+    """One number a channel: the image is one window."""
+
+    pool: ClassVar[Callable]
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        """(*image, channels) -> (channels,)."""
+        check_entries(self, params)
+        name, x = type(self).__name__, as_array(type(self).__name__, "x", x)
+        if not 2 <= x.ndim <= 4:
+            raise ValueError(f"{name}: x of shape {x.shape} must be one image (*image, channels) with 1 to 3 axes")
+        return type(self).pool(x, x.shape[:-1]).reshape(x.shape[-1:])
+
+    @property
+    def gain(self) -> None:
+        """The next layer's."""
+        return None
+
+
+@dataclass(frozen=True, repr=False)
+class GlobalMaxPool(_Global):
+    """The largest entry of each channel, by `fnnet.max_pool`: (*image, channels) -> (channels,)."""
+
+    pool = staticmethod(max_pool)
+
+
+@dataclass(frozen=True, repr=False)
+class GlobalAvgPool(_Global):
+    """The mean of each channel, by `fnnet.avg_pool`: (*image, channels) -> (channels,)."""
+
+    pool = staticmethod(avg_pool)
