@@ -23,6 +23,7 @@ from fnnet.layers.pooling import MaxPool as MaxPool
 from fnnet.layers.repeat import Repeat as Repeat
 from fnnet.layers.residual import Residual as Residual
 from fnnet.layers.sequential import Sequential as Sequential
+from fnnet.layers.transposed_convolution import ConvTranspose as ConvTranspose
 from fnnet.rules.activations import elu as elu
 from fnnet.rules.activations import gelu as gelu
 from fnnet.rules.activations import leaky_relu as leaky_relu
@@ -44,6 +45,7 @@ from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
 from fnnet.rules.softmax import log_softmax as log_softmax
 from fnnet.rules.softmax import softmax as softmax
 from fnnet.rules.squared_error import squared_error as squared_error
+from fnnet.rules.transposed_convolution import conv_transpose as conv_transpose
 from fnnet.tracing.tracer import trace as trace
 from fnnet.training.fitting import NonFiniteLossError as NonFiniteLossError
 from fnnet.training.fitting import evaluate as evaluate

@@ -5,8 +5,10 @@
     ceil mode   o = ceil(...) + 1, less the last window if it starts beyond the image and its left padding (3)
     SAME        o = ceil(n / s),  lo + hi = max((o - 1) s + e - n, 0),  the odd one at the end             (4)
     SAME_LOWER  the same, the odd one in front
+    transposed  N = (n - 1) s + e + q - lo - hi, so that a window over N has n places where q < s          (5)
 
-n is the size of the image along one axis, k the window, s the stride, d the dilation, (lo, hi) the padding.
+n is the size of the image along one axis, k the window, s the stride, d the dilation, (lo, hi) the padding, q the
+output padding.
 Source 001 gives (4) for stride 1 (Conv2D, item 4: p = w_F - 1, the odd row and column at the end).
 """
 
@@ -17,7 +19,8 @@ from typing import Any
 
 Padding = str | int | Sequence[int | Sequence[int]]
 
-PADDINGS = "'SAME', 'SAME_LOWER', 'VALID', an integer, or for each axis an integer or a pair"
+NUMBERS = "an integer, or for each axis an integer or a pair"
+PADDINGS = f"'SAME', 'SAME_LOWER', 'VALID', {NUMBERS}"
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,7 @@ def window(
     size = per_axis(function, "window", size, rank)
     stride = per_axis(function, "stride", stride, rank)
     dilation = per_axis(function, "dilation", dilation, rank)
-    if len(x_shape) < rank + 1:
-        raise ValueError(
-            f"{function}: x of shape {tuple(x_shape)} has rank {len(x_shape)}; a window over {rank} spatial "
-            f"{'axis' if rank == 1 else 'axes'} needs (..., {'spatial, ' * rank}channels), rank {rank + 1} or more"
-        )
+    _check_rank(function, x_shape, rank)
     image = tuple(x_shape[-rank - 1 : -1])
     pads = _pads(function, padding, image, size, stride, dilation)
     out = tuple(out_size(*axis, ceil_mode) for axis in zip(image, size, stride, dilation, pads, strict=True))
@@ -100,6 +99,48 @@ def window(
             f"{function}: window {size}{spread} does not fit into x of shape {tuple(x_shape)} with padding {padding!r}"
         )
     return Window(image, size, stride, dilation, pads, out)
+
+
+def transposed_window(
+    function: str,
+    x_shape: Sequence[Any],
+    size: Sequence[int],
+    *,
+    stride: int | Sequence[int],
+    dilation: int | Sequence[int],
+    padding: int | Sequence[int | Sequence[int]],
+    output_padding: int | Sequence[int],
+) -> tuple[Window, tuple[int, ...]]:
+    """The window whose places are the spatial entries of x (..., *spatial, channels), over an image of size (5).
+
+    Also returns how many zeros x lacks at the end of each axis: an output padding of a stride is one more entry.
+    Raises ValueError, in the name of `function`, for sizes that cannot be.
+    """
+    rank = len(size)
+    size = per_axis(function, "window", size, rank)
+    stride = per_axis(function, "stride", stride, rank)
+    dilation = per_axis(function, "dilation", dilation, rank)
+    added = per_axis(function, "output_padding", output_padding, rank, least=0)
+    _check_rank(function, x_shape, rank)
+    if any(q >= max(s, d) for q, s, d in zip(added, stride, dilation, strict=True)):
+        raise ValueError(
+            f"{function}: output_padding (={output_padding!r}) must be less than the stride {stride} or the dilation "
+            f"{dilation}, on each axis"
+        )
+    pads = _pads_in_numbers(function, padding, rank, NUMBERS)
+    given = tuple(x_shape[-rank - 1 : -1])
+    image = tuple(
+        (n - 1) * s + extent(k, d) + q - lo - hi
+        for n, k, s, d, q, (lo, hi) in zip(given, size, stride, dilation, added, pads, strict=True)
+    )
+    if any(n < 1 for n in (*given, *image)):
+        raise ValueError(
+            f"{function}: x of shape {tuple(x_shape)} with window {size} and padding {padding!r} gives an output of "
+            f"size {image}, which must be 1 or more on each axis"
+        )
+    more = tuple(q // s for q, s in zip(added, stride, strict=True))
+    places = tuple(n + m for n, m in zip(given, more, strict=True))
+    return Window(image, size, stride, dilation, pads, places), more
 
 
 def pooling_window(
@@ -171,6 +212,14 @@ def _ordered(values: Any) -> tuple:
     return tuple(values)
 
 
+def _check_rank(function: str, x_shape: Sequence[Any], rank: int) -> None:
+    if len(x_shape) < rank + 1:
+        raise ValueError(
+            f"{function}: x of shape {tuple(x_shape)} has rank {len(x_shape)}; a window over {rank} spatial "
+            f"{'axis' if rank == 1 else 'axes'} needs (..., {'spatial, ' * rank}channels), rank {rank + 1} or more"
+        )
+
+
 def _pads(
     function: str,
     padding: Padding,
@@ -189,13 +238,17 @@ def _pads(
         if padding.upper() == "SAME_LOWER":
             return tuple((hi, lo) for lo, hi in same)
         raise ValueError(f"{function}: padding (={padding!r}) must be {PADDINGS}")
+    return _pads_in_numbers(function, padding, rank, PADDINGS)
+
+
+def _pads_in_numbers(function: str, padding: Any, rank: int, wanted: str) -> tuple[tuple[int, int], ...]:
     try:
-        both = (operator.index(padding),) * rank  # type: ignore[arg-type]
+        both = (operator.index(padding),) * rank
     except TypeError:
         try:
             both = _ordered(padding)
         except TypeError:
-            raise TypeError(f"{function}: padding (={padding!r}) must be {PADDINGS}") from None
+            raise TypeError(f"{function}: padding (={padding!r}) must be {wanted}") from None
     if len(both) != rank:
         raise ValueError(f"{function}: padding (={padding!r}) must have {rank} entries, one for each spatial axis")
     pads = tuple(per_axis(function, "padding", p, 2, least=0) for p in both)

@@ -22,12 +22,17 @@ class Library(NamedTuple):
     ordered: bool  # whether modules come in the order of their definition
 
     def names(self, layout: Layout) -> Mapping[str, str]:
-        """The library's name of each entry."""
-        return getattr(layout, self.field)
+        """The library's name of each entry; none where it keeps the layer in another way."""
+        return getattr(layout, self.field) or {}
 
-    def shape(self, entry: str, own: tuple[int, ...]) -> tuple[int, ...]:
+    def shape(self, layout: Layout, entry: str, own: tuple[int, ...]) -> tuple[int, ...]:
         """The library's shape of an entry."""
-        return (own[-1], own[-2], *own[:-2]) if self.outputs_first and entry == "kernel" else own
+        if not self.outputs_first or not entry.endswith("kernel"):
+            return own
+        *window, inputs, outputs = own
+        if layout.groups:
+            return (inputs * layout.groups, outputs // layout.groups, *window)
+        return (outputs, inputs, *window)
 
 
 class Problems:
@@ -53,9 +58,13 @@ def matched(
 ) -> dict[tuple[str, str], str]:
     """The name of the given entry for each (path, entry) of the network.
 
-    Without `names`, layers of one layout are taken in their order. Raises ValueError that lists whatever does not fit.
+    Without `names`, layers whose modules look alike are taken in their order. Raises ValueError that lists whatever
+    does not fit.
     """
     problems = Problems(function, argument)
+    for slot in slots:
+        if not library.names(slot.layout):
+            raise TypeError(f"{function}: {slot.path} has no layout in {library.field}, where its entries are others")
     modules = _modules(library, given)
     if names is None:
         names = _in_order(function, library, slots, modules, given)
@@ -65,7 +74,7 @@ def matched(
     for slot in slots:
         module = names.get(slot.path)
         for entry, own in slot.shapes.items():
-            shape, theirs = library.shape(entry, own), library.names(slot.layout)[entry]
+            shape, theirs = library.shape(slot.layout, entry, own), library.names(slot.layout)[entry]
             if module is None or theirs not in modules.get(module, {}):
                 said = "" if module is None else f" in {module!r}"
                 problems.missing.append(f"{slot.path}/{entry}, of shape {shape}{said}")
@@ -108,15 +117,18 @@ def _modules(library: Library, given: Shapes) -> dict[str, dict[str, str]]:
 def _in_order(
     function: str, library: Library, slots: list[Slot], modules: dict[str, dict[str, str]], given: Shapes
 ) -> Names:
-    """The layers of each layout with the modules of their kind, in the order of both."""
+    """The layers of each kind with the modules of that kind, in the order of both.
+
+    A convolution and a transposed one are of one kind: their modules have the same names and ranks.
+    """
     names: dict[str, str] = {}
-    for layout in {id(slot.layout): slot.layout for slot in slots}.values():
-        kernel, *_ = library.names(layout).values()
-        own = [slot.path for slot in slots if slot.layout is layout]
+    kinds: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for slot in slots:
+        kernel, *_ = library.names(slot.layout).values()
+        kinds.setdefault((kernel, slot.layout.ranks), []).append(slot.path)
+    for (kernel, ranks), own in kinds.items():
         theirs = [
-            name
-            for name, entries in modules.items()
-            if kernel in entries and len(given[entries[kernel]]) in layout.ranks
+            name for name, entries in modules.items() if kernel in entries and len(given[entries[kernel]]) in ranks
         ]
         if not library.ordered:
             theirs = _numbered(function, theirs)

@@ -3,6 +3,7 @@
 With rows as in `slots`, and a kernel's axes named by letters,
 
     convolution     W_tco = weight_oct          t the taps, c the channels of a group, o the outputs
+    transposed      W_tco = weight_cot          with groups: the channels and the outputs of each
     dense           W_io  = weight_o,rows(i)
 
 which permutes entries: so gradients are carried by the same functions as the weights.
@@ -17,6 +18,7 @@ import numpy as np
 from fnnet.core.paths import nested_dictionary
 from fnnet.interop.matching import Library, Names, held, matched
 from fnnet.interop.slots import Slot, slots
+from fnnet.rules.transposed_convolution import exchanged
 
 TORCH = Library("torch", ".", outputs_first=True, ordered=True)
 
@@ -32,7 +34,7 @@ def from_torch(
         state_dict: Arrays or tensors by name, "features.0.weight": `model.state_dict()`, or its gradients
             `{name: p.grad for name, p in model.named_parameters()}`.
         names: The module of each layer: {"conv_0": "features.0", "residual_2/conv_0": "block.first"}. None: the
-            model's convolutions and its linear modules are the network's, each in the order of their definition.
+            model's modules of each kind, convolutions for one, are the network's, in the order of their definition.
 
     Returns:
         Copies, as `net.init` makes them, in the dtypes given (f64 only in JAX's 64-bit mode). The kernel of the dense
@@ -101,15 +103,19 @@ def _slots(function: str, net: Any, shape: Sequence[int]) -> list[Slot]:
 
 
 def _from(weight: np.ndarray, slot: Slot, entry: str) -> np.ndarray:
-    if entry != "kernel":
+    if not entry.endswith("kernel"):
         return weight
     kernel = np.transpose(weight, (*range(2, weight.ndim), 1, 0))
+    if slot.layout.groups:
+        kernel = exchanged(kernel, slot.layout.groups)
     return kernel if slot.rows is None else kernel[slot.rows]
 
 
 def _to(kernel: np.ndarray, slot: Slot, entry: str) -> np.ndarray:
-    if entry != "kernel":
+    if not entry.endswith("kernel"):
         return kernel
+    if slot.layout.groups:
+        kernel = exchanged(kernel, slot.layout.groups)
     if slot.rows is not None:
         kernel = kernel[np.argsort(slot.rows)]
     return np.transpose(kernel, (kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2)))

@@ -57,10 +57,14 @@ class Layout:
 
     Attributes:
         ranks: The ranks of the kernel, by which a module is known to be of the same kind.
-        torch: PyTorch's name of each entry. A "kernel" has its axes as (outputs, inputs, *window) there.
-        flax: Flax's name of each entry.
+        torch: PyTorch's name of each entry. A kernel, an entry whose name ends in this word, has its axes as (outputs,
+            inputs, *window) there.
+        flax: Flax's name of each entry; None: Flax keeps them in several modules, or in another order.
+        groups: Of a transposed convolution, whose kernel is (inputs, outputs / groups, *window) in PyTorch; 0 for
+            other layers.
     """
 
     ranks: tuple[int, ...]
     torch: Mapping[str, str]
-    flax: Mapping[str, str]
+    flax: Mapping[str, str] | None
+    groups: int = 0

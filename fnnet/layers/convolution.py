@@ -122,15 +122,16 @@ class Conv(Layer):
         return window("Conv", shape, size, stride=self.stride, dilation=self.dilation, padding=self.padding)
 
 
-def check_one_example(layer: Conv, params: Params, shape: tuple[int, ...]) -> None:
+def check_one_example(layer: Any, params: Params, shape: tuple[int, ...]) -> None:
     """Whether x has as many axes as the kernel is for: with one integer as the window, x alone would decide."""
-    kernel = as_array("Conv", 'params["kernel"]', params["kernel"])
+    kernel = as_array(type(layer).__name__, 'params["kernel"]', params["kernel"])
     rank = kernel.ndim - 2 if isinstance(layer.window, int) else len(layer.window)
     if not 1 <= rank <= 3 or len(shape) == rank + 1:
         return
+    own = type(layer).__name__
     channels = kernel.shape[-2] * layer.groups if kernel.ndim == rank + 2 else "channels"
     wanted = ", ".join([*("depth", "height", "width")[-rank:], str(channels)])
     raise ValueError(
-        f'Conv: x of shape {shape} must have shape ({wanted}), as params["kernel"] of shape {kernel.shape} says'
+        f'{own}: x of shape {shape} must have shape ({wanted}), as params["kernel"] of shape {kernel.shape} says'
         + f"; {MINI_BATCH}" * (len(shape) > rank + 1)
     )

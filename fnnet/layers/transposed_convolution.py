@@ -1,0 +1,107 @@
+"""`ConvTranspose`: a transposed convolution over the spatial axes, which makes images larger."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fnnet.core.geometry import Window, integer, transposed_window
+from fnnet.formulations.windows import valid
+from fnnet.layers.answers import Access, Call, Initializer, Layout, Parameter
+from fnnet.layers.convolution import check_one_example
+from fnnet.layers.fields import hashable, image_for, set_fields, set_flags, window_on
+from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
+from fnnet.layers.protocol import Layer, Params, with_fields
+from fnnet.rules.transposed_convolution import conv_transpose
+
+
+@dataclass(frozen=True, repr=False)
+class ConvTranspose(Layer):
+    """Transposed convolution over the spatial axes of x (*image, channels); `fnnet.conv_transpose` has the equations.
+
+    Args:
+        features: Number of output channels.
+        window: Size of the kernel's window; an integer means the same on each spatial axis of x.
+        stride: By how much the image grows, one for all axes or one an axis.
+        padding: How many entries are cut off at both ends: an integer, or for each axis an integer or a pair.
+        output_padding: How many entries more the output has at its end.
+        dilation: Step between taps.
+        groups: Number of groups of channels that do not mix.
+        bias: Whether there is one.
+        kernel_init: As for `Conv`.
+        bias_init: The same for the bias.
+
+    Parameters: kernel (*window, inputs / groups, features), bias (features,).
+    """
+
+    features: int
+    window: int | Sequence[int]
+    _: dataclasses.KW_ONLY
+    stride: int | Sequence[int] = 1
+    padding: int | Sequence[int | Sequence[int]] = 0
+    output_padding: int | Sequence[int] = 0
+    dilation: int | Sequence[int] = 1
+    groups: int = 1
+    bias: bool = True
+    kernel_init: Initializer | None = None
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        """Raises ValueError or TypeError for what cannot be."""
+        groups = integer("ConvTranspose", "groups", self.groups)
+        layout = Layout((3, 4, 5), {"kernel": "weight", "bias": "bias"}, None, groups)
+        features = integer("ConvTranspose", "features", self.features)
+        set_fields(self, features=features, groups=groups, layout=layout, output_padding=hashable(self.output_padding))
+        set_flags(self, "bias")
+        if self.features % self.groups:
+            raise ValueError(f"ConvTranspose: groups (={self.groups}) must divide features (={self.features})")
+        image = image_for(self, "window", "stride", "padding", "dilation")
+        if not 1 <= len(image) - 1 <= 3:
+            raise ValueError(f"ConvTranspose: window (={self.window}) must have 1 to 3 entries, one for each axis")
+        self._place(image)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """kernel, and bias if there is one."""
+        return ("kernel", "bias") if self.bias else ("kernel",)
+
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
+        """Kernel and bias for one example of that shape."""
+        size = window_on(self, shape)
+        if shape[-1] % self.groups:
+            raise ValueError(
+                f"ConvTranspose: groups (={self.groups}) must divide x's {shape[-1]} channels, x of shape {shape}"
+            )
+        return kernel_and_bias(self, (*size, shape[-1] // self.groups, self.features))
+
+    def with_gain(self, gain: float) -> "ConvTranspose":
+        """The layer with its kernel drawn for this gain, unless it has an initialiser of its own."""
+        return self if self.kernel_init else with_fields(self, kernel_init=initializer_for(gain))
+
+    def call(self, params: Params, x: Any) -> Call:
+        """(*image, inputs) -> (*places, features)."""
+        check_one_example(self, params, x.shape)
+        kernel = entry(self, params, "kernel", (*window_on(self, x.shape), "inputs / groups", self.features))
+        names = "stride", "padding", "output_padding", "dilation", "groups"
+        return Call(conv_transpose, (x, kernel, bias_of(self, params)), {name: getattr(self, name) for name in names})
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Its products, and an addition for the bias of each output."""
+        return self.products(params, x) + self.bias * math.prod(self._place(x.shape).image) * self.features
+
+    def products(self, params: Params, x: Any) -> int:
+        """A multiplication and an addition for each entry of x and each tap that falls into the output."""
+        return 2 * int(valid(self._place(x.shape)).sum()) * x.shape[-1] * (self.features // self.groups)
+
+    def access(self, x: Any) -> Access:
+        """One product, whose operands XLA puts into another order."""
+        return Access("product", groups=self.groups)
+
+    def _place(self, shape: tuple[int, ...]) -> Window:
+        """The window of the convolution from the output to x."""
+        names = "stride", "padding", "output_padding", "dilation"
+        place, _ = transposed_window(
+            "ConvTranspose", shape, window_on(self, shape), **{name: getattr(self, name) for name in names}
+        )
+        return place
