@@ -15,6 +15,7 @@ from fnnet.layers.convolution import Conv as Conv
 from fnnet.layers.decay import decayed as decayed
 from fnnet.layers.dense import Dense as Dense
 from fnnet.layers.dropout import Dropout as Dropout
+from fnnet.layers.embedding import Embedding as Embedding
 from fnnet.layers.flatten import Flatten as Flatten
 from fnnet.layers.pooling import AvgPool as AvgPool
 from fnnet.layers.pooling import GlobalAvgPool as GlobalAvgPool
@@ -40,6 +41,7 @@ from fnnet.rules.class_losses import negative_log_likelihood as negative_log_lik
 from fnnet.rules.class_losses import softmax_cross_entropy as softmax_cross_entropy
 from fnnet.rules.convolution import conv as conv
 from fnnet.rules.dense import dense as dense
+from fnnet.rules.embedding import embedding as embedding
 from fnnet.rules.max_pooling import max_pool as max_pool
 from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
 from fnnet.rules.softmax import log_softmax as log_softmax

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.jaxprs import dependent_outputs
-from fnnet.layers.protocol import Container, Layer, is_threaded
+from fnnet.layers.protocol import Container, Layer, abstract_example, is_threaded
 from fnnet.layers.walk import walk
 
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims"})  # the same bytes under another shape
@@ -128,7 +128,7 @@ def visits_of(net: Container, shape: tuple[int, ...], dtype: Any) -> list[Visit]
         walk(net, params, x, key, visit, note)
         return kept, inputs
 
-    jaxpr = jax.make_jaxpr(forward)(params, jax.ShapeDtypeStruct(shape, dtype), key).jaxpr
+    jaxpr = jax.make_jaxpr(forward)(params, abstract_example(net, shape, dtype), key).jaxpr
     learnt = len(jax.tree.leaves(params))
     sizes = _bytes_of_each(jaxpr, free=learnt)
     moving = dependent_outputs(jaxpr, [place < learnt for place in range(len(jaxpr.invars))])

@@ -3,6 +3,7 @@
 A library whose images are (channels, *image) flattens them in another order than fnnet, whose images are
 (*image, channels). The dense layer after a flatten then has the rows of its kernel in another order. A layer without
 parameters may stand between the two if it treats all entries alike, as activations, softmax and Dropout do.
+After an embedding features are last in every library, up to the network's output.
 """
 
 import math
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.layers.answers import Layout
-from fnnet.layers.protocol import Layer, example_shape, is_threaded
+from fnnet.layers.protocol import Layer, abstract_example, example_shape, is_threaded
 from fnnet.layers.walk import walk
 
 
@@ -46,6 +47,7 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
     found: list[Slot] = []
     doubts: list[str] = []
     orders: dict[int, tuple[Any, np.ndarray | None]] = {}  # by identity, of every array between layers
+    features_last: set[int] = set()  # those whose axes are in the same order there: a text's, no image's
 
     def visit(path: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
         _, rows = orders.setdefault(id(x), (x, None))
@@ -57,10 +59,12 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
                 )
             found.append(Slot(path, layer.layout, {entry: params[entry].shape for entry in layer.entries}, rows))
             rows = None
-        else:
+        elif id(x) not in features_last:
             rows, doubt = _rows_after(layer, x.shape, y.shape, rows)
             doubts.extend([f"{path}, {layer!r}, {doubt}"] if doubt else [])
         orders[id(y)] = (y, rows)
+        if id(x) in features_last or (layer.layout is not None and layer.layout.features_last):
+            features_last.add(id(y))
         return y
 
     def after(path: str, layer: Layer, params: Any, x: Any, y: Any) -> None:
@@ -68,9 +72,12 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
         if id(y) not in orders and rows is not None:
             doubts.append(f"{path} adds to a flattened image")
         orders.setdefault(id(y), (y, None))
+        if id(x) in features_last:
+            features_last.add(id(y))
 
     def forward(key: jax.Array) -> None:
-        walk(net.without_policy(), net.init(key, example), jnp.zeros(example, jnp.float32), None, visit, after)
+        x = jnp.zeros_like(abstract_example(net, example, jnp.float32))
+        walk(net.without_policy(), net.init(key, example), x, None, visit, after)
 
     jax.eval_shape(forward, jax.random.key(0))
     return Slots(found, doubts)

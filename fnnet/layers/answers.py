@@ -62,9 +62,11 @@ class Layout:
         flax: Flax's name of each entry; None: Flax keeps them in several modules, or in another order.
         groups: Of a transposed convolution, whose kernel is (inputs, outputs / groups, *window) in PyTorch; 0 for
             other layers.
+        features_last: Whether PyTorch, too, has the features as the last axis of the output, as of an embedding.
     """
 
     ranks: tuple[int, ...]
     torch: Mapping[str, str]
     flax: Mapping[str, str] | None
     groups: int = 0
+    features_last: bool = False

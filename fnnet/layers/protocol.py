@@ -144,6 +144,11 @@ class Layer:
         """
         return None
 
+    @property
+    def example_dtype(self) -> Any:
+        """The dtype of an example, where that is an integer; None: the parameters' dtype."""
+        return None
+
     def without_policy(self) -> Any:
         """The same without a compute_dtype, at any depth: it computes in the dtype of its parameters."""
         return self
@@ -277,6 +282,11 @@ def example_shape(function: str, shape: Any) -> tuple[int, ...]:
     if any(size < 1 for size in sizes):
         raise ValueError(f"{function}: shape (={sizes}) must have sizes of 1 or more")
     return sizes
+
+
+def abstract_example(layer: Layer, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """One example for a layer with parameters of that dtype."""
+    return jax.ShapeDtypeStruct(shape, dtype if layer.example_dtype is None else layer.example_dtype)
 
 
 def function_name(function: Any) -> str:

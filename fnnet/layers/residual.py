@@ -81,6 +81,11 @@ class Residual(Container):
             )
         return straight + body
 
+    @property
+    def example_dtype(self) -> Any:
+        """That of the body's first layer."""
+        return as_layer(self.layers[0]).example_dtype
+
     def without_policy(self) -> "Residual":
         """The same without a compute_dtype, at any depth."""
         shortcut = self.shortcut.without_policy() if isinstance(self.shortcut, Layer) else self.shortcut

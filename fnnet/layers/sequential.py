@@ -19,6 +19,7 @@ from fnnet.layers.protocol import (
     Container,
     Layer,
     Params,
+    abstract_example,
     as_layer,
     check_entries,
     check_layer,
@@ -75,7 +76,7 @@ class Sequential(Container):
         Args:
             key: Each layer gets its own fold of it.
             shape: The shape of one example.
-            dtype: Of the parameters, and of the example.
+            dtype: Of the parameters, and of the example, which is int32 where `Embedding` comes first.
 
         Returns:
             A nested dictionary with the leaves "kernel" and "bias".
@@ -97,6 +98,11 @@ class Sequential(Container):
                 own, x = self._in_compute_dtype(layer, params.get(name, {}), x)
                 x = run(name, layer, own, x, folded(key, position))
         return x if self.compute_dtype is None else wide(x)
+
+    @property
+    def example_dtype(self) -> Any:
+        """That of the first layer."""
+        return as_layer(self.layers[0]).example_dtype if self.layers else None
 
     def without_policy(self) -> "Sequential":
         """The same without a compute_dtype, at any depth."""
@@ -167,7 +173,7 @@ class Sequential(Container):
 
 def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
     params = {}
-    x = jax.ShapeDtypeStruct(shape, dtype)
+    x = abstract_example(net, shape, dtype)
     for position, (name, layer) in enumerate(net._named()):
         with named_in_errors(f"layer {position}", layer):
             layer = layer.with_gain(_gain(net.layers[position + 1 :]))

@@ -14,19 +14,17 @@ import operator
 from numbers import Real
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Integer, Num
 
 from fnnet.core.arguments import accumulator, as_array, as_floats
+from fnnet.core.indices import INT32, as_held, as_numbers
 from fnnet.core.reduction import noted
 
 Labels = Integer[ArrayLike, "*batch"] | Float[ArrayLike, "*batch classes"]
 Targets = Num[ArrayLike, "... entries"] | Bool[ArrayLike, "... entries"]
-INT32 = np.iinfo(np.int32)
 
 
 class LabelError(ValueError):
@@ -126,7 +124,7 @@ def weights_of_examples(
     ignore_index: int | None = None,
 ) -> Array:
     """What each example counts in a mean, (5), in the prediction's shape without the last axis."""
-    given = _as_held(function, labels)
+    given = as_held(function, "labels", labels)
     _, targets = as_targets(
         function, argument, prediction, given, class_weights=class_weights, ignore_index=ignore_index
     )
@@ -140,7 +138,7 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
     (prediction,) = as_floats(function, **{argument: prediction})
     if prediction.ndim < 1 or prediction.shape[-1] < 1:
         raise ValueError(f"{function}: {argument} of shape {prediction.shape} must have a last axis, one entry a class")
-    given = _as_held(function, labels)
+    given = as_held(function, "labels", labels)
     examples, kind = prediction.shape[:-1], given.dtype
     if jnp.issubdtype(kind, jnp.integer):
         if given.shape != examples:
@@ -161,14 +159,6 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
     return prediction, given
 
 
-def _as_held(function: str, labels: Any) -> Any:
-    """JAX's arrays as they are, all else as NumPy's: JAX would wrap 64-bit integers, and 2**32 + 3 would be class 3."""
-    try:
-        return labels if isinstance(labels, jax.Array) else np.asarray(labels)
-    except ValueError:
-        raise TypeError(f"{function}: labels must be an array, not {type(labels).__name__}") from None
-
-
 def _ignored(function: str, ignore_index: Any) -> int | None:
     if ignore_index is None:
         return None
@@ -182,27 +172,8 @@ def _ignored(function: str, ignore_index: Any) -> int | None:
 
 
 def _class_numbers(function: str, given: Any, count: int, ignored: int | None) -> Array:
-    """Integer labels in int32. Where their values are known, outside jit and vmap, their range is checked."""
-    if not isinstance(given, jax.core.Tracer) and getattr(given, "is_fully_addressable", True):
-        _check_range(function, np.asarray(given), count, ignored)
-    held = jnp.iinfo(given.dtype)
-    if held.min < INT32.min or held.max > INT32.max:  # saturate: a cast would wrap round, perhaps into the range
-        given = given.clip(max(held.min, INT32.min), INT32.max)
-    return jnp.asarray(given.astype(np.int32))
-
-
-def _check_range(function: str, labels: np.ndarray, count: int, ignored: int | None) -> None:
-    if not labels.size or (labels.min() >= 0 and labels.max() < count):
-        return
-    wrong = (labels < 0) | (labels >= count)
-    if ignored is not None:
-        wrong &= labels != ignored
-    if wrong.any():
-        place = [int(i) for i in np.argwhere(wrong)[0]]
-        also = "" if ignored is None else f", or ignore_index (={ignored})"
-        raise LabelError(
-            f"{function}: labels{place or ''} (={labels[tuple(place)]}) must be a class, from 0 to {count - 1}{also}"
-        )
+    """Integer labels in int32."""
+    return as_numbers(function, "labels", given, count, kind="a class", ignored=ignored, error=LabelError)
 
 
 def _smoothed(function: str, rows: Array, label_smoothing: float, class_weights: Any) -> Array:

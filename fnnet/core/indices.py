@@ -1,0 +1,65 @@
+"""Integer arrays that number something, such as labels of classes and rows of a table: none wraps round to another."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+INT32 = np.iinfo(np.int32)
+
+
+def as_held(function: str, argument: str, value: Any) -> Any:
+    """JAX's arrays as they are, all else as NumPy's: JAX would wrap 64-bit integers, and 2**32 + 3 would be 3."""
+    try:
+        return value if isinstance(value, jax.Array) else np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{function}: {argument} must be an array, not {type(value).__name__}") from None
+
+
+def as_numbers(
+    function: str,
+    argument: str,
+    given: Any,
+    count: int,
+    *,
+    kind: str,
+    ignored: int | None = None,
+    error: type[ValueError] = ValueError,
+) -> Array:
+    """Integers from `as_held` in int32. Where their values are known, outside jit and vmap, their range is checked.
+
+    Args:
+        function: Whose error it is.
+        argument: The name of the integers.
+        given: The integers.
+        count: They are to be from 0 to count - 1.
+        kind: What they number: "a class".
+        ignored: One more that is taken.
+        error: Raised for a known number out of range.
+
+    Returns:
+        int32, in which what was out of range still is.
+    """
+    if not isinstance(given, jax.core.Tracer) and getattr(given, "is_fully_addressable", True):
+        wrong = _first_outside(np.asarray(given), count, ignored)
+        if wrong is not None:
+            place = [int(i) for i in wrong]
+            also = "" if ignored is None else f", or ignore_index (={ignored})"
+            raise error(
+                f"{function}: {argument}{place or ''} (={given[wrong]}) must be {kind}, from 0 to {count - 1}{also}"
+            )
+    held = jnp.iinfo(given.dtype)
+    if held.min < INT32.min or held.max > INT32.max:  # saturate: a cast would wrap round, perhaps into the range
+        given = given.clip(max(held.min, INT32.min), INT32.max)
+    return jnp.asarray(given.astype(np.int32))
+
+
+def _first_outside(numbers: np.ndarray, count: int, ignored: int | None) -> tuple[int, ...] | None:
+    if not numbers.size or (numbers.min() >= 0 and numbers.max() < count):
+        return None
+    wrong = (numbers < 0) | (numbers >= count)
+    if ignored is not None:
+        wrong &= numbers != ignored
+    return tuple(np.argwhere(wrong)[0]) if wrong.any() else None
