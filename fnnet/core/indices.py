@@ -43,12 +43,13 @@ def as_numbers(
         int32, in which what was out of range still is.
     """
     if not isinstance(given, jax.core.Tracer) and getattr(given, "is_fully_addressable", True):
-        wrong = _first_outside(np.asarray(given), count, ignored)
+        known = np.asarray(given)
+        wrong = _first_outside(known, count, ignored)
         if wrong is not None:
             place = [int(i) for i in wrong]
             also = "" if ignored is None else f", or ignore_index (={ignored})"
             raise error(
-                f"{function}: {argument}{place or ''} (={given[wrong]}) must be {kind}, from 0 to {count - 1}{also}"
+                f"{function}: {argument}{place or ''} (={known[wrong]}) must be {kind}, from 0 to {count - 1}{also}"
             )
     held = jnp.iinfo(given.dtype)
     if held.min < INT32.min or held.max > INT32.max:  # saturate: a cast would wrap round, perhaps into the range
