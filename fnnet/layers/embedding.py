@@ -25,8 +25,8 @@ class Embedding(Layer):
     Args:
         vocabulary: How many rows: an example's entries are integers from 0 to vocabulary - 1.
         features: Size of a row.
-        embedding_init: An initialiser of `jax.nn.initializers`. The default is Flax's, normal with variance
-            1 / features, so that a row has length 1 or so. PyTorch draws with variance 1.
+        embedding_init: An initialiser of `jax.nn.initializers`. None means Flax's default, normal with variance
+            1 / features: a row has a length near 1. PyTorch draws with variance 1.
 
     Parameters: embedding (vocabulary, features).
 
@@ -35,7 +35,7 @@ class Embedding(Layer):
 
     vocabulary: int
     features: int
-    embedding_init: Initializer = rows
+    embedding_init: Initializer | None = None
 
     layout: ClassVar = Layout((2,), {"embedding": "weight"}, {"embedding": "embedding"}, features_last=True)
 
@@ -51,7 +51,7 @@ class Embedding(Layer):
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         """The table, whatever the example's shape."""
-        return {"embedding": Parameter((self.vocabulary, self.features), self.embedding_init)}
+        return {"embedding": Parameter((self.vocabulary, self.features), self.embedding_init or rows)}
 
     @property
     def example_dtype(self) -> Any:
