@@ -75,7 +75,7 @@ def some_of(case):
     batch = {name: np.stack([one[name] for one in examples]) for name in examples[0] if name not in params}
     xs = {name: array for name, array in batch.items() if array.dtype.kind == "f"}
     integers = {name: array for name, array in batch.items() if name not in xs}
-    shape = next(iter(xs.values())).shape[1:]
+    shape = next(iter(xs.values())).shape[1:] if xs else next(iter(params.values())).shape
     return {**params, "factor": np.random.default_rng(1).uniform(0.5, 1, shape).astype(np.float32)}, xs, integers
 
 
@@ -84,13 +84,16 @@ PARAMS, XS, INTEGERS = ({title: some_of(case)[part] for title, case in CASES.ite
 
 def output_of(case, params, batch, is_mapped=True, **options):
     """The rule's output for a batch, under vmap or with the batch axis in front."""
-    first = next(name for name in case.arrays if name in batch)
-    batch = batch | {first: batch[first] * params["factor"]}
+    floating = (name for name in case.arrays if name in batch and jnp.issubdtype(batch[name].dtype, jnp.floating))
+    first = next(floating, next(iter(case.arrays)))  # of an embedding, the table
+    given = batch | params
+    given = given | {first: given[first] * params["factor"]}
 
     def apply(batch):
-        arrays = {name: (batch | params)[name] for name in case.arrays}
+        arrays = {name: (given | batch)[name] for name in case.arrays}
         return case.proof.called(case.proof.function, arrays, {**case.configuration.static, **options})
 
+    batch = {name: given[name] for name in batch}
     return jax.vmap(apply)(batch) if is_mapped else apply(batch)
 
 
