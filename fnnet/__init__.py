@@ -42,6 +42,8 @@ from fnnet.rules.class_losses import softmax_cross_entropy as softmax_cross_entr
 from fnnet.rules.convolution import conv as conv
 from fnnet.rules.dense import dense as dense
 from fnnet.rules.embedding import embedding as embedding
+from fnnet.rules.layer_norm import layer_norm as layer_norm
+from fnnet.rules.layer_norm import rms_norm as rms_norm
 from fnnet.rules.max_pooling import max_pool as max_pool
 from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
 from fnnet.rules.softmax import log_softmax as log_softmax

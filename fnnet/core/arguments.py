@@ -1,6 +1,9 @@
 """Public arguments as JAX arrays: what every public function does with its inputs before its rule sees them."""
 
+import math
+import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import jax
@@ -46,6 +49,30 @@ def as_flag(function: str, argument: str, value: Any) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise TypeError(f"{function}: {argument} (={value!r}) must be True or False")
+
+
+def as_epsilon(function: str, value: Any) -> float:
+    """`value` as a number that may be added to a variance: finite, and not negative."""
+    if not isinstance(value, Real | np.floating) or isinstance(value, bool):
+        raise TypeError(f"{function}: epsilon (={value!r}) must be a number")
+    if not 0 <= float(value) < math.inf:
+        raise ValueError(f"{function}: epsilon (={value!r}) must be finite, and 0 or more")
+    return float(value)
+
+
+def axes_from_end(function: str, argument: str, axes: Any, **array: Any) -> tuple[int, ...]:
+    """The axes of the array as negative numbers, in order: an axis that vmap puts in front does not shift them."""
+    ((name, of),) = array.items()
+    try:
+        numbers = tuple(operator.index(one) for one in (axes if isinstance(axes, Sequence) else (axes,)))
+    except TypeError:
+        raise TypeError(f"{function}: {argument} (={axes!r}) must be an integer, or several") from None
+    if not numbers or not all(-of.ndim <= number < of.ndim for number in numbers):
+        raise ValueError(f"{function}: {argument} (={axes}) must be an axis of {name} of shape {of.shape}, or several")
+    from_end = tuple(sorted(number - of.ndim if number >= 0 else number for number in numbers))
+    if len(set(from_end)) < len(from_end):
+        raise ValueError(f"{function}: {argument} (={axes}) must name no axis of {name} of shape {of.shape} twice")
+    return from_end
 
 
 def wide(*arrays: Any) -> list[Any]:

@@ -14,6 +14,15 @@ def column_sums(array: Array) -> Array:
     return (_columns if array.ndim <= 2 else _any_columns)(array)
 
 
+def sums_over_other_axes(array: Array, axes: Sequence[int]) -> Array:
+    """The sum over all axes but these, which are negative and in order, such as the gradient of a norm's scale."""
+    kept = array.shape[array.ndim - len(axes) :]
+    if tuple(axes) != tuple(range(-len(axes), 0)):
+        return array.sum(tuple(axis for axis in range(-array.ndim, 0) if axis not in axes))
+    lead = array.shape[: array.ndim - len(axes)]
+    return column_sums(array.reshape(*lead, math.prod(kept))).reshape(kept)
+
+
 def summed_products(a: Array, b: Array, *, axes: Sequence[int]) -> Array:
     """The sum of a * b over some axes, which stay with size 1, by a product of matrices, for CPUs.
 

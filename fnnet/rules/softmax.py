@@ -13,16 +13,14 @@ its left side. None of them subtracts m, which changes no value and prevents an 
 Derivation: docs/derivations/softmax.md
 """
 
-import operator
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.core.arguments import as_floats, wide
+from fnnet.core.arguments import as_floats, axes_from_end, wide
 from fnnet.core.registration import rule
 from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import summed_products
@@ -46,7 +44,7 @@ def softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Fl
     Source: 001 (1) to (4).
     """
     (z,) = as_floats("softmax", z=z)
-    return _softmax(z, axis=_from_end("softmax", axis, z))
+    return _softmax(z, axis=axes_from_end("softmax", "axis", axis, z=z))
 
 
 def softmax_fwd(z, *, axis):
@@ -78,7 +76,7 @@ def log_softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -
     Source: the logarithm of 001 (1).
     """
     (z,) = as_floats("log_softmax", z=z)
-    return _log_softmax(z, axis=_from_end("log_softmax", axis, z))
+    return _log_softmax(z, axis=axes_from_end("log_softmax", "axis", axis, z=z))
 
 
 def log_softmax_fwd(z, *, axis):
@@ -105,17 +103,3 @@ def shifted(z, axis):
     """z - m. Neither (1) nor (2) depends on m, so derivatives do not pass through it."""
     (z,) = wide(z)
     return z - lax.stop_gradient(z.max(axis, keepdims=True, initial=-jnp.inf))
-
-
-def _from_end(function: str, axis: Any, z: Any) -> tuple[int, ...]:
-    """The axes as negative numbers: an axis that vmap puts in front does not shift them."""
-    try:
-        numbers = tuple(operator.index(one) for one in (axis if isinstance(axis, Sequence) else (axis,)))
-    except TypeError:
-        raise TypeError(f"{function}: axis (={axis!r}) must be an integer, or several") from None
-    if not numbers or not all(-z.ndim <= number < z.ndim for number in numbers):
-        raise ValueError(f"{function}: axis (={axis}) must be an axis of z of shape {z.shape}, or several")
-    from_end = tuple(sorted(number - z.ndim if number >= 0 else number for number in numbers))
-    if len(set(from_end)) < len(from_end):
-        raise ValueError(f"{function}: axis (={axis}) must name no axis of z of shape {z.shape} twice")
-    return from_end
