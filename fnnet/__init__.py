@@ -33,6 +33,7 @@ from fnnet.rules.activations import sigmoid as sigmoid
 from fnnet.rules.activations import silu as silu
 from fnnet.rules.activations import softplus as softplus
 from fnnet.rules.activations import tanh as tanh
+from fnnet.rules.attention import attention as attention
 from fnnet.rules.average_pooling import avg_pool as avg_pool
 from fnnet.rules.binary_losses import binary_cross_entropy as binary_cross_entropy
 from fnnet.rules.binary_losses import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy

@@ -1,0 +1,193 @@
+"""Attention on a CPU: one head of one example after another, and of each a block of query rows after another.
+
+A block meets all keys that it can see, so that the softmax of its rows is complete, and the scores of one block alone
+are alive. Where attention is causal, static slices leave out the keys that no row of a block sees.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from fnnet.core.arguments import accumulator
+from fnnet.formulations.turns import Turns, put, put_scores, taken, taken_scores
+from fnnet.formulations.visibility import exponentials, summed_to, visible
+
+LEAST, MOST = 64, 512  # rows of a block
+STAGES = 8  # of a causal attention: each with its own number of keys
+BLOCKS = 4  # of any other
+
+
+class Stage(NamedTuple):
+    """Query rows in blocks that meet the same keys: the first so many."""
+
+    first: int
+    rows: int
+    block: int
+    keys: int
+
+
+def stages(length: int, keys: int, *, causal: bool) -> list[Stage]:
+    """All rows; those that fill no block are a stage of their own."""
+    share = math.ceil(length / (STAGES if causal else BLOCKS))
+    block = min(max(LEAST * math.ceil(share / LEAST), LEAST), MOST)
+    rows = block * math.ceil(share / block) if causal else length
+    found = []
+    for first in range(0, length, max(rows, 1)):
+        end = min(first + rows, length)
+        whole = (end - first) // block * block
+        seen = min(end, keys) if causal else keys
+        found.append(Stage(first, whole, block, seen))
+        found.append(Stage(first + whole, end - first - whole, end - first - whole, seen))
+    return [stage for stage in found if stage.rows]
+
+
+def output(q, k, v, bias, mask, key_lengths, *, causal, scale):
+    """The output, like q, and the logarithm of each row's sum, (..., heads, length)."""
+    turns, dtype = Turns(q, k), accumulator(q.dtype)
+    q_apart, arrays = turns.split(q), _arrays(turns, k, v, bias, mask, key_lengths)
+
+    def turn(example, head, state):
+        of_head = _Head.of(arrays, example, head, turns, causal, dtype)
+        queries = taken(q_apart, example, head).astype(dtype)
+
+        def block(first, rows, keys, o, log_sums):
+            s = of_head.scores(scale * rows_of(queries, first, rows), first, keys)
+            e, total, largest = exponentials(s)
+            mean = of_head.weighted(e, of_head.v, keys) / total
+            return with_rows(o, mean, first), with_rows(log_sums, largest + jnp.log(total), first)
+
+        parts = turns.zeros(queries.shape, dtype), turns.zeros((*queries.shape[:-1], 1), dtype)
+        parts = _of_blocks(block, turns, causal, *parts)
+        return put(state[0], parts[0], example, head), put_scores(state[1], parts[1], example, head)
+
+    sums = (*turns.examples, *turns.of_heads, turns.length, 1)
+    o, log_sums = turns.each(turn, (turns.zeros(q_apart.shape, q.dtype), turns.zeros(sums, dtype)))
+    return o.reshape(q.shape), log_sums.reshape(*turns.lead, turns.heads, turns.length)
+
+
+def gradients(q, k, v, bias, mask, key_lengths, o, log_sums, o_bar, *, causal, scale):
+    """The cotangents of q, k, v, and of the bias, None without one."""
+    turns, dtype = Turns(q, k), accumulator(q.dtype)
+    arrays, rows_apart = _arrays(turns, k, v, bias, mask, key_lengths), [turns.split(array) for array in (q, o, o_bar)]
+    sums_apart = turns.split_scores(log_sums[..., None])
+
+    def turn(example, head, bars):
+        of_head = _Head.of(arrays, example, head, turns, causal, dtype)
+        queries, outs, out_bars = (taken(array, example, head).astype(dtype) for array in rows_apart)
+        sums = taken_scores(sums_apart, example, head)
+
+        def block(first, rows, keys, q_bar, k_bar, v_bar, bias_bar):
+            q_rows, o_bar = scale * rows_of(queries, first, rows), rows_of(out_bars, first, rows)
+            p = jnp.exp(of_head.scores(q_rows, first, keys) - rows_of(sums, first, rows))
+            delta = (rows_of(outs, first, rows) * o_bar).sum(-1, keepdims=True)
+            s_bar = p * (of_head.products(o_bar, of_head.v, keys) - delta)
+            q_bar = with_rows(q_bar, scale * of_head.weighted(s_bar, of_head.k, keys), first)
+            k_bar = k_bar.at[..., :keys, :].add(columns(s_bar, q_rows))
+            v_bar = v_bar.at[..., :keys, :].add(columns(p, o_bar))
+            return q_bar, k_bar, v_bar, bias_bar if bias_bar is None else _added(bias_bar, s_bar, first)
+
+        q_bar, k_bar, v_bar, bias_bar = bars
+        key_head = head // turns.shared
+        part_of_bias = None if bias is None else taken_scores(bias_bar, example, head)
+        parts = turns.zeros(queries.shape, dtype), taken(k_bar, example, key_head), taken(v_bar, example, key_head)
+        parts = _of_blocks(block, turns, causal, *parts, part_of_bias)
+        return (
+            put(q_bar, parts[0], example, head),
+            put(k_bar, parts[1], example, key_head),
+            put(v_bar, parts[2], example, key_head),
+            None if bias is None else put_scores(bias_bar, parts[3], example, head),
+        )
+
+    empty = None if bias is None else turns.zeros(arrays.bias.shape, dtype)
+    zeros = (turns.zeros(x.shape, dtype) for x in (arrays.k, arrays.v))
+    *bars, bias_bar = turns.each(turn, (turns.zeros(rows_apart[0].shape, q.dtype), *zeros, empty))
+    found = [bar.reshape(x.shape).astype(x.dtype) for bar, x in zip(bars, (q, k, v), strict=True)]
+    if bias is None:
+        return *found, None
+    return *found, summed_to(turns.joined_scores(bias_bar), bias.shape).astype(bias.dtype)
+
+
+class _Head(NamedTuple):
+    """What the query rows of a turn meet: k and v (together, heads, keys, width), and what adds to scores."""
+
+    k: Any
+    v: Any
+    bias: Any
+    mask: Any
+    key_lengths: Any
+    causal: bool = False
+
+    @classmethod
+    def of(cls, arrays: "_Head", example: Any, head: Any, turns: Turns, causal: bool, dtype: Any) -> "_Head":
+        """Of one turn, in the dtype of sums."""
+        keys = (taken(array, example, head // turns.shared).astype(dtype) for array in (arrays.k, arrays.v))
+        bias, *others = (None if a is None else taken_scores(a, example, head) for a in arrays[2:5])
+        return cls(*keys, None if bias is None else bias.astype(dtype), *others, causal)
+
+    def scores(self, q: Any, first: Any, keys: int) -> Array:
+        """Of scaled rows with the first so many keys; -inf where a row does not see a key."""
+        rows = q.shape[-2]
+        s = self.products(q, self.k, keys)
+        if self.bias is not None:
+            s = s + rows_of(self.bias, first, rows)[..., :keys]
+        mask = None if self.mask is None else rows_of(self.mask, first, rows)[..., :keys]
+        seen = visible((rows, keys), first=first, causal=self.causal, mask=mask, key_lengths=self.key_lengths)
+        return s if seen is None else jnp.where(seen, s, -jnp.inf)
+
+    @staticmethod
+    def products(rows: Any, array: Any, keys: int) -> Any:
+        """Of each row with each of the first keys."""
+        return jnp.einsum("...qd,...kd->...qk", rows, array[..., :keys, :])
+
+    @staticmethod
+    def weighted(weights: Any, array: Any, keys: int) -> Any:
+        """The sum of the first keys, with these weights for each row."""
+        return jnp.einsum("...qk,...kd->...qd", weights, array[..., :keys, :])
+
+
+def columns(weights, rows):
+    """The sum of the rows, with these weights for each key."""
+    return jnp.einsum("...qk,...qd->...kd", weights, rows)
+
+
+def _arrays(turns: Turns, k: Any, v: Any, bias: Any, mask: Any, key_lengths: Any) -> _Head:
+    lengths = None if key_lengths is None else key_lengths[..., None, None, None]
+    of_scores = (None if array is None else turns.split_scores(array) for array in (bias, mask, lengths))
+    return _Head(turns.split(k), turns.split(v), *of_scores)
+
+
+def _of_blocks(block: Callable, turns: Turns, causal: bool, *state: Any) -> Any:
+    """The state after block(first row, rows, keys, *state), one block after another."""
+    for first, rows, size, keys in stages(turns.length, turns.keys, causal=causal):
+        if rows == size:
+            state = block(first, size, keys, *state)
+        else:
+            state = lax.fori_loop(0, rows // size, functools.partial(_numbered, block, first, size, keys), state)
+    return state
+
+
+def _numbered(block: Callable, first: int, size: int, keys: int, i: Any, state: Any) -> Any:
+    return block(first + i * size, size, keys, *state)
+
+
+def rows_of(array: Any, first: Any, rows: int) -> Any:
+    """A block of rows, or the one row that all share."""
+    return array if array.shape[-2] == 1 else lax.dynamic_slice_in_dim(array, first, rows, -2)
+
+
+def with_rows(array: Any, rows: Any, first: Any) -> Any:
+    """The array with these rows in place."""
+    return lax.dynamic_update_slice_in_dim(array, rows, first, -2)
+
+
+def _added(bias_bar: Any, s_bar: Any, first: Any) -> Any:
+    """The bias's cotangent with that of a block of scores added."""
+    rows, keys = s_bar.shape[-2:]
+    here = rows_of(bias_bar, first, rows)
+    seen = here[..., :keys]
+    here = here.at[..., :keys].add(summed_to(s_bar, seen.shape))
+    return here if bias_bar.shape[-2] == 1 else with_rows(bias_bar, here, first)

@@ -1,0 +1,197 @@
+"""Attention: queries q_i, keys k_j, values v_j -> o_i, the mean of the values that row i sees, for each head.
+
+    forward     s_ij     = scale q_i . k_j + b_ij, and -inf where i does not see j     (1)
+                l_i      = log sum_j exp(s_ij)                                         (2)
+                o_i      = sum_j p_ij v_j,   p_ij = exp(s_ij - l_i)                    (3)
+    backward    v_bar_j  = sum_i p_ij o_bar_i                                          (4)
+                s_bar_ij = p_ij (o_bar_i . v_j - D_i),   D_i = o_i . o_bar_i           (5)
+                q_bar_i  = scale sum_j s_bar_ij k_j                                    (6)
+                k_bar_j  = scale sum_i s_bar_ij q_i                                    (7)
+                b_bar_ij = s_bar_ij                                                    (8)   summed where b is broadcast
+
+Kept are the inputs, o and l: (5) finds p again from s and l, so the square of scores is never kept. A row that sees
+nothing has o = 0 and gradient 0. On a CPU the scores of one block of rows exist at a time: formulations/attention.py.
+
+Sources: Vaswani et al., Attention Is All You Need (2017), (1); the backward from l and D is that of Dao et al.,
+FlashAttention (2022), appendix B.2. Fewer key heads: Ainslie et al., GQA (2023).
+Derivation: docs/derivations/attention.md
+"""
+
+import functools
+import math
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+
+from fnnet.core.arguments import as_array, as_flag, as_floats, wide
+from fnnet.core.primitives import with_shardings
+from fnnet.core.registration import rule
+from fnnet.formulations import attention as blocks
+from fnnet.formulations.platforms import on_cpu
+from fnnet.formulations.visibility import exponentials, summed_to, visible
+
+
+def attention(
+    q: Float[ArrayLike, "*batch length heads width"],
+    k: Float[ArrayLike, "*batch keys key_heads width"],
+    v: Float[ArrayLike, "*batch keys key_heads width"],
+    *,
+    causal: bool = False,
+    mask: Bool[ArrayLike, "..."] | None = None,
+    bias: Float[ArrayLike, "..."] | None = None,
+    scale: float | None = None,
+    key_lengths: Int[ArrayLike, "..."] | None = None,
+) -> Float[Array, "*batch length heads width"]:
+    """Softmax attention of each head: the mean of v, weighted by softmax(scale q k^T + bias) over the keys.
+
+    Args:
+        q: Queries (length, heads, width), or with any leading batch axes.
+        k: Keys (..., keys, key heads, width), with the same leading axes. The key heads divide the heads: query head h
+            meets key head h // (heads / key heads), as in grouped-query attention.
+        v: Values, shaped like k.
+        causal: Whether row i sees the keys up to i alone.
+        mask: True where a row may see a key; it broadcasts against (..., heads, length, keys).
+        bias: Added to the scores; it broadcasts likewise and has a gradient. -inf hides a key.
+        scale: What the products are multiplied by; 1 / sqrt(width) by default.
+        key_lengths: How many of the keys count, for each example: integers that broadcast against the leading axes.
+
+    Returns:
+        Like q. bf16 and f16 are computed in f32. A row that sees no key is 0, with gradients of 0; `jax.nn` gives it
+        the mean of all values. The square of scores is not kept for the backward, and on a CPU never formed.
+
+    Raises:
+        ValueError: Shapes do not go together; scale is not finite.
+        TypeError: q, k, v or bias is not floating, mask not boolean, key_lengths not integer, causal not a bool, scale
+            not a number.
+
+    `jax.nn.dot_product_attention` has these shapes and calls causal `is_causal` and key_lengths
+    `key_value_seq_lengths`. `torch.nn.functional.scaled_dot_product_attention` has the heads before the length, calls
+    mask and bias `attn_mask`, and takes fewer key heads with `enable_gqa`.
+
+    Source: Vaswani et al. (2017), (1).
+    """
+    q, k, v, bias = as_floats("attention", q=q, k=k, v=v, bias=bias, optional=("bias",))
+    if q.ndim < 3 or 0 in q.shape[-2:]:
+        raise ValueError(f"attention: q of shape {q.shape} must have shape (..., length, heads, width)")
+    *lead, length, heads, width = q.shape
+    if k.ndim != q.ndim or k.shape[:-3] != q.shape[:-3] or k.shape[-1] != width or 0 in k.shape[-2:]:
+        raise ValueError(
+            f"attention: k of shape {k.shape} must have shape (..., keys, key heads, width) for q {q.shape}"
+        )
+    if v.shape != k.shape:
+        raise ValueError(f"attention: v of shape {v.shape} must have the shape of k, {k.shape}")
+    keys, key_heads = k.shape[-3:-1]
+    if heads % key_heads:
+        raise ValueError(f"attention: k of shape {k.shape} has {key_heads} heads; they must divide q's {heads}")
+    scores = (*lead, heads, length, keys)
+    for name, array in (("bias", bias), ("mask", mask)):
+        if array is not None and not _broadcasts(as_array("attention", name, array).shape, scores):
+            raise ValueError(
+                f"attention: {name} of shape {array.shape} must broadcast against {scores}, (..., heads, length, keys)"
+            )
+    if mask is not None:
+        mask = as_array("attention", "mask", mask)
+        if mask.dtype != jnp.bool_:
+            raise TypeError(f"attention: mask of dtype {mask.dtype} must be boolean; numbers that are added are a bias")
+    if key_lengths is not None:
+        key_lengths = as_array("attention", "key_lengths", key_lengths)
+        if not jnp.issubdtype(key_lengths.dtype, jnp.integer):
+            raise TypeError(f"attention: key_lengths of dtype {key_lengths.dtype} must have an integer dtype")
+        if not _broadcasts(key_lengths.shape, tuple(lead)):
+            raise ValueError(
+                f"attention: key_lengths of shape {key_lengths.shape} must broadcast against {tuple(lead)}"
+            )
+        key_lengths = jnp.broadcast_to(key_lengths.astype(jnp.int32), lead)
+    scale = 1 / math.sqrt(width) if scale is None else _number(scale)
+    return _attention(q, k, v, bias, mask, key_lengths, causal=as_flag("attention", "causal", causal), scale=scale)
+
+
+def attention_fwd(q, k, v, bias, mask, key_lengths, *, causal, scale):
+    given = q, k, v, bias, mask, key_lengths
+    attended = functools.partial(attend, causal=causal, scale=scale)
+    o, log_sum = with_shardings(attended, given, _specs(q))  # (1), (2), (3)
+    return o, (given, o, log_sum)  # o is the output and log_sum one number a row; p, a square, is found again
+
+
+def attention_bwd(residuals, o_bar, *, causal, scale):
+    given, o, log_sum = residuals
+    bars = pull_back(*given, o, log_sum, o_bar, causal=causal, scale=scale)  # (4), (5), (6), (7), (8)
+    return *bars, None, None  # neither the mask nor the lengths have a gradient
+
+
+# Forward and backward, equation by equation. GPUs and TPUs compute them as they stand here, a CPU block by block.
+
+
+@on_cpu(blocks.output)
+def attend(q, k, v, bias, mask, key_lengths, *, causal, scale):
+    """(1) to (3): o, like q, and l, (..., heads, length)."""
+    s = scores(q, k, bias, mask, key_lengths, causal=causal, scale=scale)
+    e, total, largest = exponentials(s)
+    log_sum = largest + jnp.log(total)  # (2)
+    o = jnp.einsum("...hij,...jhd->...ihd", e / total, of_each_head(v, q))  # (3)
+    return o.astype(q.dtype), log_sum[..., 0]
+
+
+@on_cpu(blocks.gradients)
+def pull_back(q, k, v, bias, mask, key_lengths, o, log_sum, o_bar, *, causal, scale):
+    """(4) to (8): the cotangents of q, k, v and of the bias."""
+    p = jnp.exp(scores(q, k, bias, mask, key_lengths, causal=causal, scale=scale) - log_sum[..., None])
+    q_wide, o, o_bar = wide(q, o, o_bar)
+    v_bar = jnp.einsum("...hij,...ihd->...jhd", p, o_bar)  # (4)
+    delta = jnp.einsum("...ihd,...ihd->...hi", o, o_bar)[..., None]
+    s_bar = p * (jnp.einsum("...ihd,...jhd->...hij", o_bar, of_each_head(v, q)) - delta)  # (5)
+    q_bar = scale * jnp.einsum("...hij,...jhd->...ihd", s_bar, of_each_head(k, q))  # (6)
+    k_bar = scale * jnp.einsum("...hij,...ihd->...jhd", s_bar, q_wide)  # (7)
+    bias_bar = None if bias is None else summed_to(s_bar, bias.shape).astype(bias.dtype)  # (8)
+    return q_bar.astype(q.dtype), of_key_heads(k_bar, k), of_key_heads(v_bar, v), bias_bar
+
+
+def scores(q, k, bias, mask, key_lengths, *, causal, scale):
+    """(1), (..., heads, length, keys)."""
+    s = scale * jnp.einsum("...ihd,...jhd->...hij", *wide(q), of_each_head(k, q))
+    s = s if bias is None else s + wide(bias)[0]
+    lengths = None if key_lengths is None else key_lengths[..., None, None, None]
+    seen = visible(s.shape[-2:], causal=causal, mask=mask, key_lengths=lengths)
+    return s if seen is None else jnp.where(seen, s, -jnp.inf)  # (1)
+
+
+def of_each_head(array, q):
+    """Keys or values of each head of q, in the dtype of sums: a key head serves several heads."""
+    (array,) = wide(array)
+    shared = q.shape[-2] // array.shape[-2]
+    return array if shared == 1 else jnp.repeat(array, shared, axis=-2)
+
+
+def of_key_heads(bar, array):
+    """The cotangent of keys or values: the sum over the heads that a key head serves."""
+    *lead, heads, width = array.shape
+    return bar.reshape(*lead, heads, bar.shape[-2] // heads, width).sum(-2).astype(array.dtype)
+
+
+def _specs(q):
+    """How o and log_sum are sharded under explicit mesh axes: as q is."""
+    *lead, length, heads, width = jax.typeof(q).sharding.spec
+    return [P(*lead, length, heads, width), P(*lead, heads, length)]
+
+
+def _broadcasts(shape, onto):
+    return len(shape) <= len(onto) and all(a in (1, b) for a, b in zip(shape[::-1], onto[::-1], strict=False))
+
+
+def _number(scale):
+    try:
+        value = float(operator.index(scale)) if not isinstance(scale, float | np.floating) else float(scale)
+    except TypeError:
+        raise TypeError(f"attention: scale (={scale!r}) must be a number") from None
+    if not math.isfinite(value):
+        raise ValueError(f"attention: scale (={scale}) must be finite")
+    return value
+
+
+_attention = rule(attention_fwd, attention_bwd, batched=("q", "k", "v", "key_lengths"))
