@@ -102,13 +102,13 @@ def gradients(q, k, v, bias, mask, key_lengths, o, log_sums, o_bar, *, causal, s
             None if bias is None else put_scores(bias_bar, parts[3], example, head),
         )
 
-    empty = None if bias is None else turns.zeros(arrays.bias.shape, dtype)
+    empty = None if bias is None else turns.zeros(turns.together(arrays.bias.shape), dtype)
     zeros = (turns.zeros(x.shape, dtype) for x in (arrays.k, arrays.v))
     *bars, bias_bar = turns.each(turn, (turns.zeros(rows_apart[0].shape, q.dtype), *zeros, empty))
     found = [bar.reshape(x.shape).astype(x.dtype) for bar, x in zip(bars, (q, k, v), strict=True)]
     if bias is None:
         return *found, None
-    return *found, summed_to(turns.joined_scores(bias_bar), bias.shape).astype(bias.dtype)
+    return *found, summed_to(turns.joined_scores(summed_to(bias_bar, arrays.bias.shape)), bias.shape).astype(bias.dtype)
 
 
 class _Head(NamedTuple):

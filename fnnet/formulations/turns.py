@@ -67,6 +67,10 @@ class Turns:
             of_heads = self.of_heads
         return array.reshape(*examples, *of_heads, n, m)
 
+    def together(self, shape: Any) -> tuple:
+        """The shape for sums of what is shared, one for each of a turn: no device waits for another in the loop."""
+        return self.examples[0], shape[1], self.of_heads[0], *shape[3:]
+
     def joined_scores(self, array: Any) -> Any:
         """The inverse, as (..., heads, n, m), with 1 for what is shared."""
         examples, heads = math.prod(array.shape[:2]), math.prod(array.shape[2:4])

@@ -84,8 +84,8 @@ def _shape(kind: str, scores: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def some_keys(*lead: int, most: int) -> Any:
-    """How many keys count; of the first example none."""
-    return lambda rng: rng.integers(1, most + 1, lead).astype(np.int32) * np.not_equal(np.arange(math.prod(lead)), 0)
+    """How many keys count, perhaps none."""
+    return lambda rng: np.asarray(rng.integers(0, most + 1, lead), np.int32)
 
 
 def seen(*shape: int) -> Any:

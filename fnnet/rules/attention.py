@@ -115,7 +115,7 @@ def attention(
 def attention_fwd(q, k, v, bias, mask, key_lengths, *, causal, scale):
     given = q, k, v, bias, mask, key_lengths
     attended = functools.partial(attend, causal=causal, scale=scale)
-    o, log_sum = with_shardings(attended, given, _specs(q))  # (1), (2), (3)
+    o, log_sum = with_shardings(lambda *arrays: list(attended(*arrays)), given, _specs(q))  # (1), (2), (3)
     return o, (given, o, log_sum)  # o is the output and log_sum one number a row; p, a square, is found again
 
 

@@ -1,4 +1,4 @@
-"""Attention in blocks: what is alive at a time, which rows and keys meet, and its ends. Numbers: the rule's contract."""
+"""Attention in blocks: what is alive at a time, which rows and keys meet, and the ends."""
 
 import functools
 import math
