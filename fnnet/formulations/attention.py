@@ -124,9 +124,9 @@ class _Head(NamedTuple):
     @classmethod
     def of(cls, arrays: "_Head", example: Any, head: Any, turns: Turns, causal: bool, dtype: Any) -> "_Head":
         """Of one turn, in the dtype of sums."""
-        keys = (taken(array, example, head // turns.shared).astype(dtype) for array in (arrays.k, arrays.v))
-        bias, *others = (None if a is None else taken_scores(a, example, head) for a in arrays[2:5])
-        return cls(*keys, None if bias is None else bias.astype(dtype), *others, causal)
+        k, v = (taken(array, example, head // turns.shared).astype(dtype) for array in (arrays.k, arrays.v))
+        bias, mask, lengths = (None if a is None else taken_scores(a, example, head) for a in arrays[2:5])
+        return cls(k, v, None if bias is None else bias.astype(dtype), mask, lengths, causal)
 
     def scores(self, q: Any, first: Any, keys: int) -> Array:
         """Of scaled rows with the first so many keys; -inf where a row does not see a key."""
@@ -156,8 +156,8 @@ def columns(weights, rows):
 
 def _arrays(turns: Turns, k: Any, v: Any, bias: Any, mask: Any, key_lengths: Any) -> _Head:
     lengths = None if key_lengths is None else key_lengths[..., None, None, None]
-    of_scores = (None if array is None else turns.split_scores(array) for array in (bias, mask, lengths))
-    return _Head(turns.split(k), turns.split(v), *of_scores)
+    bias, mask, lengths = (None if array is None else turns.split_scores(array) for array in (bias, mask, lengths))
+    return _Head(turns.split(k), turns.split(v), bias, mask, lengths)
 
 
 def _of_blocks(block: Callable, turns: Turns, causal: bool, *state: Any) -> Any:

@@ -31,7 +31,8 @@ def plain_attention(
     k, v = (jnp.repeat(array, shared, axis=-2) for array in (k, v))
     scores = jnp.einsum("...qhd,...khd->...hqk", q, k) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     scores = scores if bias is None else scores + bias
-    seen = jnp.tri(*scores.shape[-2:], dtype=bool) if causal else jnp.ones(scores.shape[-2:], bool)
+    seen = jnp.ones(scores.shape[-2:], bool)
+    seen = jnp.tril(seen) if causal else seen
     seen = seen if mask is None else seen & mask
     if key_lengths is not None:
         seen = seen & (jnp.arange(keys, dtype=jnp.int32) < jnp.asarray(key_lengths)[..., None, None, None])
@@ -99,12 +100,11 @@ def of_each(length: int, keys: int, heads: int = 2, key_heads: int = 1, width: i
     return {"q": gaussian(*lead, length, heads, width), "k": others, "v": others}
 
 
-SMALL = {"q": (2, 5, 2, 4), "k": (2, 6, 1, 4), "v": (2, 6, 1, 4)}
 ATTENTION = Proof(
     attention,
     plain_attention,
     examples=[
-        normal(title="", **SMALL, bias=(2, 5, 6)),
+        normal(q=(2, 5, 2, 4), k=(2, 6, 1, 4), v=(2, 6, 1, 4), bias=(2, 5, 6)),
         normal({"causal": True, "scale": 0.5}, "causal", q=(2, 5, 3, 2), k=(2, 5, 3, 2), v=(2, 5, 3, 2)),
         Configuration(
             each(**of_each(4, 5, lead=(3,)), mask=seen(3, 1, 4, 5), key_lengths=some_keys(3, most=5)),
