@@ -11,11 +11,9 @@ answers itself.
 
 import copy
 import dataclasses
-import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeGuard
 
 import jax
@@ -23,15 +21,10 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.partials import innermost, is_partial
-from fnnet.core.registration import rule_of
 from fnnet.layers.answers import Access, Call, Layout, Parameter
 
 Params = Mapping[str, Any]
 MINI_BATCH = "jax.vmap(net.apply, (None, 0)) takes a mini-batch"  # said where x may be one
-
-# JAX's own functions answer for themselves nowhere; fnnet's rules do, on their pages.
-JAX_GAINS = {jax.nn.relu: math.sqrt(2), jax.nn.leaky_relu: math.sqrt(2)}
-JAX_PRECISE = (jax.nn.softmax, jax.nn.log_softmax)
 
 
 class Layer:
@@ -200,39 +193,6 @@ class Container(Layer):
         return self.thread(lambda _, layer, own, x, key: layer.apply(own, x, key=key), params, x, key)
 
 
-@dataclass(frozen=True, repr=False)
-class Function(Layer):
-    """A function of the example alone as a layer; `Sequential` takes the plain function."""
-
-    function: Callable
-
-    @property
-    def kind(self) -> str:
-        """The function's name."""
-        name = function_name(self.function)
-        return name if name.isidentifier() else "function"
-
-    def call(self, params: Params, x: Any) -> Call:
-        """function(x)."""
-        return Call(self.function, (x,), {})
-
-    @property
-    def gain(self) -> float:
-        """The rule's."""
-        rule, function = rule_of(self.function), innermost(self.function)
-        return next((gain for one, gain in JAX_GAINS.items() if one is function), 1.0) if rule is None else rule.gain
-
-    @property
-    def precise(self) -> bool:
-        """The rule's."""
-        rule, function = rule_of(self.function), innermost(self.function)
-        return any(one is function for one in JAX_PRECISE) if rule is None else rule.precise
-
-    def __repr__(self) -> str:
-        """The function, as its user wrote it."""
-        return text(self.function)
-
-
 def is_threaded(layer: Any) -> TypeGuard[Container]:
     """Whether a layer computes what `thread` does: a container with an `apply` of its own may compute other things."""
     return isinstance(layer, Container) and type(layer).apply is Container.apply
@@ -244,11 +204,6 @@ def with_fields(layer: Any, **fields: Any) -> Any:
     for name, value in fields.items():
         object.__setattr__(other, name, value)
     return other
-
-
-def as_layer(layer: Layer | Callable) -> Layer:
-    """A plain function as a layer; a layer as it is."""
-    return layer if isinstance(layer, Layer) else Function(layer)
 
 
 def check_layer(function: str, argument: str, layer: Any) -> None:

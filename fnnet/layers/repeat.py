@@ -17,16 +17,8 @@ from fnnet.costs.summary import summarise, visits_of
 from fnnet.layers.containers import folded
 from fnnet.layers.decay import decayed
 from fnnet.layers.fields import set_fields
-from fnnet.layers.protocol import (
-    Layer,
-    Params,
-    as_layer,
-    check_entries,
-    check_layer,
-    example_shape,
-    is_threaded,
-    with_fields,
-)
+from fnnet.layers.functions import as_layer
+from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, is_threaded, with_fields
 from fnnet.layers.sequential import Sequential
 
 

@@ -8,16 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.layers.containers import folded, named_in_errors, plain_layers
-from fnnet.layers.protocol import (
-    Container,
-    Layer,
-    Params,
-    as_layer,
-    check_entries,
-    check_layer,
-    example_shape,
-    with_fields,
-)
+from fnnet.layers.functions import as_layer
+from fnnet.layers.protocol import Container, Layer, Params, check_entries, check_layer, example_shape, with_fields
 from fnnet.layers.sequential import Sequential
 
 

@@ -25,7 +25,8 @@ import jax
 from fnnet.core.jaxprs import all_equations
 from fnnet.core.partials import innermost
 from fnnet.core.registration import Rule
-from fnnet.layers.protocol import Function, function_name
+from fnnet.layers.functions import Function
+from fnnet.layers.protocol import function_name
 
 EQUATION = re.compile(
     r"^ {4,}(?:(?P<side>[A-Za-z][A-Za-z ,]*) {2,}(?!=))?"

@@ -10,7 +10,8 @@ import pytest
 
 import fnnet
 from fnnet.core.partials import innermost, is_partial
-from fnnet.layers.protocol import Function, text
+from fnnet.layers.functions import Function
+from fnnet.layers.protocol import text
 from fnnet.proofs import reference_of
 from fnnet.tracing.rule_pages import page_of_words
 

@@ -13,8 +13,9 @@ from fnnet.layers.convolution import Conv
 from fnnet.layers.dense import Dense
 from fnnet.layers.dropout import Dropout
 from fnnet.layers.flatten import Flatten
+from fnnet.layers.functions import Function
 from fnnet.layers.pooling import AvgPool, MaxPool
-from fnnet.layers.protocol import Function, Layer
+from fnnet.layers.protocol import Layer
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 
