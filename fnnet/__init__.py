@@ -21,6 +21,8 @@ from fnnet.layers.pooling import AvgPool as AvgPool
 from fnnet.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnnet.layers.pooling import GlobalMaxPool as GlobalMaxPool
 from fnnet.layers.pooling import MaxPool as MaxPool
+from fnnet.layers.recurrent import GRU as GRU
+from fnnet.layers.recurrent import LSTM as LSTM
 from fnnet.layers.repeat import Repeat as Repeat
 from fnnet.layers.residual import Residual as Residual
 from fnnet.layers.sequential import Sequential as Sequential
@@ -43,8 +45,10 @@ from fnnet.rules.class_losses import softmax_cross_entropy as softmax_cross_entr
 from fnnet.rules.convolution import conv as conv
 from fnnet.rules.dense import dense as dense
 from fnnet.rules.embedding import embedding as embedding
+from fnnet.rules.gru import gru as gru
 from fnnet.rules.layer_norm import layer_norm as layer_norm
 from fnnet.rules.layer_norm import rms_norm as rms_norm
+from fnnet.rules.lstm import lstm as lstm
 from fnnet.rules.max_pooling import max_pool as max_pool
 from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
 from fnnet.rules.softmax import log_softmax as log_softmax

@@ -57,6 +57,9 @@ class Proof:
         is_heavy: Whether each drawn configuration compiles a program of its own: then fewer are drawn.
         cancels: Whether gradients are differences of numbers near each other, as those of a saturated sigmoid: then
             rounding of the incoming cotangent's size is no error, in the reference neither.
+        loops: Whether it is a loop over steps that need each other, on any platform.
+        call: call(function, **arguments) -> one array with the batch axes in front, for a function that takes or
+            returns several arrays in one argument or output; None: function(**arguments).
     """
 
     function: Callable
@@ -71,6 +74,8 @@ class Proof:
     refused: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     is_heavy: bool = False
     cancels: bool = False
+    loops: bool = False
+    call: Callable | None = None
 
     @property
     def name(self) -> str:
@@ -85,6 +90,8 @@ class Proof:
 
     def called(self, function: Callable, arrays: Arrays, static: Mapping[str, Any]) -> Any:
         """What the function or the reference gives; the first arguments by place, which may have other names."""
+        if self.call is not None:
+            return self.call(function, **arrays, **static)
         signature = self.function.signature if isinstance(self.function, Rule) else inspect.signature(self.function)
         first = list(itertools.takewhile(arrays.__contains__, signature.parameters))
         first = [n for n in first if signature.parameters[n].kind is not inspect.Parameter.KEYWORD_ONLY]
