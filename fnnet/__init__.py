@@ -37,6 +37,8 @@ from fnnet.rules.activations import softplus as softplus
 from fnnet.rules.activations import tanh as tanh
 from fnnet.rules.attention import attention as attention
 from fnnet.rules.average_pooling import avg_pool as avg_pool
+from fnnet.rules.batch_norm import batch_norm as batch_norm
+from fnnet.rules.batch_norm import group_norm as group_norm
 from fnnet.rules.binary_losses import binary_cross_entropy as binary_cross_entropy
 from fnnet.rules.binary_losses import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
 from fnnet.rules.class_losses import cross_entropy as cross_entropy

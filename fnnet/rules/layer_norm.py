@@ -65,7 +65,7 @@ def layer_norm(
     """
     x, scale, bias = as_floats("layer_norm", x=x, scale=scale, bias=bias, optional=("scale", "bias"))
     axes = axes_from_end("layer_norm", "axes", axes, x=x)
-    _check_sizes("layer_norm", x, axes, scale=scale, bias=bias)
+    check_sizes("layer_norm", x, axes, scale=scale, bias=bias)
     return _layer_norm(x, scale, bias, axes=axes, epsilon=as_epsilon("layer_norm", epsilon))
 
 
@@ -110,7 +110,7 @@ def rms_norm(
     """
     x, scale = as_floats("rms_norm", x=x, scale=scale, optional=("scale",))
     axes = axes_from_end("rms_norm", "axes", axes, x=x)
-    _check_sizes("rms_norm", x, axes, scale=scale)
+    check_sizes("rms_norm", x, axes, scale=scale)
     return _rms_norm(x, scale, axes=axes, epsilon=as_epsilon("rms_norm", epsilon))
 
 
@@ -163,7 +163,8 @@ def mean_product(a, scale, axes):
     return jnp.expand_dims(sums, summed) / scale.size
 
 
-def _check_sizes(function: str, x: Array, axes: tuple[int, ...], **parameters: Array | None) -> None:
+def check_sizes(function: str, x: Array, axes: tuple[int, ...], **parameters: Array | None) -> None:
+    """Whether each parameter has x's sizes along these axes."""
     wanted = tuple(x.shape[axis] for axis in axes)
     for name, parameter in parameters.items():
         if parameter is not None and parameter.shape != wanted:
