@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.checker import check
+from fnnet.core.arguments import accumulator
 from fnnet.proofs.proof import Arrays, Case, Proof, cast
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
@@ -37,8 +38,9 @@ def values_and_gradients(case: Case) -> list[str]:
             ours, (value, bars) = program(case.arrays, output_bar)
             for dtype, (our_value, our_bars) in ours.items():
                 allowed = rounding(case, dtype, output_bar)
-                if number == 0:
-                    findings += compare(f"value in {dtype}", our_value, value, TOLERANCE[dtype])
+                outputs = zip(jax.tree.leaves(our_value), jax.tree.leaves(value), strict=True) if number == 0 else ()
+                for our_output, output in outputs:
+                    findings += compare(f"value in {dtype}", our_output, output, TOLERANCE[dtype])
                 for name, bar in bars.items():
                     what = f"gradient of {name} in {dtype}"
                     findings += compare(what, our_bars[name], bar, TOLERANCE[dtype], allowed)
@@ -52,10 +54,13 @@ def structure(case: Case) -> list[str]:
         for dtype in dtypes:
             with jax.enable_x64(wide):
                 found = checked(case, "S", dtype)
-                value = jax.eval_shape(case.function, *case.in_dtype(dtype).values())
+                values = jax.tree.leaves(jax.eval_shape(case.function, *case.in_dtype(dtype).values()))
             findings += [f"{one} (in {dtype}, 64-bit mode {wide})" for one in found]
-            if value.dtype != dtype:
-                findings.append(f"the value in {dtype}, 64-bit mode {wide}, is {value.dtype}")
+            # After the first output come statistics, in the dtype of sums.
+            for number, value in enumerate(values):
+                wanted = accumulator(dtype) if number else jnp.dtype(dtype)
+                if value.dtype != wanted:
+                    findings.append(f"the value in {dtype}, 64-bit mode {wide}, is {value.dtype}, not {wanted}")
     return findings
 
 
@@ -132,16 +137,17 @@ def checked(case: Case, letters: str, dtype: str = "float64", **options: Any) ->
     return [*map(str, report.failures), *(f"{letter} is not run: {why}" for letter, why in report.not_run.items())]
 
 
-def cotangent(case: Case, number: int) -> np.ndarray:
-    """A Gaussian cotangent: ones would hide whatever sums over the output."""
-    shape = jax.eval_shape(case.reference, *case.variables.values()).shape
-    return case.generator(10 + number).normal(size=shape).astype(np.float32).astype(np.float64)
+def cotangent(case: Case, number: int) -> Any:
+    """A Gaussian cotangent, of each output: ones would hide whatever sums over the output."""
+    outputs, generator = jax.eval_shape(case.reference, *case.variables.values()), case.generator(10 + number)
+    return jax.tree.map(lambda one: generator.normal(size=one.shape).astype(np.float32).astype(np.float64), outputs)
 
 
-def rounding(case: Case, dtype: str, output_bar: np.ndarray) -> float:
+def rounding(case: Case, dtype: str, output_bar: Any) -> float:
     """What rounding of the cotangent's size may change, where gradients cancel."""
     ulps = 8 if case.proof.cancels else 0
-    return ulps * float(jnp.finfo(dtype).eps) * float(np.abs(output_bar).max(initial=0.0))
+    largest = max(float(np.abs(bar).max(initial=0.0)) for bar in jax.tree.leaves(output_bar))
+    return ulps * float(jnp.finfo(dtype).eps) * largest
 
 
 # Programs. Cases with the same static values share one: nearly all the cost is compilation.
@@ -154,7 +160,7 @@ def pulled(proof: Proof, function: Callable, static: Static, names: Sequence[str
         arrays = cast(arrays, dtype)
         moving = {n: arrays[n] for n in names}
         value, pull = jax.vjp(lambda moving: proof.called(function, {**arrays, **moving}, dict(static)), moving)
-        return value, pull(cotangent.astype(dtype))[0]
+        return value, pull(jax.tree.map(lambda bar, one: bar.astype(one.dtype), cotangent, value))[0]
 
     return run
 
@@ -180,7 +186,8 @@ def hessian_programs(proof: Proof, static: Static, names: Names) -> Callable:
 
     def of(function: Callable, arrays: Arrays, weights: Any) -> Any:
         def loss(moving: Arrays) -> Any:
-            return jnp.sum(weights * jnp.sin(proof.called(function, {**arrays, **moving}, dict(static))))
+            outputs = proof.called(function, {**arrays, **moving}, dict(static))
+            return sum(jax.tree.leaves(jax.tree.map(lambda w, one: jnp.sum(w * jnp.sin(one)), weights, outputs)))
 
         return jax.hessian(loss)({n: arrays[n] for n in names})
 

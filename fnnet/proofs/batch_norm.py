@@ -95,6 +95,28 @@ def sample_group(rng: np.random.Generator) -> Configuration:
 
 PARAMETERS = "scale", "bias"
 NOT_FOUR = (*NOT_FLOATING, *ones((), (1,), (3,), (3, 4)))
+BATCH_NORM = Proof(
+    batch_norm,
+    plain_batch_norm,
+    examples=[
+        normal({"axes": -2}, x=(5, 4), scale=(4,), bias=(4,)),
+        normal({"axes": (-4, -3, -2), "epsilon": 0.1}, "images, no bias", x=(2, 2, 3, 2), scale=(2,)),
+        normal({"axes": (-3, -1)}, "channels inside", x=(3, 2, 2)),
+    ],
+    parameters=PARAMETERS,
+    sample=sample_batch,
+    covers=SIZES | GIVEN | {title for _, _, title in BATCHES},
+    tiny=normal({"axes": -2}, x=(4, 2), scale=(2,), bias=(2,)),
+    forms=[normal({"axes": (0, 1, 2)}, x=(3, 6, 5, 8), scale=(8,), bias=(8,))],
+    refused={
+        "x": (*NOT_FLOATING, *ones((), (3,), (4, 3))),
+        "scale": NOT_FOUR,
+        "bias": NOT_FOUR,
+        "axes": (2, -3, (1, -1), (), 1.0, "x", None),
+        "epsilon": NOT_EPSILON,
+    },
+    cancels=True,
+)
 GROUP_NORM = Proof(
     group_norm,
     plain_group_norm,

@@ -39,17 +39,17 @@ from fnnet.rules.layer_norm import check_sizes, computed_again
 
 def batch_norm(
     x: Float[ArrayLike, "*shape"],
-    scale: Float[ArrayLike, "*kept"] | None = None,
-    bias: Float[ArrayLike, "*kept"] | None = None,
+    scale: Float[ArrayLike, "*channels"] | None = None,
+    bias: Float[ArrayLike, "*channels"] | None = None,
     *,
     axes: int | Sequence[int],
     epsilon: float = 1e-5,
-) -> tuple[Float[Array, "*shape"], Float[Array, "*kept"], Float[Array, "*kept"]]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*others"], Float[Array, "*others"]]:
     """Batch normalisation by the statistics of x itself, as in training: a whole batch, not one example.
 
     Args:
         x: The batch, usually (batch, *image, channels).
-        scale: x's sizes along the other axes, in x's order: (channels,) if `axes` are all others. None: 1.
+        scale: x's sizes along the other axes, in x's order, or along the last of them: (channels,). None: 1.
         bias: The same. None: 0.
         axes: The axes of the mean and the variance: those of the batch and the image.
         epsilon: Added to the variance, 0 or more.
@@ -71,9 +71,11 @@ def batch_norm(
     """
     x, scale, bias = as_floats("batch_norm", x=x, scale=scale, bias=bias, optional=("scale", "bias"))
     axes = axes_from_end("batch_norm", "axes", axes, x=x)
-    others = tuple(axis for axis in range(-x.ndim, 0) if axis not in axes)
-    check_sizes("batch_norm", x, others, scale=scale, bias=bias)
-    return _batch_norm(x, scale, bias, axes=axes, kept=len(others), epsilon=as_epsilon("batch_norm", epsilon))
+    others = [axis for axis in range(-x.ndim, 0) if axis not in axes]
+    rank = max((parameter.ndim for parameter in (scale, bias) if parameter is not None), default=1)
+    channels = tuple(others[max(len(others) - max(rank, 1), 0) :])
+    check_sizes("batch_norm", x, channels, scale=scale, bias=bias)
+    return _batch_norm(x, scale, bias, axes=axes, kept=len(channels), epsilon=as_epsilon("batch_norm", epsilon))
 
 
 def batch_norm_fwd(x, scale, bias, *, axes, kept, epsilon):

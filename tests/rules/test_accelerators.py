@@ -85,7 +85,7 @@ def value_and_gradients(case):
     def run(arrays):
         def loss(moving):
             y = case.proof.called(case.proof.function, {**arrays, **moving}, case.configuration.static)
-            return jnp.sum(jnp.sin(y.astype(jnp.float32)))
+            return sum(jnp.sum(jnp.sin(one.astype(jnp.float32))) for one in jax.tree.leaves(y))
 
         return jax.value_and_grad(loss)({name: arrays[name] for name in case.differentiated})
 

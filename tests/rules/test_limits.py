@@ -66,7 +66,14 @@ def gradients(case, is_mapped=False):
         y = (jax.vmap(apply, (axes,)) if is_mapped else apply)(
             {name: moving.get(name, a) for name, a in arrays.items()}
         )
-        return (y * jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)).sum()
+        return sum(map(waved, jax.tree.leaves(y)))
+
+    def waved(y):
+        return (
+            (y * jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype))
+            .sum()
+            .astype(jnp.float32)
+        )
 
     return lambda arrays: jax.grad(weighed)({name: arrays[name] for name in case.differentiated}, arrays)
 

@@ -94,7 +94,8 @@ def output_of(case, params, batch, is_mapped=True, **options):
         return case.proof.called(case.proof.function, arrays, {**case.configuration.static, **options})
 
     batch = {name: given[name] for name in batch}
-    return jax.vmap(apply)(batch) if is_mapped else apply(batch)
+    y = jax.vmap(apply)(batch) if is_mapped else apply(batch)
+    return jnp.concatenate([one.reshape(len(one), -1) for one in y], 1) if isinstance(y, tuple) else y
 
 
 def score(y):
