@@ -53,6 +53,7 @@ from fnnet.rules.layer_norm import rms_norm as rms_norm
 from fnnet.rules.lstm import lstm as lstm
 from fnnet.rules.max_pooling import max_pool as max_pool
 from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices
+from fnnet.rules.rotary import rotary as rotary
 from fnnet.rules.softmax import log_softmax as log_softmax
 from fnnet.rules.softmax import softmax as softmax
 from fnnet.rules.squared_error import squared_error as squared_error

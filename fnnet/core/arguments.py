@@ -53,11 +53,25 @@ def as_flag(function: str, argument: str, value: Any) -> bool:
 
 def as_epsilon(function: str, value: Any) -> float:
     """`value` as a number that may be added to a variance: finite, and not negative."""
+    number = as_finite(function, "epsilon", value)
+    if number < 0:
+        raise ValueError(f"{function}: epsilon (={value!r}) must be 0 or more")
+    return number
+
+
+def as_finite(function: str, argument: str, value: Any) -> float:
+    """`value` as a finite number."""
     if not isinstance(value, Real | np.floating) or isinstance(value, bool):
-        raise TypeError(f"{function}: epsilon (={value!r}) must be a number")
-    if not 0 <= float(value) < math.inf:
-        raise ValueError(f"{function}: epsilon (={value!r}) must be finite, and 0 or more")
+        raise TypeError(f"{function}: {argument} (={value!r}) must be a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{function}: {argument} (={value!r}) must be finite")
     return float(value)
+
+
+def broadcasts(shape: Sequence[Any], onto: Sequence[Any]) -> bool:
+    """Whether an array of this shape broadcasts to the shape `onto`."""
+    pairs = zip(reversed(shape), reversed(onto), strict=False)
+    return len(shape) <= len(onto) and all(size == 1 or size == other for size, other in pairs)
 
 
 def axes_from_end(function: str, argument: str, axes: Any, **array: Any) -> tuple[int, ...]:

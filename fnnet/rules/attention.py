@@ -19,17 +19,15 @@ Derivation: docs/derivations/attention.md
 
 import functools
 import math
-import operator
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from fnnet.core.arguments import as_array, as_flag, as_floats, wide
+from fnnet.core.arguments import as_array, as_finite, as_flag, as_floats, broadcasts, wide
 from fnnet.core.primitives import with_shardings
 from fnnet.core.registration import rule
 from fnnet.formulations import attention as blocks
@@ -91,7 +89,7 @@ def attention(
         raise ValueError(f"attention: k of shape {k.shape} has {key_heads} heads; they must divide q's {heads}")
     scores = (*lead, heads, length, keys)
     for name, array in (("bias", bias), ("mask", mask)):
-        if array is not None and not _broadcasts(as_array("attention", name, array).shape, scores):
+        if array is not None and not broadcasts(as_array("attention", name, array).shape, scores):
             raise ValueError(
                 f"attention: {name} of shape {array.shape} must broadcast against {scores}, (..., heads, length, keys)"
             )
@@ -103,12 +101,12 @@ def attention(
         key_lengths = as_array("attention", "key_lengths", key_lengths)
         if not jnp.issubdtype(key_lengths.dtype, jnp.integer):
             raise TypeError(f"attention: key_lengths of dtype {key_lengths.dtype} must have an integer dtype")
-        if not _broadcasts(key_lengths.shape, tuple(lead)):
+        if not broadcasts(key_lengths.shape, tuple(lead)):
             raise ValueError(
                 f"attention: key_lengths of shape {key_lengths.shape} must broadcast against {tuple(lead)}"
             )
         key_lengths = jnp.broadcast_to(key_lengths.astype(jnp.int32), lead)
-    scale = 1 / math.sqrt(width) if scale is None else _number(scale)
+    scale = 1 / math.sqrt(width) if scale is None else as_finite("attention", "scale", scale)
     return _attention(q, k, v, bias, mask, key_lengths, causal=as_flag("attention", "causal", causal), scale=scale)
 
 
@@ -178,20 +176,6 @@ def _specs(q):
     """How o and log_sum are sharded under explicit mesh axes: as q is."""
     *lead, length, heads, width = jax.typeof(q).sharding.spec
     return [P(*lead, length, heads, width), P(*lead, heads, length)]
-
-
-def _broadcasts(shape, onto):
-    return len(shape) <= len(onto) and all(a in (1, b) for a, b in zip(shape[::-1], onto[::-1], strict=False))
-
-
-def _number(scale):
-    try:
-        value = float(operator.index(scale)) if not isinstance(scale, float | np.floating) else float(scale)
-    except TypeError:
-        raise TypeError(f"attention: scale (={scale!r}) must be a number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"attention: scale (={scale}) must be finite")
-    return value
 
 
 _attention = rule(attention_fwd, attention_bwd, batched=("q", "k", "v", "key_lengths"))
