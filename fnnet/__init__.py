@@ -11,6 +11,7 @@ from fnnet.core.allocator import keep_memory as keep_memory
 from fnnet.core.compiler import safe_options as safe_options
 from fnnet.core.reduction import mean_loss as mean_loss
 from fnnet.core.registration import rule as rule
+from fnnet.layers.attention import Attention as Attention
 from fnnet.layers.convolution import Conv as Conv
 from fnnet.layers.decay import decayed as decayed
 from fnnet.layers.dense import Dense as Dense

@@ -11,6 +11,8 @@ import pytest
 import fnnet
 from fnnet.core.jaxprs import all_equations
 from fnnet.formulations import attention, pieces
+from fnnet.proofs import own
+from fnnet.rules import attention as page
 
 plain = functools.partial(jax.nn.dot_product_attention, implementation="xla")
 
@@ -84,6 +86,26 @@ def test_stages_take_every_row_once(length, keys, causal):
 def test_causal_blocks_leave_out_half_the_keys():
     seen = sum(stage.rows * stage.keys for stage in attention.stages(1024, 1024, causal=True))
     assert seen < 0.57 * 1024**2
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("number", range(12))
+def test_the_equations_of_the_page_are_what_a_cpu_computes(number, x64, one_device):
+    """GPUs and TPUs compute the page's functions as they stand."""
+    case = own()["attention"].case(number)
+    arrays, causal = case.arrays, case.configuration.static["causal"]
+    given = [arrays.get(name) for name in ("q", "k", "v", "bias", "mask", "key_lengths")]
+    given = [None if array is None else jnp.asarray(array) for array in given]
+    static = {"causal": causal, "scale": 0.5}
+    plain_o, plain_sums = page.attend.__wrapped__(*given, **static)
+    o, log_sums = attention.output(*given, **static)
+    o_bar = jnp.asarray(case.generator(1).normal(size=o.shape))
+    bars = attention.gradients(*given, o, log_sums, o_bar, **static)
+    plain_bars = page.pull_back.__wrapped__(*given, o, log_sums, o_bar, **static)
+    for ours, theirs in zip((o, log_sums, *bars), (plain_o, plain_sums, *plain_bars), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def drawn(shape, number=4):

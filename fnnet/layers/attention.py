@@ -1,0 +1,128 @@
+"""`Attention`: multi-head self-attention over one sequence."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.core.arguments import as_array
+from fnnet.core.geometry import integer
+from fnnet.layers.answers import Access, Initializer, Parameter
+from fnnet.layers.fields import set_fields, set_flags
+from fnnet.layers.kernels import entry, glorot, zeros
+from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries
+from fnnet.rules.attention import attention
+from fnnet.rules.dense import dense
+from fnnet.rules.rotary import rotary
+
+PARTS = ("query", "key", "value", "out")
+
+
+@dataclass(frozen=True, repr=False)
+class Attention(Layer):
+    """Each row's queries meet the keys of all rows: (length, features) -> (length, features).
+
+    Args:
+        heads: Number of query heads, each of width features / heads.
+        key_heads: Number of key and value heads, which divides `heads`; None means as many.
+        causal: Whether a row sees no later one.
+        rotary: Whether queries and keys are turned by their positions, 0 and on, as `fnnet.rotary` does by default.
+        bias: Whether the four products have one.
+        kernel_init: An initialiser of `jax.nn.initializers`. None means Glorot.
+        bias_init: The same for the biases.
+
+    Parameters: query_kernel (features, features), key_kernel and value_kernel (features, key_heads * width), out_kernel
+    (features, features); and as many biases. Columns are head by head.
+
+    PyTorch: torch.nn.MultiheadAttention, whose in_proj_weight is the transposes of the first three kernels, one below
+    the other. Flax: flax.linen.MultiHeadDotProductAttention, whose kernels are (features, heads, width), and (heads,
+    width, features) for out.
+    """
+
+    heads: int
+    _: dataclasses.KW_ONLY
+    key_heads: int | None = None
+    causal: bool = False
+    rotary: bool = False
+    bias: bool = True
+    kernel_init: Initializer | None = None
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        """Raises ValueError or TypeError for what cannot be."""
+        set_fields(self, heads=integer("Attention", "heads", self.heads))
+        if self.key_heads is not None:
+            set_fields(self, key_heads=integer("Attention", "key_heads", self.key_heads))
+        if self.heads % self._key_heads:
+            raise ValueError(f"Attention: key_heads (={self.key_heads}) must divide heads (={self.heads})")
+        set_flags(self, "causal", "rotary", "bias")
+
+    @property
+    def _key_heads(self) -> int:
+        return self.heads if self.key_heads is None else self.key_heads
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """A kernel, and maybe a bias, of query, key, value and out."""
+        return tuple(f"{part}_{kind}" for part in PARTS for kind in ("kernel", "bias")[: 1 + self.bias])
+
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
+        """Kernels and biases for one sequence of that shape."""
+        if len(shape) != 2:
+            raise ValueError(f"Attention: x of shape {shape} must have shape (length, features)")
+        features = shape[-1]
+        if features % self.heads:
+            raise ValueError(f"Attention: heads (={self.heads}) must divide the {features} features of x {shape}")
+        if self.rotary and features // self.heads % 2:
+            raise ValueError(f"Attention: rotary needs heads of an even width, not {features // self.heads}")
+        found = {}
+        for name, wanted in self._shapes(features).items():
+            is_kernel = name.endswith("kernel")
+            drawn = (self.kernel_init or glorot) if is_kernel else self.bias_init
+            found[name] = Parameter(wanted, drawn, decayed=is_kernel)
+        return found
+
+    def _shapes(self, features: int) -> dict[str, tuple[int, ...]]:
+        wide = features // self.heads * self._key_heads
+        outputs = {"query": features, "key": wide, "value": wide, "out": features}
+        by_part = {name: outputs[name.partition("_")[0]] for name in self.entries}
+        return {name: (features, n) if name.endswith("kernel") else (n,) for name, n in by_part.items()}
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        """(length, features) -> (length, features)."""
+        check_entries(self, params)
+        x, features = as_array("Attention", "x", x), jnp.shape(params["out_kernel"])[-1]
+        if x.ndim != 2 or x.shape[-1] != features:
+            raise ValueError(
+                f"Attention: x of shape {x.shape} must have shape (length, {features})"
+                + f"; {MINI_BATCH}" * (x.ndim > 2)
+            )
+        own = {name: entry(self, params, name, wanted) for name, wanted in self._shapes(features).items()}
+
+        def product(rows: Any, part: str) -> Any:
+            return dense(rows, own[f"{part}_kernel"], own.get(f"{part}_bias"))
+
+        width = features // self.heads
+        q, k, v = (product(x, part).reshape(len(x), -1, width) for part in PARTS[:3])
+        if self.rotary:
+            positions = jnp.arange(len(x), dtype=jnp.int32)
+            q, k = rotary(q, positions), rotary(k, positions)
+        o = attention(q, k, v, causal=self.causal)
+        return product(o.reshape(len(x), features), "out")
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Its products and biases; for each pair of rows and head two products, and a softmax counted as five."""
+        length, features = x.shape
+        biases = sum(math.prod(params[name].shape) for name in self.entries if name.endswith("bias"))
+        return self.products(params, x) + length * biases + length * length * (4 * features + 5 * self.heads)
+
+    def products(self, params: Params, x: Any) -> int:
+        """A multiplication and an addition for each weight and row."""
+        return 2 * x.shape[0] * sum(math.prod(params[name].shape) for name in self.entries if name.endswith("kernel"))
+
+    def access(self, x: Any) -> Access:
+        """Products."""
+        return Access("product")
