@@ -18,6 +18,9 @@ from fnnet.layers.dense import Dense as Dense
 from fnnet.layers.dropout import Dropout as Dropout
 from fnnet.layers.embedding import Embedding as Embedding
 from fnnet.layers.flatten import Flatten as Flatten
+from fnnet.layers.normalisation import GroupNorm as GroupNorm
+from fnnet.layers.normalisation import LayerNorm as LayerNorm
+from fnnet.layers.normalisation import RMSNorm as RMSNorm
 from fnnet.layers.pooling import AvgPool as AvgPool
 from fnnet.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnnet.layers.pooling import GlobalMaxPool as GlobalMaxPool

@@ -78,7 +78,7 @@ def _by_name(tree: Any) -> dict[str, Any]:
     named = {}
     for path, leaf in jax.tree.leaves_with_path(tree):
         *module, last = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-        if module and module[-1] in ("kernel", "bias", "embedding") and last in ("value", "raw_value"):
+        if module and module[-1] in ("kernel", "bias", "embedding", "scale") and last in ("value", "raw_value"):
             last = module.pop()
         named["/".join([*module, last])] = leaf
     return named

@@ -22,8 +22,8 @@ from fnnet.layers.walk import walk
 class Slot(NamedTuple):
     """A layer with parameters.
 
-    `rows` says for each input of a dense layer which one it is where images are flattened channels first; None: the
-    same one.
+    `rows` says for each input of a dense layer, and each entry of a norm's scale, which one it is where images are
+    flattened channels first; None: the same one.
     """
 
     path: str  # "residual_2/conv_0"
@@ -58,7 +58,9 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
                     f"{function}: {path}, {layer!r}, has no layout: `Layer.layout` must say where others keep it"
                 )
             found.append(Slot(path, layer.layout, {entry: params[entry].shape for entry in layer.entries}, rows))
-            rows = None
+            if rows is not None and not any(entry.endswith("kernel") for entry in layer.entries):
+                doubts.extend([] if layer.layout.elementwise else [f"{path}, {layer!r}, has another order of entries"])
+            rows = rows if layer.layout.elementwise else None
         elif id(x) not in features_last:
             rows, doubt = _rows_after(layer, x.shape, y.shape, rows)
             doubts.extend([f"{path}, {layer!r}, {doubt}"] if doubt else [])

@@ -5,6 +5,7 @@ With rows as in `slots`, and a kernel's axes named by letters,
     convolution     W_tco = weight_oct          t the taps, c the channels of a group, o the outputs
     transposed      W_tco = weight_cot          with groups: the channels and the outputs of each
     dense           W_io  = weight_o,rows(i)
+    norms           s_i   = weight_rows(i)      of a flattened image; else the same
 
 which permutes entries: so gradients are carried by the same functions as the weights.
 """
@@ -104,7 +105,7 @@ def _slots(function: str, net: Any, shape: Sequence[int]) -> list[Slot]:
 
 def _from(weight: np.ndarray, slot: Slot, entry: str) -> np.ndarray:
     if not entry.endswith("kernel"):
-        return weight
+        return weight[slot.rows] if slot.layout.elementwise and slot.rows is not None else weight
     kernel = np.transpose(weight, (*range(2, weight.ndim), 1, 0))
     if slot.layout.groups:
         kernel = exchanged(kernel, slot.layout.groups)
@@ -113,7 +114,7 @@ def _from(weight: np.ndarray, slot: Slot, entry: str) -> np.ndarray:
 
 def _to(kernel: np.ndarray, slot: Slot, entry: str) -> np.ndarray:
     if not entry.endswith("kernel"):
-        return kernel
+        return kernel[np.argsort(slot.rows)] if slot.layout.elementwise and slot.rows is not None else kernel
     if slot.layout.groups:
         kernel = exchanged(kernel, slot.layout.groups)
     if slot.rows is not None:

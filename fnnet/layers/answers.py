@@ -62,6 +62,8 @@ class Layout:
         flax: Flax's name of each entry; None: Flax keeps them in several modules, or in another order.
         groups: Of a transposed convolution, whose kernel is (inputs, outputs / groups, *window) in PyTorch; 0 for
             other layers.
+        elementwise: Whether an entry of a parameter goes with one entry of the example, as of a layer norm: after an
+            image is flattened, the parameters are in the order of the image's entries.
         features_last: Whether PyTorch, too, has the features as the last axis of the output, as of an embedding.
     """
 
@@ -69,4 +71,5 @@ class Layout:
     torch: Mapping[str, str]
     flax: Mapping[str, str] | None
     groups: int = 0
+    elementwise: bool = False
     features_last: bool = False

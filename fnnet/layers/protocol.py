@@ -52,8 +52,8 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """Its name without a position: "conv", "max_pool"."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        """Its name without a position: "conv", "max_pool", "rms_norm"."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         """Its parameters, entry by entry, for one example of that shape."""
