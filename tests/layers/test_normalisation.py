@@ -1,6 +1,7 @@
 """Norms as layers, and as rules where the contract does not reach: means far from 0, many rows, other libraries."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -60,12 +61,20 @@ def test_the_norms_of_each_examples_gradient():
     np.testing.assert_allclose(norms, each, rtol=1e-5)
 
 
+def made(layer: Callable, **fields):
+    return layer(**fields)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: fnnet.LayerNorm(axes="x"), TypeError, "LayerNorm: axes (='x') must be an integer, or several"),
+        (
+            lambda: made(fnnet.LayerNorm, axes=("x",)),
+            TypeError,
+            "LayerNorm: axes (=('x',)) must be an integer, or several",
+        ),
         (lambda: fnnet.LayerNorm(epsilon=-1), ValueError, "LayerNorm: epsilon (=-1) must be 0 or more"),
-        (lambda: fnnet.RMSNorm(scale=1), TypeError, "RMSNorm: scale (=1) must be True or False"),
+        (lambda: made(fnnet.RMSNorm, scale=1), TypeError, "RMSNorm: scale (=1) must be True or False"),
         (lambda: fnnet.GroupNorm(0), ValueError, "GroupNorm: groups (=0) must be 1 or more"),
         (
             lambda: fnnet.GroupNorm(4).init(jax.random.key(0), (3, 6)),
