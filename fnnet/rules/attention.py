@@ -10,7 +10,7 @@
                 b_bar_ij = s_bar_ij                                                    (8)   summed where b is broadcast
 
 Kept are the inputs, o and l: (5) finds p again from s and l, so the square of scores is never kept. A row that sees
-nothing has o = 0 and gradient 0. On a CPU the scores of one block of rows exist at a time: formulations/attention.py.
+nothing has o = 0 and gradient 0. A CPU has the scores of one block of rows at a time: formulations/attention.py.
 
 Sources: Vaswani et al., Attention Is All You Need (2017), (1); the backward from l and D is that of Dao et al.,
 FlashAttention (2022), appendix B.2. Fewer key heads: Ainslie et al., GQA (2023).
@@ -61,7 +61,8 @@ def attention(
 
     Returns:
         Like q. bf16 and f16 are computed in f32. A row that sees no key is 0, with gradients of 0; `jax.nn` gives it
-        the mean of all values. The square of scores is not kept for the backward, and on a CPU never formed.
+        the mean of all values. The square of scores is not kept for the backward; a CPU forms a block of it at a time,
+        where a head has more than 64 x 64 scores. Under vmap, key_lengths take less memory than each example's mask.
 
     Raises:
         ValueError: Shapes do not go together; scale is not finite.

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from devices.collectives import collectives_in
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import fnnet
 from fnnet.core.jaxprs import all_equations
@@ -86,6 +89,22 @@ def test_stages_take_every_row_once(length, keys, causal):
 def test_causal_blocks_leave_out_half_the_keys():
     seen = sum(stage.rows * stage.keys for stage in attention.stages(1024, 1024, causal=True))
     assert seen < 0.57 * 1024**2
+
+
+@pytest.mark.cpu
+def test_examples_and_heads_stay_on_their_devices():
+    """Two axes of devices, batch and heads: nothing is sent but the sum that is the loss."""
+    mesh = jax.make_mesh((2, 4), ("batch", "heads"), axis_types=(AxisType.Auto,) * 2)
+    placed = NamedSharding(mesh, P("batch", None, "heads"))
+    arrays = drawn((4, 130, 8, 4))
+    program = jax.jit(value_and_gradients(fnnet.attention, causal=True))
+    shared = jax.jit(value_and_gradients(fnnet.attention, causal=True), out_shardings=(None, (placed,) * 3))
+    compiled = shared.lower(*jax.device_put(arrays, placed)).compile()
+    assert {found.kind for found in collectives_in(compiled.as_text())} == {"all-reduce"}
+    assert all(shape in ((), (1,)) for found in collectives_in(compiled.as_text()) for shape in found.shapes)
+    ours, theirs = compiled(*jax.device_put(arrays, placed)), program(*arrays)
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.cpu

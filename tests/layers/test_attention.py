@@ -103,6 +103,17 @@ def test_a_network_learns_to_look_at_the_marked_row():
     assert loss(trained(params)) < 0.2
 
 
+def test_an_exported_network_takes_any_number_of_examples(tmp_path):
+    """In blocks of rows, though the number of examples is unknown; and for GPUs and TPUs."""
+    net, shape = fnnet.Sequential(fnnet.Attention(2, causal=True, rotary=True)), (70, 8)
+    params = net.init(KEY, shape)
+    network = fnnet.serving.load(fnnet.serving.export(net, params, shape, tmp_path / "attention.fnnet"))
+    for number in (1, 3):
+        xs = np.random.default_rng(number).normal(size=(number, *shape)).astype(np.float32)
+        wanted = jax.vmap(net.apply, (None, 0))(params, xs)
+        np.testing.assert_allclose(network(xs), wanted, rtol=1e-4, atol=1e-5)
+
+
 WRONG = {
     "heads": (lambda: fnnet.Attention(0), "Attention: heads (=0) must be 1 or more"),
     "key_heads": (lambda: fnnet.Attention(4, key_heads=3), "Attention: key_heads (=3) must divide heads (=4)"),
