@@ -54,6 +54,7 @@ from fnnet.rules.embedding import embedding as embedding
 from fnnet.rules.gru import gru as gru
 from fnnet.rules.layer_norm import layer_norm as layer_norm
 from fnnet.rules.layer_norm import rms_norm as rms_norm
+from fnnet.rules.linear_class_loss import linear_softmax_cross_entropy as linear_softmax_cross_entropy
 from fnnet.rules.lstm import lstm as lstm
 from fnnet.rules.max_pooling import max_pool as max_pool
 from fnnet.rules.max_pooling import max_pool_indices as max_pool_indices

@@ -97,21 +97,31 @@ def as_targets(
 
     Raises ValueError or TypeError, in the name of `function`, for what cannot be; `argument` is the prediction's name.
     """
-    ignored = _ignored(function, ignore_index)
+    ignored = as_ignored(function, ignore_index)
     prediction, given = _prediction_and_labels(function, argument, prediction, labels)
     count = prediction.shape[-1]
     if jnp.issubdtype(given.dtype, jnp.floating):
         if ignored is not None:
             raise ValueError(f"{function}: ignore_index (={ignored}) needs integer labels; these are {given.dtype}")
         prediction, rows = as_floats(function, **{argument: prediction, "labels": given})
-        return prediction, _smoothed(function, rows, label_smoothing, class_weights)  # (2)
-    classes = _class_numbers(function, given, count, ignored)
+        weights = as_class_weights(function, class_weights, rows)
+        return prediction, _smoothed(rows, weights, as_smoothing(function, label_smoothing))  # (2)
+    classes = as_classes(function, given, count, ignored)
     if class_weights is not None or ignored is not None:
         classes = noted(function, classes)
     rows = (classes[..., None] == jnp.arange(count, dtype=jnp.int32)).astype(prediction.dtype)
-    targets = _smoothed(function, rows, label_smoothing, class_weights)  # (1)
+    weights = as_class_weights(function, class_weights, rows)
+    targets = _smoothed(rows, weights, as_smoothing(function, label_smoothing))  # (1)
     targets = jnp.where(((classes < 0) | (classes >= count))[..., None], jnp.nan, targets)  # (4)
     return prediction, targets if ignored is None else jnp.where((classes == ignored)[..., None], 0, targets)  # (3)
+
+
+def weights_of(classes: Array, weights: Array | None, count: int, dtype: Any, *, ignored: int | None) -> Array:
+    """(5) of integer labels, without a row for each: (...,)."""
+    inside = (classes >= 0) & (classes < count)
+    of_class = 1 if weights is None else weights[jnp.where(inside, classes, 0)]
+    counts = jnp.where(inside, of_class, jnp.nan).astype(dtype)
+    return counts if ignored is None else jnp.where(classes == ignored, 0, counts)
 
 
 def weights_of_examples(
@@ -159,7 +169,8 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
     return prediction, given
 
 
-def _ignored(function: str, ignore_index: Any) -> int | None:
+def as_ignored(function: str, ignore_index: Any) -> int | None:
+    """The integer that marks labels that count nothing, or None."""
     if ignore_index is None:
         return None
     try:
@@ -171,24 +182,30 @@ def _ignored(function: str, ignore_index: Any) -> int | None:
     return index
 
 
-def _class_numbers(function: str, given: Any, count: int, ignored: int | None) -> Array:
+def as_classes(function: str, given: Any, count: int, ignored: int | None) -> Array:
     """Integer labels in int32."""
     return as_numbers(function, "labels", given, count, kind="a class", ignored=ignored, error=LabelError)
 
 
-def _smoothed(function: str, rows: Array, label_smoothing: float, class_weights: Any) -> Array:
+def as_smoothing(function: str, label_smoothing: Any) -> float:
+    """e, from 0 to 1."""
     if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing <= 1:
         raise ValueError(f"{function}: label_smoothing (={label_smoothing!r}) must be a number from 0 to 1")
-    e = float(label_smoothing)
-    return _by_class(function, class_weights, rows) * ((1 - e) * rows + e / rows.shape[-1])
+    return float(label_smoothing)
 
 
-def _by_class(function: str, class_weights: Any, rows: Array) -> Array:
-    """The class weights, without a gradient; 1 each if there are none."""
-    shape = rows.shape[-1:]
+def _smoothed(rows: Array, weights: Array | None, e: float) -> Array:
+    """Rows of probabilities, smoothed, times the class weights."""
+    smoothed = (1 - e) * rows + e / rows.shape[-1]
+    return smoothed if weights is None else weights * smoothed
+
+
+def as_class_weights(function: str, class_weights: Any, like: Array) -> Array | None:
+    """The class weights in the dtype of `like`, (..., classes), without a gradient; None if there are none."""
+    shape = like.shape[-1:]
     if class_weights is None:
-        return jnp.ones(shape, rows.dtype)
+        return None
     weights = as_array(function, "class_weights", class_weights)
     if weights.shape != shape:
         raise ValueError(f"{function}: class_weights of shape {weights.shape} must have shape {shape}, one weight each")
-    return lax.stop_gradient(weights.astype(rows.dtype))
+    return lax.stop_gradient(weights.astype(like.dtype))
