@@ -47,7 +47,7 @@ def sample(rng: np.random.Generator) -> Configuration:
     lead = MANY[rng.integers(len(MANY))] if many else LEADING[rng.integers(len(LEADING))]
     if mean and 0 in lead:
         lead = (2,)
-    features, classes = int(rng.choice([1, 3])), int(rng.choice([1, 4]))
+    features, classes = int(rng.choice([1, 3])), 4 if many else int(rng.choice([1, 4]))  # of one, the gradient is 0
     holds = {name: bool(rng.integers(2)) for name in ("bias", "class weights", "smoothing", "soft cap", "ignored")}
     static: dict[str, Any] = {"label_smoothing": 0.1} if holds["smoothing"] else {}
     static |= {"soft_cap": 2.0} if holds["soft cap"] else {}

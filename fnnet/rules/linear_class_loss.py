@@ -16,7 +16,7 @@ The backward computes (1) again, block by block: four products in all. In (10) e
 before the backward begins, so (5) to (9) are computed with the loss, of the same block: three products.
 
 Sources: (1) is dense.py, (3) to (5) class_losses.py. The blocks and the early gradients are those of Wijmans et al.,
-Cut Your Losses (2024), arXiv:2411.09009, and of Hsu et al., Liger Kernel (2024), arXiv:2410.10989, section 3.2, in
+Cut Your Losses (2024), arXiv:2411.09009, and of Hsu et al., Liger Kernel (2024), arXiv:2410.10989, in
 plain XLA. (2) is Gemma Team, Gemma 2 (2024), arXiv:2408.00118, section 2.
 Derivation: docs/derivations/linear_class_loss.md
 """
