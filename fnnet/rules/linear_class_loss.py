@@ -184,7 +184,7 @@ def linear_softmax_cross_entropy_mean_bwd(residuals, loss_bar, *, options):
         return linear_softmax_cross_entropy_bwd(kept, l_bar, options=options)
     x_bar, sums, kernel, bias, weights = kept
     sums = tuple(scale * bar for bar in sums)
-    return (scale * x_bar).astype(x_bar.dtype), *of_parameters(sums, kernel, bias, weights), None
+    return (scale * wide(x_bar)[0]).astype(x_bar.dtype), *of_parameters(sums, kernel, bias, weights), None
 
 
 _linear_softmax_cross_entropy_mean = rule(
