@@ -24,8 +24,8 @@ def plain_sequence(cell: Callable, state: Any, xs: Any, lengths: Any, reverse: b
     lengths = jnp.full(xs.shape[:-2], time, jnp.int32) if lengths is None else lengths.astype(jnp.int32)
 
     def step(state: Any, t: Any) -> Any:
-        new, y = cell(state, jnp.take(xs, t, -2))
         counts = (t < lengths)[..., None]
+        new, y = cell(state, jnp.where(counts, jnp.take(xs, t, -2), 0))
         state = jax.tree.map(lambda n, o: jnp.where(counts, n, o), new, state)
         return state, jnp.where(counts, y, 0)
 

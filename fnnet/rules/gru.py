@@ -65,7 +65,7 @@ def gru(
         initial_state: (..., hidden); None means zeros.
         lengths: (...,), how many steps of each sequence count, from 0 to time (a number outside is clipped to this
             range). A step at or after the length leaves the state as it is and gives the output 0, as PyTorch's packed
-            sequences do.
+            sequences do; what x holds there reaches no output and no gradient.
         reverse: Whether to go from the last step of each sequence to its first. The outputs stay at their steps.
 
     Returns:
@@ -98,7 +98,7 @@ def gru_fwd(xs, input_kernel, recurrent_kernel, bias, recurrent_bias, h, lengths
 
     def step(h, at):
         x, is_active = at
-        a = _affine(x, input_kernel, bias)  # (1)
+        a = _affine(chosen(is_active, x, 0), input_kernel, bias)  # (1); padding may hold anything
         q = _affine(h.astype(dtype), recurrent_kernel, recurrent_bias)  # (1)
         (a_r, a_z, a_n), (q_r, q_z, q_n) = jnp.split(a, 3, -1), jnp.split(q, 3, -1)
         r, z = jax.nn.sigmoid(a_r + q_r), jax.nn.sigmoid(a_z + q_z)  # (2)
@@ -131,12 +131,13 @@ def gru_bwd(residuals, bars, *, reverse):
         return chosen(is_active, earlier, later), (q_bar, chosen(is_active, n_bar, 0).astype(dtype))
 
     hs = before(time_first(ys), h, xs, lengths, reverse)
-    steps = time_first(ys_bar), hs, kept, active(xs, lengths)
+    is_active = active(xs, lengths)
+    steps = time_first(ys_bar), hs, kept, is_active
     (wide_bar,) = wide(last_bar)
     h_bar, (q_bar, n_bar) = lax.scan(step, wide_bar, steps, reverse=not reverse)
     a_bar = jnp.concatenate([q_bar[..., : 2 * h.shape[-1]], n_bar], -1)  # (8)
     xs_bar = time_last(x_gradient(input_kernel, a_bar))  # (9)
-    input_kernel_bar = kernel_gradient(time_first(xs), a_bar)  # (10)
+    input_kernel_bar = kernel_gradient(chosen(is_active, time_first(xs), 0), a_bar)  # (10)
     recurrent_kernel_bar = kernel_gradient(hs, q_bar)  # (11)
     bias_bars = bias_gradient(a_bar), bias_gradient(q_bar)  # (12)
     return xs_bar, input_kernel_bar, recurrent_kernel_bar, *bias_bars, h_bar.astype(dtype), None

@@ -63,7 +63,7 @@ def lstm(
         initial_state: (h, c), each (..., hidden); None means zeros.
         lengths: (...,), how many steps of each sequence count, from 0 to time (a number outside is clipped to this
             range). A step at or after the length leaves the state as it is and gives the output 0, as PyTorch's packed
-            sequences do.
+            sequences do; what x holds there reaches no output and no gradient.
         reverse: Whether to go from the last step of each sequence to its first. The outputs stay at their steps.
 
     Returns:
@@ -105,6 +105,7 @@ def lstm_fwd(xs, input_kernel, recurrent_kernel, bias, h, c, lengths, *, reverse
 
     def step(state, at):
         (h, c), (x, is_active) = state, at
+        x = chosen(is_active, x, 0)  # padding may hold anything
         z = wide_product(x, input_kernel) + wide_product(h, recurrent_kernel)
         gates = activated(z if bias is None else z + bias.astype(z.dtype))  # (1), (2)
         i, f, g, o = jnp.split(gates, 4, -1)
@@ -145,10 +146,11 @@ def lstm_bwd(residuals, bars, *, reverse):
         h_earlier, c_earlier = wide_product(z_bar, transposed), c_bar * f
         return (chosen(is_active, h_earlier, h_later), chosen(is_active, c_earlier, c_later)), z_bar
 
-    steps = time_first(ys_bar), cs, before(cs, c, xs, lengths, reverse), gates, active(xs, lengths)
+    is_active = active(xs, lengths)
+    steps = time_first(ys_bar), cs, before(cs, c, xs, lengths, reverse), gates, is_active
     (h_bar, c_bar), z_bar = lax.scan(step, tuple(wide(last_h_bar, last_c_bar)), steps, reverse=not reverse)
     xs_bar = time_last(x_gradient(input_kernel, z_bar))  # (9)
-    input_kernel_bar = kernel_gradient(time_first(xs), z_bar)  # (10)
+    input_kernel_bar = kernel_gradient(chosen(is_active, time_first(xs), 0), z_bar)  # (10)
     recurrent_kernel_bar = kernel_gradient(before(time_first(ys), h, xs, lengths, reverse), z_bar)  # (11)
     bias_bar = bias_gradient(z_bar)  # (12)
     state_bars = h_bar.astype(dtype), c_bar.astype(dtype)
