@@ -17,21 +17,27 @@ SEQUENCES = frozenset(
 )
 
 
-def plain_sequence(cell: Callable, state: Any, xs: Any, lengths: Any, reverse: bool) -> Any:
-    """The outputs and the last state of cell(state, x) -> (state, y), step by step, in a lax.scan."""
+def plain_sequence(cell: Callable, params: Any, state: Any, xs: Any, lengths: Any, reverse: bool) -> Any:
+    """The outputs and the last state of cell(params, state, x) -> (state, y), step by step, in a lax.scan.
+
+    At a step that does not count the cell gets zeros alone, so that no NaN meets the 0 of a selection's derivative.
+    """
     time = xs.shape[-2]
-    order = range(time - 1, -1, -1) if reverse else range(time)
+    order = jnp.array(range(time)[:: -1 if reverse else 1], jnp.int32)
     lengths = jnp.full(xs.shape[:-2], time, jnp.int32) if lengths is None else lengths.astype(jnp.int32)
 
-    def step(state: Any, t: Any) -> Any:
-        counts = (t < lengths)[..., None]
-        new, y = cell(state, jnp.where(counts, jnp.take(xs, t, -2), 0))
-        state = jax.tree.map(lambda n, o: jnp.where(counts, n, o), new, state)
-        return state, jnp.where(counts, y, 0)
+    def of_one(state: Any, xs: Any, length: Any) -> Any:
+        def step(state: Any, t: Any) -> Any:
+            read = jax.tree.map(lambda a: jnp.where(t < length, a, 0), (params, state, xs[t]))
+            new, y = cell(*read)
+            return jax.tree.map(lambda n, o: jnp.where(t < length, n, o), new, state), jnp.where(t < length, y, 0)
 
-    state, ys = jax.lax.scan(step, state, jnp.array(order, jnp.int32))
-    ys = ys[::-1] if reverse else ys
-    return jnp.moveaxis(ys, 0, -2), state
+        state, ys = jax.lax.scan(step, state, order)
+        return ys[:: -1 if reverse else 1], state
+
+    for _ in lengths.shape:
+        of_one = jax.vmap(of_one)
+    return of_one(state, xs, lengths)
 
 
 def sequence(

@@ -30,7 +30,8 @@ def plain_gru(
         biases = [0.0] * 3 if bias is None else jnp.split(bias, 3)
         return [x @ k + b for k, b in zip(kernels, biases, strict=True)]
 
-    def cell(h: Any, x: Any) -> Any:
+    def cell(params: Any, h: Any, x: Any) -> Any:
+        input_kernel, recurrent_kernel, bias, recurrent_bias = params
         (ir, iz, i_n), (hr, hz, hn) = gates(x, input_kernel, bias), gates(h, recurrent_kernel, recurrent_bias)
         r, z = jax.nn.sigmoid(ir + hr), jax.nn.sigmoid(iz + hz)
         h = (1 - z) * jnp.tanh(i_n + r * hn) + z * h
@@ -38,7 +39,9 @@ def plain_gru(
 
     if initial_state is None:
         initial_state = jnp.zeros((*xs.shape[:-2], len(recurrent_kernel)), xs.dtype)
-    return plain_sequence(cell, initial_state, xs, lengths, reverse)
+    return plain_sequence(
+        cell, (input_kernel, recurrent_kernel, bias, recurrent_bias), initial_state, xs, lengths, reverse
+    )
 
 
 def one_array(function: Callable, **arguments: Any) -> Any:

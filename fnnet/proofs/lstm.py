@@ -23,8 +23,8 @@ def plain_lstm(
 ) -> Any:
     """One cell in a lax.scan, as in Flax: the gates by name."""
 
-    def cell(state: Any, x: Any) -> Any:
-        h, c = state
+    def cell(params: Any, state: Any, x: Any) -> Any:
+        (input_kernel, recurrent_kernel, bias), (h, c) = params, state
         z = x @ input_kernel + h @ recurrent_kernel + (0.0 if bias is None else bias)
         i, f, g, o = jnp.split(z, 4, -1)
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -34,7 +34,7 @@ def plain_lstm(
     if initial_state is None:
         zeros = jnp.zeros((*xs.shape[:-2], len(recurrent_kernel)), xs.dtype)
         initial_state = zeros, zeros
-    return plain_sequence(cell, tuple(initial_state), xs, lengths, reverse)
+    return plain_sequence(cell, (input_kernel, recurrent_kernel, bias), tuple(initial_state), xs, lengths, reverse)
 
 
 def one_array(function: Callable, *, h: Any = None, c: Any = None, **arguments: Any) -> Any:

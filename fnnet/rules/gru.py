@@ -136,7 +136,7 @@ def gru_bwd(residuals, bars, *, reverse):
     (wide_bar,) = wide(last_bar)
     h_bar, (q_bar, n_bar) = lax.scan(step, wide_bar, steps, reverse=not reverse)
     a_bar = jnp.concatenate([q_bar[..., : 2 * h.shape[-1]], n_bar], -1)  # (8)
-    xs_bar = time_last(x_gradient(input_kernel, a_bar))  # (9)
+    xs_bar = time_last(chosen(is_active, x_gradient(input_kernel, a_bar), 0))  # (9)
     input_kernel_bar = kernel_gradient(chosen(is_active, time_first(xs), 0), a_bar)  # (10)
     recurrent_kernel_bar = kernel_gradient(hs, q_bar)  # (11)
     bias_bars = bias_gradient(a_bar), bias_gradient(q_bar)  # (12)

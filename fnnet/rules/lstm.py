@@ -149,7 +149,7 @@ def lstm_bwd(residuals, bars, *, reverse):
     is_active = active(xs, lengths)
     steps = time_first(ys_bar), cs, before(cs, c, xs, lengths, reverse), gates, is_active
     (h_bar, c_bar), z_bar = lax.scan(step, tuple(wide(last_h_bar, last_c_bar)), steps, reverse=not reverse)
-    xs_bar = time_last(x_gradient(input_kernel, z_bar))  # (9)
+    xs_bar = time_last(chosen(is_active, x_gradient(input_kernel, z_bar), 0))  # (9)
     input_kernel_bar = kernel_gradient(chosen(is_active, time_first(xs), 0), z_bar)  # (10)
     recurrent_kernel_bar = kernel_gradient(before(time_first(ys), h, xs, lengths, reverse), z_bar)  # (11)
     bias_bar = bias_gradient(z_bar)  # (12)
