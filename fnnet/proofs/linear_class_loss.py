@@ -100,4 +100,5 @@ LINEAR_SOFTMAX_CROSS_ENTROPY = Proof(
         "reduction": ("sum", None, 1),
     },
     cancels=True,
+    loops=True,
 )

@@ -57,7 +57,7 @@ class Proof:
         is_heavy: Whether each drawn configuration compiles a program of its own: then fewer are drawn.
         cancels: Whether gradients are differences of numbers near each other, as those of a saturated sigmoid: then
             rounding of the incoming cotangent's size is no error, in the reference neither.
-        loops: Whether it is a loop over steps that need each other, on any platform.
+        loops: Whether it is a loop on any platform, over steps that need each other or blocks of rows.
         call: call(function, **arguments) -> one array with the batch axes in front, for a function that takes or
             returns several arrays in one argument or output; None: function(**arguments).
     """
