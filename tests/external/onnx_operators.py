@@ -51,6 +51,13 @@ def padding(rank: int, auto_pad: str, pads: Any) -> Any:
     return tuple(zip(pads[:rank], pads[rank:], strict=True))
 
 
+def transposed_kernel(w: Any, groups: int) -> Any:
+    """(inputs, outputs / groups, *window), as ONNX and torch have it, to (*window, inputs / groups, outputs)."""
+    inputs, outputs, *size = w.shape
+    apart = jnp.moveaxis(w.reshape(groups, inputs // groups, outputs, *size), (1, 0, 2), (-3, -2, -1))
+    return apart.reshape(*size, inputs // groups, groups * outputs)
+
+
 class Conv(Operator):
     def apply(self, x, w, b=None, *, auto_pad, dilations, group, kernel_shape, pads, strides):
         rank = x.ndim - 2
@@ -64,6 +71,34 @@ class Conv(Operator):
             groups=group,
         )
         return first(y)
+
+
+class ConvTranspose(Operator):
+    def apply(
+        self, x, w, b=None, *, auto_pad, dilations, group, kernel_shape, pads, strides, output_padding, output_shape
+    ):
+        rank = x.ndim - 2
+        strides, dilations, more = strides or [1] * rank, dilations or [1] * rank, output_padding or [0] * rank
+        if output_shape or auto_pad.startswith("SAME"):
+            wanted = output_shape or [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
+            sizes = zip(x.shape[2:], w.shape[2:], strides, dilations, more, wanted[-rank:], strict=True)
+            cut = [s * (n - 1) + o + d * (k - 1) + 1 - m for n, k, s, d, o, m in sizes]
+            less = [total // 2 if auto_pad == "SAME_UPPER" else total - total // 2 for total in cut]
+            pads = [*less, *(total - before for total, before in zip(cut, less, strict=True))]
+            more = [o - min(total, 0) for o, total in zip(more, cut, strict=True)]  # larger than without padding
+            pads = [max(pad, 0) for pad in pads]
+        return first(
+            fnnet.conv_transpose(
+                last(x),
+                transposed_kernel(w, group),
+                b,
+                stride=strides,
+                dilation=dilations,
+                padding=padding(rank, "NOTSET", pads),
+                output_padding=more,
+                groups=group,
+            )
+        )
 
 
 class MaxPool(Operator):
@@ -109,6 +144,26 @@ class GlobalMaxPool(Operator):
 class GlobalAveragePool(Operator):
     def apply(self, x):
         return first(fnnet.avg_pool(last(x), x.shape[2:]))
+
+
+class LayerNormalization(Operator):
+    def apply(self, x, scale, bias=None, *, axis, epsilon, stash_type):
+        axes = tuple(range(axis % x.ndim, x.ndim))
+        y = fnnet.layer_norm(x, scale, bias, axes=axes, epsilon=float(epsilon))
+        if len(self.onnx_node.output) == 1:
+            return y
+        return y, x.mean(axes, keepdims=True), jax.lax.rsqrt(x.var(axes, keepdims=True) + epsilon)
+
+
+class RMSNormalization(Operator):
+    def apply(self, x, scale, *, axis, epsilon, stash_type):
+        return fnnet.rms_norm(x, scale, axes=tuple(range(axis % x.ndim, x.ndim)), epsilon=float(epsilon))
+
+
+class InstanceNormalization(Operator):
+    def apply(self, x, scale, bias, *, epsilon):
+        y = fnnet.layer_norm(x, axes=tuple(range(2, x.ndim)), epsilon=float(epsilon))
+        return first(last(y) * scale + bias)
 
 
 class Softmax(Operator):
@@ -174,6 +229,11 @@ class Softplus(Operator):
         return fnnet.softplus(z)
 
 
+class Elu(Operator):
+    def apply(self, z, *, alpha):
+        return fnnet.elu(z, float(alpha))
+
+
 class Gelu(Operator):
     def apply(self, z, *, approximate):
         return fnnet.gelu(z, approximate=approximate == "tanh")
@@ -192,10 +252,14 @@ OPERATORS = {
     operator.__name__: operator
     for operator in (
         Conv,
+        ConvTranspose,
         MaxPool,
         AveragePool,
         GlobalAveragePool,
         GlobalMaxPool,
+        LayerNormalization,
+        RMSNormalization,
+        InstanceNormalization,
         Softmax,
         LogSoftmax,
         SoftmaxCrossEntropyLoss,
@@ -206,6 +270,7 @@ OPERATORS = {
         Sigmoid,
         Tanh,
         Softplus,
+        Elu,
         Gelu,
         Flatten,
     )

@@ -16,6 +16,7 @@ ERRORS = "PyTorch: error inputs"
 
 # Torch's message, and what fnnet gives instead of an error.
 DEFINED = {
+    "Given normalized_shape=": "fnnet is given the axes, not their sizes",
     "pad should be at most half of effective kernel size": "padding is defined up to the window's span, as for XLA",
     "is not supported for strided convolutions": "'SAME' is defined for every stride, as in XLA and ONNX",
     "Expected 4-dimensional input for 4-dimensional weight": "any number of leading axes may stand before the image",

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 
 import fnnet
+from external.onnx_operators import transposed_kernel
+from external.outcomes import NotSupportedError
 
 WINDOWED = ("kernel_size", "stride", "padding", "dilation")
 
@@ -57,6 +59,21 @@ def conv(rank: int, x, weight, bias=None, stride=1, padding=0, dilation=1, group
         bias,
         stride=each(stride, rank),
         padding=padding.upper() if isinstance(padding, str) else each(padding, rank),
+        dilation=each(dilation, rank),
+        groups=groups,
+    )
+    return first(y, rank)
+
+
+def conv_transpose(rank: int, x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    sound = weight.ndim == rank + 2 and weight.shape[0] % groups == 0
+    y = fnnet.conv_transpose(
+        last(x, rank),
+        transposed_kernel(weight, groups) if sound else weight,
+        bias,
+        stride=each(stride, rank),
+        padding=each(padding, rank),
+        output_padding=each(output_padding, rank),
         dilation=each(dilation, rank),
         groups=groups,
     )
@@ -124,7 +141,36 @@ def flatten(x, start_dim=0, end_dim=-1):
     return flat(x)
 
 
+# Normalisation.
+
+
+def epsilon(eps) -> float:
+    if eps < 0:
+        raise NotSupportedError("a negative eps")
+    return float(eps)
+
+
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
+    return fnnet.layer_norm(x, weight, bias, axes=tuple(range(-len(normalized_shape), 0)), epsilon=epsilon(eps))
+
+
+def rms_norm(x, normalized_shape, weight=None, eps=None):
+    eps = jnp.finfo(x.dtype).eps if eps is None else eps
+    return fnnet.rms_norm(x, weight, axes=tuple(range(-len(normalized_shape), 0)), epsilon=epsilon(eps))
+
+
 # Linear maps.
+
+
+def embedding(weight, indices, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+    if max_norm is not None:
+        raise NotSupportedError("max_norm changes the table in place")
+    if scale_grad_by_freq:
+        raise NotSupportedError("scale_grad_by_freq: another gradient than the function's")
+    y = fnnet.embedding(weight, indices)
+    if padding_idx is None:
+        return y
+    return jnp.where((indices == padding_idx % len(weight))[..., None], jax.lax.stop_gradient(y), y)
 
 
 def linear(x, weight, bias=None):
@@ -182,6 +228,10 @@ def softplus(z, beta=1, threshold=20):
     return jnp.where(beta * z > threshold, z, fnnet.softplus(beta * z) / beta)
 
 
+def elu(z, alpha=1.0):
+    return fnnet.elu(z, alpha)
+
+
 def gelu(z, approximate="none"):
     return fnnet.gelu(z, approximate={"none": False, "tanh": True}.get(approximate, approximate))
 
@@ -194,6 +244,7 @@ def over_ranks(name: str, function: Callable) -> dict[str, Callable]:
 # By OpInfo's name.
 OPERATORS: dict[str, Callable] = {
     **over_ranks("conv", conv),
+    **over_ranks("conv_transpose", conv_transpose),
     **over_ranks("max_pool", max_pool),
     **over_ranks("adaptive_max_pool", global_max_pool),
     **over_ranks("avg_pool", avg_pool),
@@ -205,6 +256,9 @@ OPERATORS: dict[str, Callable] = {
     "nn.functional.binary_cross_entropy": functools.partial(entry_by_entry, fnnet.binary_cross_entropy),
     "nn.functional.binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
     "nn.functional.mse_loss": mse_loss,
+    "nn.functional.layer_norm": layer_norm,
+    "nn.functional.rms_norm": rms_norm,
+    "nn.functional.embedding": embedding,
     "nn.functional.linear": linear,
     "addmm": addmm,
     "nn.functional.relu": fnnet.relu,
@@ -213,6 +267,7 @@ OPERATORS: dict[str, Callable] = {
     "tanh": fnnet.tanh,
     "nn.functional.softplus": softplus,
     "nn.functional.silu": fnnet.silu,
+    "nn.functional.elu": elu,
     "nn.functional.gelu": gelu,
     "flatten": flatten,
 }
