@@ -24,7 +24,8 @@ with warnings.catch_warnings():
 
 TOLERANCE = 1e-11
 TOLERANCES = {("nn.functional.binary_cross_entropy", "second derivative"): 1e-9}  # torch adds 1e-12 to p (1 - p) there
-ROUNDING = {name: 1e-12 for name in ("nn.functional.layer_norm", "nn.functional.rms_norm")}  # of few entries: cancels
+CANCEL = ("layer_norm", "rms_norm", "scaled_dot_product_attention")  # gradients of sums in which terms cancel
+ROUNDING = {f"nn.functional.{name}": 1e-12 for name in CANCEL}
 SAMPLES = "PyTorch: sample inputs"
 
 
@@ -79,7 +80,8 @@ def check(info: Any, sample: Any) -> str | None:
 
 def by_torch(info: Any, sample: Any, moving: list[torch.Tensor]) -> tuple[dict[str, list], np.ndarray, list]:
     """Torch's values, gradients and second derivatives, and the random cotangent and directions that they are from."""
-    with warnings.catch_warnings():
+    plainly = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # the one with second derivatives
+    with warnings.catch_warnings(), plainly:
         warnings.simplefilter("ignore")  # such as that an even kernel makes torch copy
         outputs = info.op(sample.input, *sample.args, **sample.kwargs)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)

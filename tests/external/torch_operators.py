@@ -159,6 +159,28 @@ def rms_norm(x, normalized_shape, weight=None, eps=None):
     return fnnet.rms_norm(x, weight, axes=tuple(range(-len(normalized_shape), 0)), epsilon=epsilon(eps))
 
 
+def scaled_dot_product_attention(
+    q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False
+):
+    if dropout_p:
+        raise NotSupportedError("dropout: random")
+    if v.shape[-1] != k.shape[-1]:
+        raise NotSupportedError("values of another width than the keys")
+    rank = max(x.ndim for x in (q, k, v))
+    has_heads = rank > 3
+    q, k, v = (x.reshape(*[1] * (rank - x.ndim), *x.shape) for x in (q, k, v))
+    batch = jnp.broadcast_shapes(*(x.shape[: -2 - has_heads] for x in (q, k, v)))
+    q, k, v = (jnp.broadcast_to(x, (*batch, *x.shape[-2 - has_heads :])) for x in (q, k, v))
+
+    def turned(x):  # the heads, or one, behind the length
+        return jnp.swapaxes(x, -3, -2) if has_heads else x[..., None, :]
+
+    mask = attn_mask if attn_mask is None or has_heads else attn_mask[..., None, :, :]
+    seen = {} if mask is None else {"mask" if mask.dtype == bool else "bias": mask}
+    y = fnnet.attention(*map(turned, (q, k, v)), causal=is_causal, scale=scale, **seen)
+    return jnp.swapaxes(y, -3, -2) if has_heads else y[..., 0, :]
+
+
 # Linear maps.
 
 
@@ -258,6 +280,7 @@ OPERATORS: dict[str, Callable] = {
     "nn.functional.mse_loss": mse_loss,
     "nn.functional.layer_norm": layer_norm,
     "nn.functional.rms_norm": rms_norm,
+    "nn.functional.scaled_dot_product_attention": scaled_dot_product_attention,
     "nn.functional.embedding": embedding,
     "nn.functional.linear": linear,
     "addmm": addmm,
