@@ -162,8 +162,14 @@ class RMSNormalization(Operator):
 
 class InstanceNormalization(Operator):
     def apply(self, x, scale, bias, *, epsilon):
-        y = fnnet.layer_norm(x, axes=tuple(range(2, x.ndim)), epsilon=float(epsilon))
-        return first(last(y) * scale + bias)
+        return first(fnnet.group_norm(last(x), x.shape[1], scale, bias, batch_axes=1, epsilon=float(epsilon)))
+
+
+class GroupNormalization(Operator):
+    def apply(self, x, scale, bias, *, num_groups, epsilon, stash_type=1):
+        if self.opset < 21:  # of old, one number a group
+            scale, bias = (jnp.repeat(array, x.shape[1] // num_groups) for array in (scale, bias))
+        return first(fnnet.group_norm(last(x), num_groups, scale, bias, batch_axes=1, epsilon=float(epsilon)))
 
 
 class Softmax(Operator):
@@ -260,6 +266,7 @@ OPERATORS = {
         LayerNormalization,
         RMSNormalization,
         InstanceNormalization,
+        GroupNormalization,
         Softmax,
         LogSoftmax,
         SoftmaxCrossEntropyLoss,

@@ -24,7 +24,13 @@ with warnings.catch_warnings():
 
 TOLERANCE = 1e-11
 TOLERANCES = {("nn.functional.binary_cross_entropy", "second derivative"): 1e-9}  # torch adds 1e-12 to p (1 - p) there
-CANCEL = ("layer_norm", "rms_norm", "scaled_dot_product_attention")  # gradients of sums in which terms cancel
+CANCEL = (
+    "layer_norm",
+    "rms_norm",
+    "group_norm",
+    "instance_norm",
+    "scaled_dot_product_attention",
+)  # gradients of sums in which terms cancel
 ROUNDING = {f"nn.functional.{name}": 1e-12 for name in CANCEL}
 SAMPLES = "PyTorch: sample inputs"
 

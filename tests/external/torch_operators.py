@@ -159,6 +159,20 @@ def rms_norm(x, normalized_shape, weight=None, eps=None):
     return fnnet.rms_norm(x, weight, axes=tuple(range(-len(normalized_shape), 0)), epsilon=epsilon(eps))
 
 
+def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
+    turned = jnp.moveaxis(x, 1, -1) if x.ndim > 1 else x
+    y = fnnet.group_norm(turned, num_groups, weight, bias, batch_axes=1, epsilon=epsilon(eps))
+    return jnp.moveaxis(y, -1, 1)
+
+
+def instance_norm(
+    x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+):
+    if not use_input_stats:
+        raise NotSupportedError("statistics that are given")
+    return group_norm(x, x.shape[1], weight, bias, eps)
+
+
 def scaled_dot_product_attention(
     q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False
 ):
@@ -280,6 +294,8 @@ OPERATORS: dict[str, Callable] = {
     "nn.functional.mse_loss": mse_loss,
     "nn.functional.layer_norm": layer_norm,
     "nn.functional.rms_norm": rms_norm,
+    "nn.functional.group_norm": group_norm,
+    "nn.functional.instance_norm": instance_norm,
     "nn.functional.scaled_dot_product_attention": scaled_dot_product_attention,
     "nn.functional.embedding": embedding,
     "nn.functional.linear": linear,
