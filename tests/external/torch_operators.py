@@ -226,6 +226,8 @@ def reduced(losses, reduction: str):
 
 
 def over_classes(function: Callable, z, labels, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    if z.ndim == 1 and reduction == "mean":
+        z, labels = z[None], labels[None]  # one example is a batch of one
     z = z if z.ndim == 1 else jnp.moveaxis(z, 1, -1)
     keywords: dict[str, Any] = {"class_weights": weight}
     if label_smoothing:
