@@ -84,6 +84,35 @@ def test_nnx(x64):
     assert jax.tree.all(jax.tree.map(np.array_equal, params, interop.from_flax(NET, SHAPE, pure)))
 
 
+class Norms(linen.Module):  # type: ignore[name-defined]
+    @linen.compact
+    def __call__(self, x):
+        wide = {"param_dtype": jnp.float64, "force_float32_reductions": False}  # it promotes implicitly
+        x = linen.GroupNorm(2, epsilon=1e-5, use_fast_variance=False, name="group", **wide)(x)
+        x = linen.LayerNorm(use_fast_variance=False, name="layer", **wide)(x.reshape(x.shape[0], -1))
+        x = linen.relu(linen.Dense(5, name="fc", param_dtype=jnp.float64)(x))
+        return linen.RMSNorm(name="rms", **wide)(x)
+
+
+def test_norms(x64):
+    net = fnnet.Sequential(
+        fnnet.GroupNorm(2),
+        fnnet.Flatten(),
+        fnnet.LayerNorm(epsilon=1e-6),
+        fnnet.Dense(5),
+        fnnet.relu,
+        fnnet.RMSNorm(epsilon=1e-6),
+    )
+    xs, model = normal(5, 3, 2, 4), Norms()
+    variables = jax.tree.map(lambda leaf: leaf + normal(*leaf.shape), model.init(jax.random.key(0), xs))
+    out, pull = jax.vjp(model.apply, variables, xs)
+    cotangent = normal(*out.shape)
+    gradients, x_bar = pull(jnp.asarray(cotangent))
+    names = {"group_norm_0": "group", "layer_norm_2": "layer", "dense_3": "fc", "rms_norm_5": "rms"}
+    params, bars = (interop.from_flax(net, (3, 2, 4), tree["params"], names=names) for tree in (variables, gradients))
+    assert findings(pulled(net, params, xs, cotangent), (out, bars, x_bar)) == []
+
+
 def test_an_nnx_model_filled_from_a_network(x64):
     xs, model = normal(5, *SHAPE), Nnx(nnx.Rngs(0))
     params = NET.init(jax.random.key(1), SHAPE, jnp.float64)
