@@ -122,7 +122,8 @@ def linear_softmax_cross_entropy(
 
 def linear_softmax_cross_entropy_fwd(x, kernel, bias, weights, labels, *, options):
     def of_rows(x, b, c, labels):
-        return loss_of(logits(read(x, b, c), kernel, bias, options.soft_cap), b, c, weights, labels), ()
+        z = logits(read(x, b, c), kernel, bias, options.soft_cap)  # (1), (2)
+        return loss_of(z, b, c, weights, labels), ()  # (3), (4)
 
     _, b, c = shares(labels, weights, kernel, options)
     (loss, log_norm), _ = by_blocks(of_rows, x, b, c, labels, most=rows_at_once(kernel))
@@ -135,8 +136,8 @@ def linear_softmax_cross_entropy_bwd(residuals, loss_bar, *, options):
     def of_rows(x, log_norm, a, b, c, labels):
         log_norm = jnp.where(counts(b, c), log_norm, jnp.inf)
         x = read(x, b, c)
-        z = logits(x, kernel, bias, options.soft_cap)
-        return bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, options.soft_cap)
+        z = logits(x, kernel, bias, options.soft_cap)  # (1), (2)
+        return bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, options.soft_cap)  # (5), (6), (7), (8), (9)
 
     (l_bar,) = wide(loss_bar)
     a, b, c = (None if share is None else weighted(l_bar, share) for share in shares(labels, weights, kernel, options))
@@ -159,9 +160,9 @@ def linear_softmax_cross_entropy_mean_fwd(x, kernel, bias, weights, labels, *, o
     def with_gradients(x, kernel, bias, weights, labels):
         def of_rows(x, a, b, c, labels):
             x = read(x, b, c)
-            z = logits(x, kernel, bias, options.soft_cap)
-            loss, log_norm = loss_of(z, b, c, weights, labels)
-            x_bar, sums = bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, options.soft_cap)
+            z = logits(x, kernel, bias, options.soft_cap)  # (1), (2)
+            loss, log_norm = loss_of(z, b, c, weights, labels)  # (3), (4)
+            x_bar, sums = bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, options.soft_cap)  # (5) to (9)
             return x_bar.astype(x.dtype), (loss.sum(), sums)
 
         a, b, c = shares(labels, weights, kernel, options)
@@ -183,8 +184,9 @@ def linear_softmax_cross_entropy_mean_bwd(residuals, loss_bar, *, options):
         l_bar = jnp.broadcast_to(scale[..., None], labels.shape)
         return linear_softmax_cross_entropy_bwd(kept, l_bar, options=options)
     x_bar, sums, kernel, bias, weights = kept
-    sums = tuple(scale * bar for bar in sums)
-    return (scale * wide(x_bar)[0]).astype(x_bar.dtype), *of_parameters(sums, kernel, bias, weights), None
+    sums = tuple(scale * bar for bar in sums)  # (8), (9)
+    x_bar = (scale * wide(x_bar)[0]).astype(x_bar.dtype)  # (7)
+    return x_bar, *of_parameters(sums, kernel, bias, weights), None
 
 
 _linear_softmax_cross_entropy_mean = rule(
