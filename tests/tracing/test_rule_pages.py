@@ -15,7 +15,9 @@ from fnnet.tracing.page.mathml import GREEK, WORDS, mathml
 from fnnet.tracing.rule_pages import EQUATION, equations_of, page_of
 
 FOLDER = Path(fnnet.__file__).parent / "rules"
-PAGES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "labels"))
+PAGES = sorted(
+    file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "labels", "sequences")
+)  # not of one rule
 
 
 def module_of(page):
