@@ -83,8 +83,10 @@ def gradients(q, k, v, bias, mask, key_lengths, o, log_sums, o_bar, *, causal, s
         def block(first, rows, keys, q_bar, k_bar, v_bar, bias_bar):
             q_rows, o_bar = scale * rows_of(queries, first, rows), rows_of(out_bars, first, rows)
             p = jnp.exp(of_head.scores(q_rows, first, keys) - rows_of(sums, first, rows))
-            delta = (rows_of(outs, first, rows) * o_bar).sum(-1, keepdims=True)
-            s_bar = p * (of_head.products(o_bar, of_head.v, keys) - delta)
+            p_bar = of_head.products(o_bar, of_head.v, keys)
+            # bf16 and f16 have rounded o: there the sum over the keys, which is the same number, is the more exact.
+            terms = rows_of(outs, first, rows) * o_bar if dtype == q.dtype else p * p_bar
+            s_bar = p * (p_bar - terms.sum(-1, keepdims=True))
             q_bar = with_rows(q_bar, scale * of_head.weighted(s_bar, of_head.k, keys), first)
             k_bar = k_bar.at[..., :keys, :].add(columns(s_bar, q_rows))
             v_bar = v_bar.at[..., :keys, :].add(columns(p, o_bar))

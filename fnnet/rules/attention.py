@@ -143,8 +143,9 @@ def pull_back(q, k, v, bias, mask, key_lengths, o, log_sum, o_bar, *, causal, sc
     p = jnp.exp(scores(q, k, bias, mask, key_lengths, causal=causal, scale=scale) - log_sum[..., None])
     q_wide, o, o_bar = wide(q, o, o_bar)
     v_bar = jnp.einsum("...hij,...ihd->...jhd", p, o_bar)  # (4)
-    delta = jnp.einsum("...ihd,...ihd->...hi", o, o_bar)[..., None]
-    s_bar = p * (jnp.einsum("...ihd,...jhd->...hij", o_bar, of_each_head(v, q)) - delta)  # (5)
+    p_bar = jnp.einsum("...ihd,...jhd->...hij", o_bar, of_each_head(v, q))
+    delta = jnp.einsum("...ihd,...ihd->...hi", o, o_bar) if o.dtype == q.dtype else (p * p_bar).sum(-1)
+    s_bar = p * (p_bar - delta[..., None])  # (5); bf16 and f16 have rounded o, so they sum over the keys
     q_bar = scale * jnp.einsum("...hij,...jhd->...ihd", s_bar, of_each_head(k, q))  # (6)
     k_bar = scale * jnp.einsum("...hij,...ihd->...jhd", s_bar, q_wide)  # (7)
     bias_bar = None if bias is None else summed_to(s_bar, bias.shape).astype(bias.dtype)  # (8)
