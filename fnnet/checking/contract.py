@@ -94,11 +94,12 @@ def hessians(case: Case) -> list[str]:
 CONTRACT = (values_and_gradients, structure, low_precision, mapped, second_order)
 
 
-def covering(proof: Proof, times: int = 3) -> list[int]:
-    """Numbers of drawn cases that show each feature of `proof.covers` that often; at least two.
+def covering(proof: Proof) -> list[int]:
+    """Numbers of drawn cases that show each feature of `proof.covers` three times, of a heavy rule once; at least two.
 
     After them, of the first CHEAP cases, all that need no other program: most of the cost is compilation.
     """
+    times = 1 if proof.is_heavy else 3
     shown: collections.Counter[str] = collections.Counter()
     numbers = []
     for number in range(DRAWN):
