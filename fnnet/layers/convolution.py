@@ -19,8 +19,36 @@ from fnnet.layers.protocol import MINI_BATCH, Layer, Params, with_fields
 from fnnet.rules.convolution import conv
 
 
+class Convolutional(Layer):
+    """What `Conv` and `ConvTranspose` share: a kernel (*window, inputs / groups, features), and a bias."""
+
+    features: int
+    groups: int
+    bias: bool
+    kernel_init: Initializer | None
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """kernel, and bias if there is one."""
+        return ("kernel", "bias") if self.bias else ("kernel",)
+
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
+        """Kernel and bias for one example of that shape."""
+        size = window_on(self, shape)
+        if shape[-1] % self.groups:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name}: groups (={self.groups}) must divide x's {shape[-1]} channels, x of shape {shape}"
+            )
+        return kernel_and_bias(self, (*size, shape[-1] // self.groups, self.features))
+
+    def with_gain(self, gain: float) -> "Convolutional":
+        """The layer with its kernel drawn for this gain, unless it has an initialiser of its own."""
+        return self if self.kernel_init else with_fields(self, kernel_init=initializer_for(gain))
+
+
 @dataclass(frozen=True, repr=False)
-class Conv(Layer):
+class Conv(Convolutional):
     """Convolution over the spatial axes of x (*image, channels); `fnnet.conv` has the equations.
 
     Args:
@@ -62,22 +90,6 @@ class Conv(Layer):
         if not 1 <= len(image) - 1 <= 3:
             raise ValueError(f"Conv: window (={self.window}) must have 1 to 3 entries, one for each spatial axis")
         self._place(image)
-
-    @property
-    def entries(self) -> tuple[str, ...]:
-        """kernel, and bias if there is one."""
-        return ("kernel", "bias") if self.bias else ("kernel",)
-
-    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
-        """Kernel and bias for one example of that shape."""
-        size = window_on(self, shape)
-        if shape[-1] % self.groups:
-            raise ValueError(f"Conv: groups (={self.groups}) must divide x's {shape[-1]} channels, x of shape {shape}")
-        return kernel_and_bias(self, (*size, shape[-1] // self.groups, self.features))
-
-    def with_gain(self, gain: float) -> "Conv":
-        """The layer with its kernel drawn for this gain, unless it has an initialiser of its own."""
-        return self if self.kernel_init else with_fields(self, kernel_init=initializer_for(gain))
 
     def call(self, params: Params, x: Any) -> Call:
         """(*image, inputs) -> (*places, features)."""

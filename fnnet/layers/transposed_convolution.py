@@ -8,16 +8,16 @@ from typing import Any
 
 from fnnet.core.geometry import Window, integer, transposed_window
 from fnnet.formulations.windows import valid
-from fnnet.layers.answers import Access, Call, Initializer, Layout, Parameter
-from fnnet.layers.convolution import check_one_example
+from fnnet.layers.answers import Access, Call, Initializer, Layout
+from fnnet.layers.convolution import Convolutional, check_one_example
 from fnnet.layers.fields import hashable, image_for, set_fields, set_flags, window_on
-from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
-from fnnet.layers.protocol import Layer, Params, with_fields
+from fnnet.layers.kernels import bias_of, entry, zeros
+from fnnet.layers.protocol import Params
 from fnnet.rules.transposed_convolution import conv_transpose
 
 
 @dataclass(frozen=True, repr=False)
-class ConvTranspose(Layer):
+class ConvTranspose(Convolutional):
     """Transposed convolution over the spatial axes of x (*image, channels); `fnnet.conv_transpose` has the equations.
 
     Args:
@@ -60,24 +60,6 @@ class ConvTranspose(Layer):
         if not 1 <= len(image) - 1 <= 3:
             raise ValueError(f"ConvTranspose: window (={self.window}) must have 1 to 3 entries, one for each axis")
         self._place(image)
-
-    @property
-    def entries(self) -> tuple[str, ...]:
-        """kernel, and bias if there is one."""
-        return ("kernel", "bias") if self.bias else ("kernel",)
-
-    def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
-        """Kernel and bias for one example of that shape."""
-        size = window_on(self, shape)
-        if shape[-1] % self.groups:
-            raise ValueError(
-                f"ConvTranspose: groups (={self.groups}) must divide x's {shape[-1]} channels, x of shape {shape}"
-            )
-        return kernel_and_bias(self, (*size, shape[-1] // self.groups, self.features))
-
-    def with_gain(self, gain: float) -> "ConvTranspose":
-        """The layer with its kernel drawn for this gain, unless it has an initialiser of its own."""
-        return self if self.kernel_init else with_fields(self, kernel_init=initializer_for(gain))
 
     def call(self, params: Params, x: Any) -> Call:
         """(*image, inputs) -> (*places, features)."""

@@ -15,9 +15,8 @@ from fnnet.tracing.page.mathml import GREEK, WORDS, mathml
 from fnnet.tracing.rule_pages import EQUATION, equations_of, page_of
 
 FOLDER = Path(fnnet.__file__).parent / "rules"
-PAGES = sorted(
-    file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "labels", "sequences")
-)  # not of one rule
+SHARED = ("__init__", "labels", "sequences")  # by several pages: without equations of their own
+PAGES = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in SHARED)
 
 
 def module_of(page):
