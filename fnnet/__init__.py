@@ -30,6 +30,7 @@ from fnnet.layers.recurrent import LSTM as LSTM
 from fnnet.layers.repeat import Repeat as Repeat
 from fnnet.layers.residual import Residual as Residual
 from fnnet.layers.sequential import Sequential as Sequential
+from fnnet.layers.tied import Tied as Tied
 from fnnet.layers.transposed_convolution import ConvTranspose as ConvTranspose
 from fnnet.rules.activations import elu as elu
 from fnnet.rules.activations import gelu as gelu

@@ -1,0 +1,109 @@
+"""`Tied`: a network over a vocabulary whose last layer is the transpose of its first, with one kernel for both."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnnet.core.arguments import as_array
+from fnnet.costs.summary import summarise, visits_of
+from fnnet.layers.containers import plain_layers
+from fnnet.layers.decay import decayed
+from fnnet.layers.embedding import Embedding
+from fnnet.layers.protocol import Layer, Params, check_layer, is_threaded, with_fields
+from fnnet.layers.sequential import Sequential
+from fnnet.rules.dense import dense
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Tied(Layer):
+    """The rows of an embedding, the layers, and the product with the transpose of the embedding's table.
+
+    Args:
+        embedding: The first layer; its transpose is the last.
+        *layers: What stands between, as in `Sequential`; its output must have as many features as a row of the table.
+
+    Parameters: those of Sequential(embedding, *layers). The table is there once, and its gradient is the sum of both
+    uses. The example is an array of indices (...), the output one number for each row of the table, (..., vocabulary):
+    logits without a bias. Flax: `Embed.attend`; PyTorch: `head.weight = embedding.weight`.
+
+    `fnnet.trace` and `summary` show it as one layer.
+
+    Source: Press and Wolf, Using the Output Embedding to Improve Language Models (2017).
+    """
+
+    embedding: Embedding
+    layers: tuple[Layer | Callable, ...]
+
+    def __init__(self, embedding: Embedding, *layers: Layer | Callable):
+        """Raises TypeError for what is no `Embedding`, or no layer."""
+        if not isinstance(embedding, Embedding):
+            raise TypeError(f"Tied: embedding (={embedding!r}) must be an Embedding")
+        for position, layer in enumerate(layers, 1):
+            check_layer("Tied", f"layer {position}", layer)
+        object.__setattr__(self, "embedding", embedding)
+        object.__setattr__(self, "layers", layers)
+
+    @property
+    def body(self) -> Sequential:
+        """All but the last product."""
+        return Sequential(self.embedding, *self.layers)
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Those of the embedding and of the layers."""
+        return self.body.entries
+
+    @property
+    def example_dtype(self) -> Any:
+        """int32."""
+        return self.embedding.example_dtype
+
+    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+        """Parameters for one example of that shape."""
+        return self.body.init(key, shape, dtype)
+
+    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
+        """(...) of indices -> (..., vocabulary)."""
+        rows = self.body.apply(params, as_array("Tied", "x", x), key=key)
+        return dense(rows, self._kernel(params, rows))
+
+    def _kernel(self, params: Params, rows: Any) -> Any:
+        """The table's transpose, (features, vocabulary); raises where it does not fit the rows."""
+        if rows.shape[-1:] != (self.embedding.features,):
+            raise ValueError(
+                f"Tied: the layers' output of shape {rows.shape} must end in {self.embedding.features}, "
+                f"the features of {self.embedding!r}"
+            )
+        return params["embedding_0"]["embedding"].T
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Of the layers, and a multiplication and an addition for each weight of the last product."""
+        return summarise(self.body, x.shape, self._dtype(params)).flops + self._last_product(x)
+
+    def products(self, params: Params, x: Any) -> int:
+        """Of the layers, and of the last."""
+        visits = visits_of(self.body, x.shape, self._dtype(params))
+        own = sum(v.layer.products(v.params, v.x) for v in visits if not is_threaded(v.layer))
+        return own + self._last_product(x)
+
+    def _dtype(self, params: Params) -> Any:
+        return params["embedding_0"]["embedding"].dtype
+
+    def _last_product(self, x: Any) -> int:
+        return 2 * math.prod(x.shape) * self.embedding.features * self.embedding.vocabulary
+
+    def decayed(self, params: Params, x: Any) -> dict[str, Any]:
+        """As the layers say."""
+        return decayed(self.body, x.shape, x.dtype)
+
+    def without_policy(self) -> "Tied":
+        """The same without a compute_dtype, at any depth."""
+        return with_fields(self, layers=plain_layers(self.layers))
+
+    def __repr__(self) -> str:
+        """The network as its user wrote it."""
+        return f"Tied{repr(self.body).removeprefix('Sequential')}"
