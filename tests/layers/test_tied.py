@@ -78,7 +78,7 @@ def test_mixed_precision(params):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: fnnet.Tied(fnnet.Dense(3)), TypeError, r"Tied: embedding \(=Dense\(3\)\) must be an Embedding"),
+        (lambda: fnnet.Tied(fnnet.Dense(3)), TypeError, r"Tied: embedding \(=Dense\(3\)\) must be an Embedding"),  # type: ignore[arg-type]
         (lambda: fnnet.Tied(fnnet.Embedding(3, 2), fnnet.Dense), TypeError, "layer 1 .* is a class; write Dense"),
         (
             lambda: fnnet.Sequential(fnnet.Tied(fnnet.Embedding(3, 2), fnnet.Dense(4))).init(KEY, (5,)),
