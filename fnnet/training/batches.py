@@ -73,7 +73,7 @@ def refuse_nonfinite(function: str, **arrays: Any) -> None:
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             continue
-        strange = np.asarray((_strange if isinstance(array, np.ndarray) else jax.jit(_strange))(array))
+        strange = np.asarray(jax.jit(_strange)(array) if isinstance(array, jax.Array) else _strange(np.asarray(array)))
         if strange.any():
             raise ValueError(
                 f"{function}: {name} has {strange.sum()} numbers that are NaN or infinite, the first in example "
@@ -88,9 +88,14 @@ def _strange(array: Any) -> Any:
 
 
 def checked_pair(function: str, xs: Any, ys: Any) -> tuple[jax.Array, jax.Array]:
-    """The pair as JAX arrays; raises ValueError where it is empty or does not match."""
-    xs, ys = matching(function, xs, ys)
-    return jnp.asarray(xs), jnp.asarray(ys)
+    """The pair as JAX arrays; raises ValueError where it is empty or does not match.
+
+    What is a tree of arrays, as `data.Windows` is, stays one, of JAX arrays.
+    """
+    xs, ys = (
+        jax.tree.map(jnp.asarray, a) if hasattr(a, "shape") else jnp.asarray(a) for a in matching(function, xs, ys)
+    )
+    return xs, ys
 
 
 def matching(function: str, xs: Any, ys: Any) -> Batch:

@@ -65,8 +65,9 @@ def fit(
         loss: loss(outputs, ys) -> one number per example, or the pair (losses, weights). A mini-batch's loss is their
             mean, as `fnnet.mean_loss` takes it; `jax.vmap` makes a loss of one example into such a loss.
         optimizer: Any optax transformation, with its schedules and clipping.
-        data: The pair (xs, ys) of arrays with the examples along the first axis, or an iterable of such pairs, each one
-            mini-batch, which can be iterated once an epoch: for data larger than memory.
+        data: The pair (xs, ys) of arrays with the examples along the first axis, such as `fnnet.data.windows` makes of
+            a text; or an iterable of such pairs, each one mini-batch, which can be iterated once an epoch: for data
+            larger than memory.
         key: A key of `jax.random`: it settles the initial parameters, each epoch's order, and dropout.
         epochs: How many times to go through the data.
         batch_size: Examples in a mini-batch. Only complete ones are used: the leftovers of an epoch's random order are
@@ -185,9 +186,9 @@ def evaluate(
             of an iterable, its own part, in pieces of any sizes.
 
     Returns:
-        {"loss": ..., "accuracy": ...}; the accuracy, the share of examples whose largest output is the label, is there
-        where ys are integers of the outputs' shape without the last axis. Examples of weight 0 (`ignore_index`) do not
-        count.
+        {"loss": ..., "accuracy": ...}; the accuracy, the share of labels that are the place of the largest output, is
+        there where ys are integers of the outputs' shape without the last axis. Examples of weight 0 (`ignore_index`)
+        do not count.
 
     Raises:
         ValueError: No data, or data that do not match; a loss that `fit` would refuse.
@@ -198,7 +199,7 @@ def evaluate(
     at_once, pieces = placement.pieces(data, batch_size)
     totals = None
     for (xs, ys), examples in pieces:
-        _check_loss("evaluate", net, loss, params, xs[:1], np.asarray(ys))
+        _check_loss("evaluate", net, loss, params, xs[:1], ys)
         sums = score(params, *examples, batch_size=min(at_once, len(examples[0])))
         totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
     if totals is None:

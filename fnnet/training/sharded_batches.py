@@ -44,7 +44,7 @@ class ShardedArrays(Source):
 
     def sample(self) -> Batch:
         """One example, and the labels of all."""
-        return self.xs[:1], np.asarray(self.ys)
+        return self.xs[:1], self.ys
 
     def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
         """Blocks of some mini-batches, each a row."""

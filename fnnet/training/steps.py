@@ -206,7 +206,7 @@ def _scores(
         losses, weights = losses_and_weights("evaluate", loss, outputs, y)
         sums = {"loss": jnp.where(counts, losses, 0), "weight": jnp.where(counts, weights, 0)}
         if jnp.issubdtype(y.dtype, jnp.integer) and y.shape == outputs.shape[:-1]:
-            counted = counts & (weights != 0)
+            counted = (counts & (weights != 0)).reshape(-1, *(1,) * (y.ndim - 1)) & jnp.ones(y.shape, bool)
             sums |= {"correct": counted & (outputs.argmax(-1) == y), "counted": counted}
         return {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
 
