@@ -21,6 +21,7 @@ from fnnet.layers.flatten import Flatten as Flatten
 from fnnet.layers.normalisation import GroupNorm as GroupNorm
 from fnnet.layers.normalisation import LayerNorm as LayerNorm
 from fnnet.layers.normalisation import RMSNorm as RMSNorm
+from fnnet.layers.padded import Padded as Padded
 from fnnet.layers.pooling import AvgPool as AvgPool
 from fnnet.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnnet.layers.pooling import GlobalMaxPool as GlobalMaxPool

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from fnnet.core.geometry import integer
 from fnnet.layers.answers import Access, Initializer, Parameter
 from fnnet.layers.fields import set_fields, set_flags
 from fnnet.layers.kernels import entry, glorot, zeros
-from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries
+from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries, with_fields
 from fnnet.rules.attention import attention
 from fnnet.rules.dense import dense
 from fnnet.rules.rotary import rotary
@@ -50,6 +50,8 @@ class Attention(Layer):
     bias: bool = True
     kernel_init: Initializer | None = None
     bias_init: Initializer = zeros
+
+    length: ClassVar[Any] = None
 
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
@@ -110,8 +112,12 @@ class Attention(Layer):
         if self.rotary:
             positions = jnp.arange(len(x), dtype=jnp.int32)
             q, k = rotary(q, positions), rotary(k, positions)
-        o = attention(q, k, v, causal=self.causal)
+        o = attention(q, k, v, causal=self.causal, key_lengths=self.length)
         return product(o.reshape(len(x), features), "out")
+
+    def with_length(self, length: Any) -> "Attention":
+        """The same without the keys from `length` on."""
+        return with_fields(self, length=length)
 
     def flops(self, params: Params, x: Any) -> int:
         """Its products and biases; for each pair of rows and head two products, and a softmax counted as five."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 
@@ -27,6 +28,11 @@ def named_in_errors(place: str, layer: Layer) -> Iterator[None]:
 def folded(key: jax.Array | None, position: int) -> jax.Array | None:
     """The key of the layer at that position."""
     return None if key is None else jax.random.fold_in(key, position)
+
+
+def layers_with_length(layers: Sequence[Layer | Callable], length: Any) -> tuple[Layer | Callable, ...]:
+    """The layers, each for a sequence of that length."""
+    return tuple(layer.with_length(length) if isinstance(layer, Layer) else layer for layer in layers)
 
 
 def plain_layers(layers: Sequence[Layer | Callable]) -> tuple[Layer | Callable, ...]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
-from fnnet.core.arguments import as_array
+from fnnet.core.arguments import accumulator, as_array
 from fnnet.core.geometry import Padding, pooling_window
 from fnnet.layers.answers import Access, Call
 from fnnet.layers.fields import image_for, set_flags, window_on
-from fnnet.layers.protocol import Layer, Params, check_entries
+from fnnet.layers.protocol import Layer, Params, check_entries, with_fields
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 
@@ -89,6 +90,8 @@ class _Global(Layer):
     """One number a channel: the image is one window."""
 
     pool: ClassVar[Callable]
+    outside: ClassVar[float]  # in place of rows that do not count
+    length: ClassVar[Any] = None
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """(*image, channels) -> (channels,)."""
@@ -96,7 +99,19 @@ class _Global(Layer):
         name, x = type(self).__name__, as_array(type(self).__name__, "x", x)
         if not 2 <= x.ndim <= 4:
             raise ValueError(f"{name}: x of shape {x.shape} must be one image (*image, channels) with 1 to 3 axes")
-        return type(self).pool(x, x.shape[:-1]).reshape(x.shape[-1:])
+        if self.length is not None:
+            rows = jnp.arange(len(x), dtype=jnp.int32).reshape(-1, *(1,) * (x.ndim - 1))
+            x = jnp.where(rows < jnp.int32(self.length), x, type(self).outside)
+        y = type(self).pool(x, x.shape[:-1]).reshape(x.shape[-1:])
+        return y if self.length is None else self.of_part(y, len(x))
+
+    def of_part(self, y: Any, rows: int) -> Any:
+        """What was pooled, of so many rows, as that of the first `length`."""
+        return y
+
+    def with_length(self, length: Any) -> "_Global":
+        """The same over the first `length` rows."""
+        return with_fields(self, length=length)
 
     @property
     def gain(self) -> None:
@@ -109,6 +124,7 @@ class GlobalMaxPool(_Global):
     """The largest entry of each channel, by `fnnet.max_pool`: (*image, channels) -> (channels,)."""
 
     pool = staticmethod(max_pool)
+    outside: ClassVar = -math.inf
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,3 +132,9 @@ class GlobalAvgPool(_Global):
     """The mean of each channel, by `fnnet.avg_pool`: (*image, channels) -> (channels,)."""
 
     pool = staticmethod(avg_pool)
+    outside: ClassVar = 0.0
+
+    def of_part(self, y: Any, rows: int) -> Any:
+        """The mean of all rows, those of the padding 0, as that of the first `length`."""
+        dtype = accumulator(y.dtype)
+        return (y.astype(dtype) * (rows / jnp.maximum(self.length, 1).astype(dtype))).astype(y.dtype)

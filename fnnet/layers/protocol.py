@@ -142,6 +142,13 @@ class Layer:
         """The dtype of an example, where that is an integer; None: the parameters' dtype."""
         return None
 
+    def with_length(self, length: Any) -> Any:
+        """The same for a sequence of which the first `length` rows count, the others being padding; at any depth.
+
+        A layer that treats each row by itself is the same. `length` may be traced; `Padded` counts it.
+        """
+        return self
+
     def without_policy(self) -> Any:
         """The same without a compute_dtype, at any depth: it computes in the dtype of its parameters."""
         return self

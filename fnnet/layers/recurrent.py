@@ -13,7 +13,7 @@ from fnnet.core.geometry import integer
 from fnnet.layers.answers import Access, Initializer, Layout, Parameter
 from fnnet.layers.fields import set_fields, set_flags
 from fnnet.layers.kernels import entry, glorot, zeros
-from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries
+from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries, with_fields
 from fnnet.rules.gru import gru
 from fnnet.rules.lstm import lstm
 
@@ -34,6 +34,7 @@ class Recurrent(Layer):
     """What LSTM and GRU share: (time, features) -> (time, hidden)."""
 
     layout: ClassVar = LAYOUT
+    length: ClassVar[Any] = None
     gates: ClassVar[int]
     sums: ClassVar[int]  # operations of a step on a unit, beside the products and the biases
     hidden: int
@@ -79,6 +80,10 @@ class Recurrent(Layer):
                 f"{name}: x of shape {x.shape} must have shape (time, {features})" + f"; {MINI_BATCH}" * (x.ndim > 2)
             )
         return self.outputs({"xs": x, **own})
+
+    def with_length(self, length: Any) -> "Recurrent":
+        """The same with outputs of 0 from step `length` on, which leave the state as it is."""
+        return with_fields(self, length=length)
 
     def flops(self, params: Params, x: Any) -> int:
         """Its products, its biases, and the sums and products entry by entry."""
@@ -134,7 +139,7 @@ class LSTM(Recurrent):
         second = arrays.pop("recurrent_bias", None)
         if second is not None:
             arrays["bias"] = arrays["bias"] + second if self.bias else second
-        return lstm(**arrays, reverse=self.reverse)[0]
+        return lstm(**arrays, lengths=self.length, reverse=self.reverse)[0]
 
 
 @dataclass(frozen=True, repr=False)
@@ -171,7 +176,7 @@ class GRU(Recurrent):
 
     def outputs(self, arrays: dict[str, Any]) -> Any:
         """By `gru`."""
-        return gru(**arrays, reverse=self.reverse)[0]
+        return gru(**arrays, lengths=self.length, reverse=self.reverse)[0]
 
 
 def by_gate(initializer: Initializer, gates: int) -> Initializer:

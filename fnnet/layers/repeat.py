@@ -100,6 +100,10 @@ class Repeat(Layer):
         """As the block says."""
         return decayed(as_layer(self.block), x.shape, x.dtype)
 
+    def with_length(self, length: Any) -> "Repeat":
+        """The same for a sequence of which the first `length` rows count."""
+        return with_fields(self, block=as_layer(self.block).with_length(length))
+
     def without_policy(self) -> "Repeat":
         """The same without a compute_dtype, at any depth."""
         layer = self.block

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.layers.containers import folded, named_in_errors, plain_layers
+from fnnet.layers.containers import folded, layers_with_length, named_in_errors, plain_layers
 from fnnet.layers.functions import as_layer
 from fnnet.layers.protocol import Container, Layer, Params, check_entries, check_layer, example_shape, with_fields
 from fnnet.layers.sequential import Sequential
@@ -77,6 +77,11 @@ class Residual(Container):
     def example_dtype(self) -> Any:
         """That of the body's first layer."""
         return as_layer(self.layers[0]).example_dtype
+
+    def with_length(self, length: Any) -> "Residual":
+        """The same for a sequence of which the first `length` rows count."""
+        shortcut = self.shortcut.with_length(length) if isinstance(self.shortcut, Layer) else self.shortcut
+        return with_fields(self, layers=layers_with_length(self.layers, length), shortcut=shortcut)
 
     def without_policy(self) -> "Residual":
         """The same without a compute_dtype, at any depth."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fnnet.costs.summary import Summary, summarise
 from fnnet.costs.training_step import StepCost, step_cost
-from fnnet.layers.containers import folded, named_in_errors, plain_layers
+from fnnet.layers.containers import folded, layers_with_length, named_in_errors, plain_layers
 from fnnet.layers.functions import as_layer
 from fnnet.layers.precision import as_compute_dtype, rounded, wide
 from fnnet.layers.protocol import (
@@ -103,6 +103,10 @@ class Sequential(Container):
     def example_dtype(self) -> Any:
         """That of the first layer."""
         return as_layer(self.layers[0]).example_dtype if self.layers else None
+
+    def with_length(self, length: Any) -> "Sequential":
+        """The same for a sequence of which the first `length` rows count."""
+        return with_fields(self, layers=layers_with_length(self.layers, length))
 
     def without_policy(self) -> "Sequential":
         """The same without a compute_dtype, at any depth."""

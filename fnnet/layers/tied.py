@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.costs.summary import summarise, visits_of
-from fnnet.layers.containers import plain_layers
+from fnnet.layers.containers import layers_with_length, plain_layers
 from fnnet.layers.decay import decayed
 from fnnet.layers.embedding import Embedding
 from fnnet.layers.protocol import Layer, Params, check_layer, is_threaded, with_fields
@@ -99,6 +99,10 @@ class Tied(Layer):
     def decayed(self, params: Params, x: Any) -> dict[str, Any]:
         """As the layers say."""
         return decayed(self.body, x.shape, x.dtype)
+
+    def with_length(self, length: Any) -> "Tied":
+        """The same for a sequence of which the first `length` rows count."""
+        return with_fields(self, layers=layers_with_length(self.layers, length))
 
     def without_policy(self) -> "Tied":
         """The same without a compute_dtype, at any depth."""
