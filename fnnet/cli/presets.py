@@ -3,13 +3,20 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fnnet.layers.attention import Attention
 from fnnet.layers.convolution import Conv
 from fnnet.layers.dense import Dense
 from fnnet.layers.dropout import Dropout
+from fnnet.layers.embedding import Embedding
 from fnnet.layers.flatten import Flatten
+from fnnet.layers.normalisation import LayerNorm
 from fnnet.layers.pooling import MaxPool
+from fnnet.layers.recurrent import LSTM
+from fnnet.layers.repeat import Repeat
+from fnnet.layers.residual import Residual
 from fnnet.layers.sequential import Sequential
-from fnnet.rules.activations import leaky_relu, relu
+from fnnet.layers.tied import Tied
+from fnnet.rules.activations import gelu, leaky_relu, relu
 
 Shape = tuple[int, ...]
 
@@ -32,7 +39,22 @@ def mlp(classes: int, shape: Shape) -> Sequential:
     return Sequential(Flatten(), Dense(512), leaky_relu, Dense(classes))
 
 
-NETS: dict[str, Callable[[int, Shape], Sequential]] = {"lenet": lenet, "cnn": cnn, "mlp": mlp}
+def gpt(classes: int, shape: Shape) -> Sequential:
+    """A small transformer over tokens, like GPT-2 but for its rotary positions: four blocks of width 128."""
+    block = Sequential(
+        Residual(LayerNorm(), Attention(4, causal=True, rotary=True)),
+        Residual(LayerNorm(), Dense(512), gelu, Dense(128)),
+    )
+    return Sequential(Tied(Embedding(classes, 128), Repeat(block, 4), LayerNorm()))
+
+
+def lstm(classes: int, shape: Shape) -> Sequential:
+    """One recurrent layer over tokens."""
+    return Sequential(Embedding(classes, 64), LSTM(256), Dense(classes))
+
+
+NETS: dict[str, Callable[[int, Shape], Sequential]] = {"lenet": lenet, "cnn": cnn, "mlp": mlp, "gpt": gpt, "lstm": lstm}
+TEXT_NETS = ("gpt", "lstm")
 
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -80,6 +102,11 @@ DIGITS = Recipe("lenet", 40, 32, "adamw", 0.1)
 LARGER = Recipe("cnn", 10, 128, "adamw", 0.1)
 
 
-def recipe(data: str) -> Recipe:
-    """The recipe for "digits", or for a directory of MNIST's kind."""
+TEXTS = {"gpt": Recipe("gpt", 12, 8, "adamw", 0.0), "lstm": Recipe("lstm", 12, 8, "adamw", 0.0)}
+
+
+def recipe(data: str, net: str | None = None) -> Recipe:
+    """The recipe for "digits", or for a directory of MNIST's kind; or that of a network for texts."""
+    if net in TEXTS:
+        return TEXTS[net]
     return DIGITS if data == "digits" else LARGER

@@ -28,6 +28,7 @@ from jax import export as jax_export
 FIRST_LINE = b"fnnet export 1\n"
 MOST_MANIFEST = 1 << 20  # bytes
 MOST_ENTRIES = 1 << 28  # of an example
+FLOATING = ("float32", "float64", "float16")  # dtypes of examples; int32 is one, too
 FORM = {"shape": list, "dtype": str, "platforms": list, "classes": list, "jax": str, "bytes": int, "sha256": str}
 OWN_CALLS = {"shape_assertion"}  # what jax.export itself calls, to check the batch's size
 # XLA on CPUs computes some fused products and sums wrongly: fnnet's docs/xla_faults.md. With this it fuses none.
@@ -58,11 +59,11 @@ class Exported:
     def __call__(self, xs: Any) -> jax.Array:
         """The outputs of a mini-batch (batch, *shape), each number of examples compiled once.
 
-        Other floating dtypes are cast to that of the examples.
+        Other floating dtypes are cast to that of the examples; other integers, where these are integers.
 
         Raises:
             ValueError: xs has another shape or no example, or the program cannot be run, such as on another platform.
-            TypeError: xs is no array of floating numbers, or a derivative is taken.
+            TypeError: xs is no array of floating numbers (or of integers), or a derivative is taken.
         """
         xs = self._checked(xs)
         if any(isinstance(array, jax.core.Tracer) for array in (xs, jnp.zeros(()))):  # inside jit, or mapped
@@ -88,7 +89,10 @@ class Exported:
             raise ValueError(f"{given} must have one batch axis: xs.reshape{(-1, *self.shape)}")
         if xs.shape[0] == 0:
             raise ValueError(f"{given} must have at least one example")
-        if not jnp.issubdtype(xs.dtype, jnp.floating):
+        if jnp.issubdtype(self.dtype, jnp.integer):
+            if not jnp.issubdtype(xs.dtype, jnp.integer):
+                raise TypeError(f"Exported: xs of dtype {xs.dtype} must be integers")
+        elif not jnp.issubdtype(xs.dtype, jnp.floating):
             scale = "scaled as in training: xs / 255 if that was on images of 0 to 1"
             raise TypeError(f"Exported: xs of dtype {xs.dtype} must be {self.dtype}, {scale}")
         if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
@@ -167,7 +171,7 @@ def _manifest(file: Path, line: bytes) -> dict[str, Any]:
         raise ValueError(f"load: {file}: its manifest has a shape {str(shape)[:80]} that no example has")
     if any(not isinstance(name, str) or not name.isprintable() for name in names):
         raise ValueError(f"load: {file}: its manifest has names of platforms or classes that cannot be printed")
-    if manifest["dtype"] not in ("float32", "float64", "float16"):
+    if manifest["dtype"] not in (*FLOATING, "int32"):
         raise ValueError(f"load: {file}: its manifest has a dtype {manifest['dtype'][:80]!r} that examples have not")
     return manifest
 

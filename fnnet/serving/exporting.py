@@ -14,7 +14,7 @@ from jax import export as jax_export
 
 from fnnet.core import atomic
 from fnnet.layers.protocol import example_shape
-from fnnet.serving.exported import FIRST_LINE, MOST_MANIFEST
+from fnnet.serving.exported import FIRST_LINE, FLOATING, MOST_MANIFEST
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -28,7 +28,7 @@ def export(
     output: Callable | None = None,
     classes: Sequence[str] = (),
     platforms: Sequence[str] = PLATFORMS,
-    dtype: Any = jnp.float32,
+    dtype: Any = None,
 ) -> Path:
     """Write the network as a program (StableHLO) that runs without the code of the network.
 
@@ -43,7 +43,8 @@ def export(
         output: A function of the output of one example, such as `fnnet.softmax`.
         classes: Names of the outputs, for those who read them.
         platforms: Some of "cpu", "cuda", "rocm", "tpu".
-        dtype: Of the examples: float32, float16 or float64.
+        dtype: Of the examples: float32, float64 or float16; int32 where an `Embedding` comes first. None means float32
+            or int32.
 
     Returns:
         The file.
@@ -53,9 +54,11 @@ def export(
         ValueError: A platform is unknown, a name cannot be printed, or the network gives several arrays.
         TypeError: The dtype is another one.
     """
-    file, shape, dtype = Path(file), example_shape("export", shape), jnp.dtype(dtype)
-    if dtype.name not in ("float32", "float16", "float64"):
-        raise TypeError(f"export: dtype (={dtype.name}) must be float32, float16 or float64")
+    file, shape, own = Path(file), example_shape("export", shape), getattr(net, "example_dtype", None)
+    allowed = [jnp.dtype(name).name for name in (FLOATING if own is None else (own,))]
+    dtype = jnp.dtype(allowed[0] if dtype is None else dtype)
+    if dtype.name not in allowed:
+        raise TypeError(f"export: dtype (={dtype.name}) must be {' or '.join(allowed)} for this network")
     if unknown := [name for name in platforms if name not in PLATFORMS] or ([] if platforms else ["none"]):
         raise ValueError(f"export: platforms has {unknown[0]!r}; it must have some of {', '.join(PLATFORMS)}")
     names = [str(name) for name in classes]

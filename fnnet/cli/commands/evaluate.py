@@ -11,11 +11,13 @@ def add_to(commands: Any) -> None:
     """Add the sub-parser."""
     parser: Parser = commands.add_parser("evaluate", help="loss and accuracy of a run")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    parser.add_argument("--data", help="other data than it was trained with; its test images count")
+    parser.add_argument("--data", help="other data than it was trained with; its held-out part counts")
     parser.set_defaults(command=Command(parser, evaluate))
 
 
 def evaluate(*, run: Path, data: str | None) -> None:
     """Print both."""
-    scores, number = runs.score(runs.load(run), data)
-    print(f"loss {scores['loss']:.4f}, {100 * scores['accuracy']:.2f} % right of {number} images")
+    trained = runs.load(run)
+    scores, number = runs.score(trained, data)
+    answer = trained.subject.answer(scores["loss"], scores["accuracy"])
+    print(f"loss {scores['loss']:.4f}, {answer} of {number} {trained.subject.examples}")

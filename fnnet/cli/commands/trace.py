@@ -1,4 +1,4 @@
-"""`fnnet trace`: one forward and one backward of a trained network on held-out images."""
+"""`fnnet trace`: one forward and one backward of a trained network on held-out examples."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,6 @@ from fnnet.cli.parsing import Command, Parser, whole
 from fnnet.tracing import tracer
 from fnnet.tracing.traces import Trace
 
-BATCH = 32
-
 
 def add_to(commands: Any) -> None:
     """Add the sub-parser."""
@@ -18,8 +16,8 @@ def add_to(commands: Any) -> None:
     parser: Parser = commands.add_parser("trace", help="look into a backward pass", description=about)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run directory")
-    add("--example", type=whole(0), metavar="N", help="one held-out image; usually the first 32, as a mini-batch")
-    add("--data", help="other data than it was trained with; its test images count")
+    add("--example", type=whole(0), metavar="N", help="one held-out example; usually the first ones, as a mini-batch")
+    add("--data", help="other data than it was trained with; its held-out part counts")
     add("--output", type=Path, metavar="FILE.html", help="the page; usually trace.html, or trace-N.html, in RUN")
     add("--since", type=Path, metavar="RUN", help="another run of the network: what changed since then")
     parser.set_defaults(command=Command(parser, trace))
@@ -27,24 +25,29 @@ def add_to(commands: Any) -> None:
 
 def trace(*, run: Path, example: int | None, data: str | None, output: Path | None, since: Path | None) -> None:
     """Print the trace, and what changed since another run, and write the page."""
-    seen = _traced(run, example, data)
+    trained = runs.load(run)
+    seen = _traced(trained, run, example, data)
     file = output or run / ("trace.html" if example is None else f"trace-{example}.html")
-    what = f"the first {BATCH} held-out images" if example is None else f"held-out image {example}"
+    subject = trained.subject
+    what = f"the first {subject.traced} held-out {subject.examples}"
+    what = what if example is None else f"held-out {subject.examples.removesuffix('s')} {example}"
     seen.save(file, title=f"{run.name}: {what}")
     print(seen)
     if since is not None:
-        print(f"\nsince {since}:\n{_traced(since, example, data).diff(seen)}")
+        print(f"\nsince {since}:\n{_traced(runs.load(since), since, example, data).diff(seen)}")
     print(f"page: {file}")
 
 
-def _traced(directory: Path, example: int | None, data: str | None) -> Trace:
-    run = runs.load(directory)
+def _traced(run: runs.Run, directory: Path, example: int | None, data: str | None) -> Trace:
     xs, ys = runs.held_out(run, data)
     if xs.shape[1:] != run.shape:
         raise ValueError(
-            f"trace: images of shape {xs.shape[1:]} must have the shape {run.shape} of the run {directory}"
+            f"trace: {run.subject.examples} of shape {xs.shape[1:]} must have the shape {run.shape} of the run "
+            f"{directory}"
         )
     if example is not None and example >= len(xs):
-        raise ValueError(f"trace: --example {example} must be less than {len(xs)}, the number of held-out images")
-    rows = slice(BATCH) if example is None else example
+        raise ValueError(
+            f"trace: --example {example} must be less than {len(xs)}, the number of held-out {run.subject.examples}"
+        )
+    rows = slice(run.subject.traced) if example is None else example
     return tracer.trace(run.net, run.loss, run.params, xs[rows], ys[rows])

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from fnnet.cli import presets, runs
+from fnnet.cli import presets, runs, subjects
 from fnnet.cli.parsing import Command, Parser, one_of, positive, seconds, whole
+from fnnet.data.text import TOPICS
 from fnnet.training.processes import connect, launch
 
 # What --resume may be given beside it: how the training is run, not what is trained.
@@ -21,10 +22,10 @@ def add_to(commands: Any) -> None:
     net, optimizer = one_of("network", presets.NETS), one_of("optimizer", presets.OPTIMIZERS)
     same = "of parameters, order and dropout: the same gives the same bits"
     add = parser.add_argument
-    add("--data", help='"digits" (the default), or a directory of IDX files such as MNIST\'s')
-    add("--net", type=net, help=f"{nets}; usually lenet for the digits, else cnn")
+    add("--data", help='"digits" (the default), a directory of IDX files such as MNIST\'s; "topics", a text, or a file')
+    add("--net", type=net, help=f"{nets}; usually lenet for the digits, gpt for a text, else cnn")
     add("--epochs", type=whole(1), help="how often to go through the data")
-    add("--batch-size", type=whole(1), help="images in a mini-batch")
+    add("--batch-size", type=whole(1), help="images, or windows of a text, in a mini-batch")
     add("--accumulate", type=whole(1), default=1, help="split a mini-batch into so many chunks: less memory")
     add("--optimizer", type=optimizer, help=f"{optimizers}; all but sgd with a cosine schedule")
     add("--learning-rate", type=positive, help="at the beginning")
@@ -73,12 +74,14 @@ def _refuse_settings(names: Collection[str]) -> None:
 
 def _config(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a new run; what was not given is usual for its data."""
-    data = "digits" if values["data"] is None else values["data"]
-    usual = presets.recipe(data)
+    usual_data = TOPICS if values["net"] in presets.TEXT_NETS else "digits"
+    data = usual_data if values["data"] is None else values["data"]
+    net = values["net"] or ("gpt" if subjects.is_text(data) else None)
+    usual = presets.recipe(data, net)
     optimizer = values["optimizer"] or usual.optimizer
     return {
         "data": data,
-        "net": values["net"] or usual.net,
+        "net": net or usual.net,
         "epochs": values["epochs"] or usual.epochs,
         "batch_size": values["batch_size"] or usual.batch_size,
         "accumulate": values["accumulate"],

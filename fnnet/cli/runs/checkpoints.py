@@ -7,6 +7,7 @@ import jax
 from fnnet.cli import signals
 from fnnet.cli.runs.directory import CHECKPOINTS, HISTORY, Config, warn
 from fnnet.cli.runs.journal import Journal
+from fnnet.cli.subjects import subject_of
 from fnnet.training import processes, resumption
 from fnnet.training.orbax_checkpoints import OrbaxCheckpoints, holds_some
 from fnnet.training.resumption import Checkpoints, Moment
@@ -20,7 +21,7 @@ class RunCheckpoints(Checkpoints):
         """Writes nothing yet."""
         super().__init__(run / CHECKPOINTS, config=config, seconds=seconds, report=warn)
         self.run, self.request = run, request
-        self.journal = Journal(run / HISTORY, config["epochs"])
+        self.journal = Journal(run / HISTORY, config["epochs"], subject_of(config["net"]))
 
     def resume(self, state: State) -> Moment | None:
         """As the class above; the journal then has the history up to there."""

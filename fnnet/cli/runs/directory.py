@@ -3,11 +3,10 @@
 config.json     the settings of the training
 history.jsonl   one line an epoch, written as it happens (fnnet/cli/runs/journal.py)
 checkpoints/    the last training states, to resume from and to evaluate (fnnet/training/resumption.py)
-*.png           learning curves, confusion matrix, the surest wrong answers, the first layer's kernels
+*.png           learning curves; of images also confusion matrix, surest wrong answers, the first layer's kernels
 """
 
 import contextlib
-import functools
 import json
 import sys
 import time
@@ -18,10 +17,10 @@ from typing import Any, NamedTuple
 import jax
 
 from fnnet.cli import presets
+from fnnet.cli.subjects import Subject, subject_of
 from fnnet.core import atomic
 from fnnet.core.compiler import safe_options
 from fnnet.layers.sequential import Sequential
-from fnnet.rules.class_losses import softmax_cross_entropy
 from fnnet.rules.softmax import softmax
 from fnnet.training import checkpoint, resumption
 from fnnet.training.orbax_checkpoints import holds_some, newest_saved
@@ -53,8 +52,13 @@ class Run(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of an image."""
+        """The shape of an example."""
         return tuple(self.config["shape"])
+
+    @property
+    def subject(self) -> Subject:
+        """What it is of: images or a text."""
+        return subject_of(self.config["net"])
 
     @property
     def classes(self) -> list[str]:
@@ -62,7 +66,7 @@ class Run(NamedTuple):
         return [str(name) for name in self.config["classes"]]
 
     def __call__(self, xs: Any) -> jax.Array:
-        """The probability of each class, for each image of a mini-batch."""
+        """The probability of each class, for each example of a mini-batch."""
         return probabilities(self.net, self.params, xs)
 
 
@@ -100,7 +104,7 @@ def network(config: Config) -> tuple[Sequential, Callable]:
     """Network and loss of a configuration."""
     layers = presets.NETS[config["net"]](len(config["classes"]), tuple(config["shape"])).layers
     net = Sequential(*layers, compute_dtype=config.get("compute_dtype"))
-    return net, functools.partial(softmax_cross_entropy, label_smoothing=config["label_smoothing"])
+    return net, subject_of(config["net"]).loss(config)
 
 
 def parameters(net: Sequential, config: Config) -> Any:

@@ -1,8 +1,9 @@
-"""What a trained network answers: its scores on held-out images, and the classes of an image file."""
+"""What a trained network answers: its scores on held-out examples, and the classes of an image file."""
+
+from typing import Any
 
 import numpy as np
 
-from fnnet import data
 from fnnet.cli.runs.directory import Run
 from fnnet.data.image_files import read_image
 from fnnet.serving import Exported
@@ -17,17 +18,18 @@ def classify(network: Run | Exported, file: str) -> list[tuple[str, float]]:
     return [(network.classes[place], float(chances[place])) for place in np.argsort(-chances, kind="stable")]
 
 
-def held_out(run: Run, source: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """The test images of `source`, or else of the data of the training, and their labels."""
+def held_out(run: Run, source: str | None) -> tuple[Any, Any]:
+    """The held-out examples of `source`, or else of the data of the training, and their labels."""
     nonfinite = bool(run.config.get("allow_nonfinite"))
-    return data.load(run.config["data"] if source is None else source, allow_nonfinite=nonfinite).test
+    return run.subject.load(run.config["data"] if source is None else source, allow_nonfinite=nonfinite).test
 
 
 def score(run: Run, source: str | None) -> tuple[dict[str, float], int]:
-    """Loss and accuracy on the held-out images, and their number."""
+    """Loss and accuracy on the held-out examples, and their number."""
     xs, ys = held_out(run, source)
     if xs.shape[1:] != run.shape:
         raise ValueError(
-            f"evaluate: images of shape {xs.shape[1:]} must have the shape {run.shape} that the run was trained on"
+            f"evaluate: {run.subject.examples} of shape {xs.shape[1:]} must have the shape {run.shape} that the run "
+            "was trained on"
         )
     return evaluate(run.net, run.params, run.loss, (xs, ys)), len(xs)

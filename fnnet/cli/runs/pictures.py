@@ -18,7 +18,7 @@ FONT = 11
 File = str | os.PathLike[str]
 
 
-def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "") -> None:
+def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "", of: str = "images") -> None:
     """Loss of training and held-out data, and the error rate of the held-out, by epoch."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -38,7 +38,7 @@ def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "")
     if all("validation_accuracy" in record for record in history):
         wrong = [100 * (1 - record["validation_accuracy"]) for record in history]
         errors.plot(epochs, wrong, color=ORANGE, marker=marker, markersize=4)
-        errors.set(title=f"Wrong answers to held-out images: {wrong[-1]:.2f} % in the end", xlabel="epoch", ylabel="%")
+        errors.set(title=f"Wrong answers to held-out {of}: {wrong[-1]:.2f} % in the end", xlabel="epoch", ylabel="%")
         errors.set_ylim(0, _readable_top(wrong))
     for axes in (losses, errors):
         axes.grid(alpha=0.3)

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnnet import data
 from fnnet.cli import presets, signals
 from fnnet.cli.runs import pictures
 from fnnet.cli.runs.checkpoints import checkpoints_of
@@ -25,6 +24,8 @@ from fnnet.cli.runs.directory import (
     read_config,
     write_config,
 )
+from fnnet.cli.subjects import IMAGES, Examples, subject_of
+from fnnet.data.text import TOPICS
 from fnnet.layers.sequential import Sequential
 from fnnet.training import lock, processes
 from fnnet.training.device_mesh import placement_on
@@ -53,13 +54,16 @@ def train(
     """
     began = time.perf_counter()
     _needs_libraries()
-    dataset = data.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+    subject = subject_of(config["net"])
+    dataset = subject.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
     xs = dataset.train[0]
-    where = config["data"] if config["data"] == "digits" else str(Path(config["data"]).resolve())
+    where = config["data"] if config["data"] in ("digits", TOPICS) else str(Path(config["data"]).resolve())
     config = config | {"data": where, "classes": list(dataset.classes), "shape": list(xs.shape[1:])}
     config["data_sha256"] = _digest(dataset)
     if config["batch_size"] > len(xs):
-        raise ValueError(f"train: batch size {config['batch_size']} must be at most the number of images, {len(xs)}")
+        raise ValueError(
+            f"train: batch size {config['batch_size']} must be at most the number of {subject.examples}, {len(xs)}"
+        )
     if config["batch_size"] % config["accumulate"]:
         raise ValueError(f"train: accumulate {config['accumulate']} must divide batch size {config['batch_size']}")
     network(config)  # raises for layers that do not fit the images, before there is a directory
@@ -84,21 +88,23 @@ def resume(run: Path, *, seconds: float = 30.0, devices: int | None = None, shar
     must_be_directory(run)
     with processes.lost_ones_named("train"), _held(run):
         config = read_config(run)
-        dataset = data.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+        dataset = subject_of(config["net"]).load(config["data"], allow_nonfinite=config["allow_nonfinite"])
         if _digest(dataset) != config["data_sha256"]:
             raise ValueError(f"resume: the data in {config['data']} are not those that {run} was trained on")
         return _trained(run, config, dataset, seconds, began, _shared(config, devices, shard_parameters))
 
 
 def _trained(
-    run: Path, config: Config, dataset: data.Dataset, seconds: float, began: float, shared: dict[str, Any]
+    run: Path, config: Config, dataset: Examples, seconds: float, began: float, shared: dict[str, Any]
 ) -> Path:
     """Train in a locked directory, from its newest whole checkpoint if it has one, and draw the results."""
     net, loss = network(config)
     size = sum(leaf.size for leaf in jax.tree.leaves(parameters(net, config)))
     (xs, _), held_out, epochs = dataset.train, len(dataset.test[0]), config["epochs"]
     say = functools.partial(print, flush=True) if processes.is_first() else lambda *_: None
-    say(f"{dataset.name}: {len(xs)} images to train on, {held_out} held out; {config['net']}: {size} parameters")
+    subject = subject_of(config["net"])
+    what = f"{len(xs)} {subject.examples} to train on, {held_out} held out"
+    say(f"{dataset.name}: {what}; {config['net']}: {size} parameters")
     if shared:
         say(f"on {shared['mesh'].size} devices of {jax.process_count()} processes")
     with signals.StopRequest() as request:
@@ -120,9 +126,8 @@ def _trained(
     params = processes.on_host(params)
     if processes.is_first():
         _draw(run, net, params, history, dataset, config)
-    accuracy = history[-1]["validation_accuracy"]
-    of = f"{round(accuracy * held_out)} of {held_out}"
-    say(f"held out: {100 * accuracy:.2f} % right, {of}; {time.perf_counter() - began:.1f} s in all")
+    answer = subject.answer(history[-1]["validation_loss"], history[-1]["validation_accuracy"])
+    say(f"held out: {answer} of {held_out} {subject.examples}; {time.perf_counter() - began:.1f} s in all")
     say(f"run: {run}")
     return run
 
@@ -132,11 +137,13 @@ def _needs_libraries() -> None:
         raise ImportError(f'train: {", ".join(missing)} must be installed: pip install "fnnet[train]"')
 
 
-def _digest(dataset: data.Dataset) -> str:
+def _digest(dataset: Examples) -> str:
     """SHA-256 of all examples, by which a resumed training knows its data."""
     digest = hashlib.sha256()
     for array in (*dataset.train, *dataset.test):
-        digest.update(str(array.shape).encode() + np.ascontiguousarray(array).data)
+        digest.update(str(array.shape).encode())
+        for leaf in jax.tree.leaves(array):  # itself, or the text that windows are of
+            digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()
 
 
@@ -163,13 +170,16 @@ def _shared(config: Config, devices: int | None, shard_parameters: bool) -> dict
     return {"mesh": mesh, "shard_parameters": shard_parameters}
 
 
-def _draw(run: Path, net: Sequential, params: Any, history: list, dataset: data.Dataset, config: Config) -> None:
+def _draw(run: Path, net: Sequential, params: Any, history: list, dataset: Examples, config: Config) -> None:
     """All pictures of the run."""
-    xs, ys = dataset.test
-    chances = np.asarray(probabilities(net, params, xs))
     smoothing = f", labels smoothed by {config['label_smoothing']}" if config["label_smoothing"] else ""
     title = f"{config['net']} on {dataset.name}, {config['optimizer']}{smoothing}"
-    pictures.curves(run / "curves.png", history, title=title)
+    subject = subject_of(config["net"])
+    pictures.curves(run / "curves.png", history, title=title, of=subject.labelled)
+    if subject is not IMAGES:
+        return
+    xs, ys = dataset.test
+    chances = np.asarray(probabilities(net, params, xs))
     pictures.confusion(run / "confusion.png", ys, chances.argmax(-1), dataset.classes)
     pictures.surest_mistakes(run / "wrong.png", xs, ys, chances, dataset.classes)
     first = next(own["kernel"] for own in params.values())
