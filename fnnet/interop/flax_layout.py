@@ -1,4 +1,4 @@
-"""Flax's layout, linen's and NNX's: that of fnnet, under names of its own."""
+"""Flax's layout, linen's and NNX's: that of fnnet under other names, in several modules, or with an axis split."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
-from fnnet.core.paths import nested_dictionary
 from fnnet.interop.matching import Library, Names, held, matched
+from fnnet.interop.pieces import assembled, spread
 from fnnet.interop.slots import slots
 
 FLAX = Library("flax", "/", outputs_first=False, ordered=False)  # JAX sorts dictionaries
@@ -18,12 +18,13 @@ def from_flax(net: Any, shape: Sequence[int], tree: Any, *, names: Names | None 
     """A network's parameters from a Flax model's, or its gradients from the model's.
 
     Args:
-        net: A `Sequential` or `Residual` of the model's layers.
+        net: A network of the model's layers.
         shape: Of one example.
         tree: linen's `variables["params"]`, NNX's `nnx.state(model, nnx.Param)`, or gradients by them.
-        names: The module of each layer: {"conv_0": "stem", "residual_2/conv_0": "block/first"}. None: the model's
-            convolutions and its dense modules are the network's, each in the order of the numbers in their names, as
-            in Conv_0, Conv_1 or layers/0, layers/3.
+        names: The module of each layer: {"conv_0": "stem", "residual_2/conv_0": "block/first"}; of an attention
+            whose products are modules elsewhere, a dictionary of these. None: the model's modules of each kind,
+            convolutions for one, are the network's, in the order of the numbers in their names, as in Conv_0, Conv_1
+            or layers/0, layers/3.
 
     Returns:
         Copies, as `net.init` makes them, in the dtypes given.
@@ -36,15 +37,11 @@ def from_flax(net: Any, shape: Sequence[int], tree: Any, *, names: Names | None 
     found = slots("from_flax", net, shape).found
     leaves = {name: as_array("from_flax", name, leaf) for name, leaf in _by_name(tree).items()}
     shapes = {name: leaf.shape for name, leaf in leaves.items()}
-    entries = matched("from_flax", "tree", FLAX, found, shapes, names)
+    pieces = matched("from_flax", "tree", FLAX, found, shapes, names)
     for name, leaf in leaves.items():
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(f"from_flax: {name} of dtype {leaf.dtype} must have a floating dtype")
-    return nested_dictionary(
-        (f"{slot.path}/{entry}", jnp.array(leaves[entries[slot.path, entry]]))
-        for slot in found
-        for entry in slot.shapes
-    )
+    return assembled(pieces, lambda piece: jnp.array(leaves[piece.name]).reshape(piece.whole))
 
 
 def to_flax(net: Any, shape: Sequence[int], params: Mapping[str, Any], tree: Any, *, names: Names | None = None) -> Any:
@@ -68,8 +65,9 @@ def to_flax(net: Any, shape: Sequence[int], params: Mapping[str, Any], tree: Any
     own = held("to_flax", found, params)
     leaves = _by_name(tree)
     shapes = {name: tuple(leaf.shape) for name, leaf in leaves.items()}
-    entries = matched("to_flax", "tree", FLAX, found, shapes, names)
-    moved = {entries[place]: jnp.array(leaf, leaves[entries[place]].dtype) for place, leaf in own.items()}
+    pieces = matched("to_flax", "tree", FLAX, found, shapes, names)
+    wholes = spread(pieces, own).items()
+    moved = {name: jnp.array(whole, leaves[name].dtype).reshape(shapes[name]) for name, (_, whole) in wholes}
     return jax.tree.unflatten(jax.tree.structure(tree), [moved[name] for name in leaves])
 
 

@@ -1,16 +1,17 @@
 """Which entry of another library's parameters is which of a network's; what does not fit is listed, all of it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from fnnet.interop.slots import Slot
-from fnnet.layers.answers import Layout
+from fnnet.interop.pieces import Piece, flat, pieces_of
+from fnnet.interop.slots import Slot, stacked_shapes
+from fnnet.layers.answers import Layout, TheirNames
 
 Shapes = Mapping[str, tuple[int, ...]]
-Names = Mapping[str, str]
+Names = Mapping[str, str | Mapping[str, str]]
 
 
 class Library(NamedTuple):
@@ -18,21 +19,46 @@ class Library(NamedTuple):
 
     field: str  # of `Layout`, with the names of the entries
     separator: str  # between a module's name and its parameter's
-    outputs_first: bool  # whether kernels are (outputs, inputs, *window)
+    outputs_first: bool  # whether kernels are (outputs, inputs, *window), rather than split into heads
     ordered: bool  # whether modules come in the order of their definition
 
-    def names(self, layout: Layout) -> Mapping[str, str]:
-        """The library's name of each entry; none where it keeps the layer in another way."""
-        return getattr(layout, self.field) or {}
+    def alternatives(self, layout: Layout) -> Sequence[TheirNames]:
+        """The library's names of the entries; several where it has several modules for the layer."""
+        names = getattr(layout, self.field) or ()
+        return (names,) if isinstance(names, Mapping) else names
+
+    def names(self, layout: Layout, module: str | Mapping[str, str] | None, given: Shapes) -> TheirNames:
+        """Of the alternatives the one of which a module has most; the first if it has none."""
+
+        def found(theirs: TheirNames) -> int:
+            return 0 if module is None else sum(self.full(module, name) in given for name in flat(theirs))
+
+        return max(self.alternatives(layout), key=found)
+
+    def is_nested(self, layout: Layout) -> bool:
+        """Whether its entries are in several modules, or in modules of a module."""
+        return any(self.separator in name for theirs in self.alternatives(layout) for name in flat(theirs))
 
     def shape(self, layout: Layout, entry: str, own: tuple[int, ...]) -> tuple[int, ...]:
         """The library's shape of an entry."""
-        if not self.outputs_first or not entry.endswith("kernel"):
+        if not self.outputs_first:
+            if entry not in layout.split:
+                return own
+            axis, number = layout.split[entry]
+            return (*own[:axis], number, own[axis] // number, *own[axis + 1 :])
+        if not entry.endswith("kernel"):
             return own
         *window, inputs, outputs = own
         if layout.groups:
             return (inputs * layout.groups, outputs // layout.groups, *window)
         return (outputs, inputs, *window)
+
+    def full(self, module: str | Mapping[str, str], name: str) -> str:
+        """The whole name of a parameter of a module, or of one of its parts, which may be given; "" if it is not."""
+        if isinstance(module, str):
+            return self.separator.join([module, name] if module else [name])
+        part, _, last = name.rpartition(self.separator)
+        return f"{module[part]}{self.separator}{last}" if part in module else ""
 
 
 class Problems:
@@ -55,34 +81,36 @@ class Problems:
 
 def matched(
     function: str, argument: str, library: Library, slots: list[Slot], given: Shapes, names: Names | None
-) -> dict[tuple[str, str], str]:
-    """The name of the given entry for each (path, entry) of the network.
+) -> list[Piece]:
+    """Each piece of the network's entries, with the given entry that holds it.
 
     Without `names`, layers whose modules look alike are taken in their order. Raises ValueError that lists whatever
     does not fit.
     """
     problems = Problems(function, argument)
     for slot in slots:
-        if not library.names(slot.layout):
+        if not library.alternatives(slot.layout):
             raise TypeError(f"{function}: {slot.path} has no layout in {library.field}, where its entries are others")
-    modules = _modules(library, given)
     if names is None:
-        names = _in_order(function, library, slots, modules, given)
+        names = _in_order(function, library, slots, given)
     else:
         _check_names(function, slots, names)
-    found: dict[tuple[str, str], str] = {}
+    found: list[Piece] = []
     for slot in slots:
         module = names.get(slot.path)
-        for entry, own in slot.shapes.items():
-            shape, theirs = library.shape(slot.layout, entry, own), library.names(slot.layout)[entry]
-            if module is None or theirs not in modules.get(module, {}):
+        for piece in pieces_of(slot, library.names(slot.layout, module, given)):
+            shape = library.shape(slot.layout, piece.entry, piece.whole)
+            name = "" if module is None else library.full(module, piece.name)
+            if name not in given:
                 said = "" if module is None else f" in {module!r}"
-                problems.missing.append(f"{slot.path}/{entry}, of shape {shape}{said}")
+                problems.missing.append(f"{slot.path}/{piece.entry}, of shape {shape}{said}")
                 continue
-            name = found[slot.path, entry] = modules[module][theirs]
+            found.append(piece._replace(name=name))
             if given[name] != shape:
-                problems.reshaped.append(f"{name} {given[name]}, for {slot.path}/{entry}, must have shape {shape}")
-    taken = set(found.values())
+                problems.reshaped.append(
+                    f"{name} {given[name]}, for {slot.path}/{piece.entry}, must have shape {shape}"
+                )
+    taken = {piece.name for piece in found}
     problems.unexpected += [f"{name} {shape}" for name, shape in given.items() if name not in taken]
     problems.raise_if_any()
     return found
@@ -92,7 +120,7 @@ def held(function: str, slots: list[Slot], params: Any) -> dict[tuple[str, str],
     """The network's own parameters by (path, entry), all there and of the right shapes."""
     leaves = jax.tree.leaves_with_path(params)
     given = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    wanted = {f"{slot.path}/{entry}": shape for slot in slots for entry, shape in slot.shapes.items()}
+    wanted = stacked_shapes(slots)
     problems = Problems(function, "params")
     problems.missing += [f"{name}, of shape {shape}" for name, shape in wanted.items() if name not in given]
     problems.unexpected += [f"{name} {leaf.shape}" for name, leaf in given.items() if name not in wanted]
@@ -102,37 +130,39 @@ def held(function: str, slots: list[Slot], params: Any) -> dict[tuple[str, str],
         if name in given and given[name].shape != shape
     ]
     problems.raise_if_any()
-    return {(slot.path, entry): given[f"{slot.path}/{entry}"] for slot in slots for entry in slot.shapes}
+    return {
+        (slot.path, entry): given[f"{slot.place}/{entry}"][slot.repetition or ...]
+        for slot in slots
+        for entry in slot.shapes
+    }
 
 
-def _modules(library: Library, given: Shapes) -> dict[str, dict[str, str]]:
-    """For each module the full names of its entries by their last part."""
-    modules: dict[str, dict[str, str]] = {}
-    for name in given:
-        module, _, last = name.rpartition(library.separator)
-        modules.setdefault(module, {})[last] = name
-    return modules
-
-
-def _in_order(
-    function: str, library: Library, slots: list[Slot], modules: dict[str, dict[str, str]], given: Shapes
-) -> Names:
+def _in_order(function: str, library: Library, slots: list[Slot], given: Shapes) -> Names:
     """The layers of each kind with the modules of that kind, in the order of both.
 
-    A convolution and a transposed one are of one kind: their modules have the same names and ranks.
+    A convolution and a transposed one are of one kind: their modules have the same names and ranks. Layers that are
+    modules of modules there, as attention is, come first: what is in them is no module for another layer.
     """
     names: dict[str, str] = {}
-    kinds: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    kinds: dict[tuple[tuple[str, ...], tuple[int, ...]], list[Slot]] = {}
     for slot in slots:
-        kernel, *_ = library.names(slot.layout).values()
-        kinds.setdefault((kernel, slot.layout.ranks), []).append(slot.path)
-    for (kernel, ranks), own in kinds.items():
+        firsts = tuple(dict.fromkeys(flat(theirs)[0] for theirs in library.alternatives(slot.layout)))
+        kinds.setdefault((firsts, slot.layout.ranks), []).append(slot)
+    taken: set[str] = set()
+    for (firsts, ranks), own in sorted(kinds.items(), key=lambda kind: not library.is_nested(kind[1][0].layout)):
         theirs = [
-            name for name, entries in modules.items() if kernel in entries and len(given[entries[kernel]]) in ranks
+            full.removesuffix(first).removesuffix(library.separator)
+            for full, shape in given.items()
+            for first in firsts
+            if full == first or full.endswith(library.separator + first)
+            if full not in taken and len(shape) in ranks
         ]
         if not library.ordered:
             theirs = _numbered(function, theirs)
-        names.update(zip(own, theirs, strict=False))
+        for slot, module in zip(own, theirs, strict=False):
+            names[slot.path] = module
+            pieces = pieces_of(slot, library.names(slot.layout, module, given))
+            taken |= {library.full(module, piece.name) for piece in pieces}
     return names
 
 
@@ -148,7 +178,8 @@ def _numbered(function: str, modules: list[str]) -> list[str]:
 
 def _check_names(function: str, slots: list[Slot], names: Names) -> None:
     paths = [slot.path for slot in slots]
-    if set(names) != set(paths) or len(set(names.values())) != len(names):
+    modules = [part for name in names.values() for part in ([name] if isinstance(name, str) else name.values())]
+    if set(names) != set(paths) or len(set(modules)) != len(modules):
         raise ValueError(
             f"{function}: names (={dict(names)!r}) must have a module of its own for each of {', '.join(paths)}"
         )

@@ -7,6 +7,7 @@ After an embedding features are last in every library, up to the network's outpu
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,10 +27,20 @@ class Slot(NamedTuple):
     flattened channels first; None: the same one.
     """
 
-    path: str  # "residual_2/conv_0"
+    path: str  # "residual_2/conv_0"; "repeat_1[3]/conv_0" is the fourth repetition
     layout: Layout
     shapes: Mapping[str, tuple[int, ...]]
     rows: np.ndarray | None
+
+    @property
+    def place(self) -> str:
+        """Where the network's parameters have it, with its repetitions along new first axes: "repeat_1/conv_0"."""
+        return re.sub(r"\[\d+\]", "", self.path)
+
+    @property
+    def repetition(self) -> tuple[int, ...]:
+        """Which of the repetitions it is."""
+        return tuple(map(int, re.findall(r"\[(\d+)\]", self.path)))
 
 
 class Slots(NamedTuple):
@@ -41,7 +52,7 @@ class Slots(NamedTuple):
 
 def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
     """The network's, for examples of that shape; nothing is computed."""
-    if not is_threaded(net):
+    if not is_threaded(net) and (not isinstance(net, Layer) or type(net).parts is Layer.parts):
         raise TypeError(f"{function}: net must be a Sequential or Residual, not {type(net).__name__}")
     example = example_shape(function, shape)
     found: list[Slot] = []
@@ -52,6 +63,15 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
     def visit(path: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
         _, rows = orders.setdefault(id(x), (x, None))
         y = layer.apply(params, x)
+        parts = layer.parts(params)
+        if parts is not None:
+            end = x
+            for name, part, own in parts:
+                end = run(path + name, part, own, end)
+            orders[id(y)] = (y, orders.get(id(end), (end, None))[1])
+            if id(end) in features_last:
+                features_last.add(id(y))
+            return y
         if layer.entries:
             if layer.layout is None:
                 raise TypeError(
@@ -77,9 +97,17 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
         if id(x) in features_last:
             features_last.add(id(y))
 
+    def run(path: str, layer: Layer, params: Any, x: Any) -> Any:
+        if not is_threaded(layer):
+            return visit(path, layer, params, x, None)
+        y = walk(layer, params, x, None, visit, after, path and f"{path}/")
+        if path:
+            after(path, layer, params, x, y)
+        return y
+
     def forward(key: jax.Array) -> None:
         x = jnp.zeros_like(abstract_example(net, example, jnp.float32))
-        walk(net.without_policy(), net.init(key, example), x, None, visit, after)
+        run("", net.without_policy(), net.init(key, example), x)
 
     jax.eval_shape(forward, jax.random.key(0))
     return Slots(found, doubts)
@@ -106,3 +134,13 @@ def _rows_after(
     if len(before) == 1 and len(after) > 1 and 1 < after[-1] < size:
         return None, "makes an image of a vector"
     return None, ""
+
+
+def stacked_shapes(found: Sequence[Slot]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the network's parameters by name, repetitions and all."""
+    last = {slot.place: slot for slot in found}  # of its repetitions
+    return {
+        f"{place}/{entry}": (*(n + 1 for n in slot.repetition), *shape)
+        for place, slot in last.items()
+        for entry, shape in slot.shapes.items()
+    }

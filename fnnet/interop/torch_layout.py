@@ -5,6 +5,7 @@ With rows as in `slots`, and a kernel's axes named by letters,
     convolution     W_tco = weight_oct          t the taps, c the channels of a group, o the outputs
     transposed      W_tco = weight_cot          with groups: the channels and the outputs of each
     dense           W_io  = weight_o,rows(i)
+    attention       W_io  = in_proj_weight_oi      query's outputs o first, then key's, then value's
     norms           s_i   = weight_rows(i)      of a flattened image; else the same
 
 which permutes entries: so gradients are carried by the same functions as the weights.
@@ -16,8 +17,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.core.paths import nested_dictionary
 from fnnet.interop.matching import Library, Names, held, matched
+from fnnet.interop.pieces import assembled, spread
 from fnnet.interop.slots import Slot, slots
 from fnnet.rules.transposed_convolution import exchanged
 
@@ -30,12 +31,13 @@ def from_torch(
     """A network's parameters from a PyTorch model's, or its gradients from the model's.
 
     Args:
-        net: A `Sequential` or `Residual` of the model's layers.
+        net: A network of the model's layers.
         shape: Of one example, channels last.
         state_dict: Arrays or tensors by name, "features.0.weight": `model.state_dict()`, or its gradients
             `{name: p.grad for name, p in model.named_parameters()}`.
-        names: The module of each layer: {"conv_0": "features.0", "residual_2/conv_0": "block.first"}. None: the
-            model's modules of each kind, convolutions for one, are the network's, in the order of their definition.
+        names: The module of each layer: {"conv_0": "features.0", "residual_2/conv_0": "block.first"}; of an attention
+            whose products are four modules, a dictionary of these. None: the model's modules of each kind,
+            convolutions for one, are the network's, in the order of their definition.
 
     Returns:
         Copies, as `net.init` makes them, in the dtypes given (f64 only in JAX's 64-bit mode). The kernel of the dense
@@ -49,15 +51,11 @@ def from_torch(
     found = _slots("from_torch", net, shape)
     arrays = {name: _as_numpy(name, value) for name, value in state_dict.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
-    entries = matched("from_torch", "state_dict", TORCH, found, shapes, names)
+    pieces = matched("from_torch", "state_dict", TORCH, found, shapes, names)
     for name, array in arrays.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"from_torch: {name} of dtype {array.dtype} must have a floating dtype")
-    return nested_dictionary(
-        (f"{slot.path}/{entry}", jnp.array(_from(arrays[entries[slot.path, entry]], slot, entry)))
-        for slot in found
-        for entry in slot.shapes
-    )
+    return assembled(pieces, lambda piece: jnp.array(_from(arrays[piece.name], piece.slot, piece.entry)))
 
 
 def to_torch(
@@ -87,12 +85,10 @@ def to_torch(
     found = _slots("to_torch", net, shape)
     own = held("to_torch", found, params)
     shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
-    entries = matched("to_torch", "state_dict", TORCH, found, shapes, names)
-    moved = {
-        entries[slot.path, entry]: _to(np.asarray(own[slot.path, entry]), slot, entry)
-        for slot in found
-        for entry in slot.shapes
-    }
+    pieces = matched("to_torch", "state_dict", TORCH, found, shapes, names)
+    own = {place: np.asarray(array) for place, array in own.items()}
+    wholes = spread(pieces, own).items()
+    moved = {name: _to(whole, piece.slot, piece.entry) for name, (piece, whole) in wholes}
     return {name: _alike(moved[name], value) for name, value in state_dict.items()}
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
-from fnnet.layers.answers import Access, Initializer, Parameter
+from fnnet.layers.answers import Access, Initializer, Layout, Parameter
 from fnnet.layers.fields import set_fields, set_flags
 from fnnet.layers.kernels import entry, glorot, zeros
 from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries, with_fields
@@ -19,6 +19,13 @@ from fnnet.rules.dense import dense
 from fnnet.rules.rotary import rotary
 
 PARTS = ("query", "key", "value", "out")
+
+NAMES = {"kernel": "weight", "bias": "bias"}  # PyTorch's
+# One module for all, and a module for each product, as many models have it.
+PACKED = {f"{part}_{kind}": f"in_proj_{name}" for part in PARTS[:3] for kind, name in NAMES.items()}
+PACKED |= {f"out_{kind}": f"out_proj.{name}" for kind, name in NAMES.items()}
+TORCH = PACKED, {f"{part}_{kind}": f"{part}.{name}" for part in PARTS for kind, name in NAMES.items()}
+FLAX = {f"{part}_{kind}": f"{part}/{kind}" for part in PARTS for kind in NAMES}
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,8 +45,8 @@ class Attention(Layer):
     (features, features); and as many biases. Columns are head by head.
 
     PyTorch: torch.nn.MultiheadAttention, whose in_proj_weight is the transposes of the first three kernels, one below
-    the other. Flax: flax.linen.MultiHeadDotProductAttention, whose kernels are (features, heads, width), and (heads,
-    width, features) for out.
+    the other. Flax: MultiHeadDotProductAttention of linen and MultiHeadAttention of NNX, whose kernels are (features,
+    heads, width), and (heads, width, features) for out. `fnnet.interop` carries them.
     """
 
     heads: int
@@ -61,6 +68,10 @@ class Attention(Layer):
         if self.heads % self._key_heads:
             raise ValueError(f"Attention: key_heads (={self.key_heads}) must divide heads (={self.heads})")
         set_flags(self, "causal", "rotary", "bias")
+        own_heads = dict(zip(PARTS, (self.heads, self._key_heads, self._key_heads, self.heads), strict=True))
+        split = {f"{part}_kernel": (int(part != "out"), heads) for part, heads in own_heads.items()}
+        split |= {f"{part}_bias": (0, own_heads[part]) for part in PARTS[:3]}
+        set_fields(self, layout=Layout((2, 3), TORCH, FLAX, features_last=True, split=split))
 
     @property
     def _key_heads(self) -> int:

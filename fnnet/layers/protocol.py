@@ -137,6 +137,15 @@ class Layer:
         """
         return None
 
+    def parts(self, params: Params) -> "list[tuple[str, Layer, Params]] | None":
+        """The layers that it is made of, if it has any and is no container.
+
+        Returns:
+            For each layer, in the order of use, what its path has after this one's ("[2]" for a repetition, whose
+            parameters lie along a first axis; or nothing), the layer and its parameters. None: it is made of no layers.
+        """
+        return None
+
     @property
     def example_dtype(self) -> Any:
         """The dtype of an example, where that is an integer; None: the parameters' dtype."""

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +18,33 @@ from fnnet.rules.gru import gru
 from fnnet.rules.lstm import lstm
 
 orthogonal = jax.nn.initializers.orthogonal()
-LAYOUT = Layout(
-    (2,),
-    {
-        "input_kernel": "weight_ih_l0",
-        "recurrent_kernel": "weight_hh_l0",
-        "bias": "bias_ih_l0",
-        "recurrent_bias": "bias_hh_l0",
-    },
-    None,
+TORCH = {
+    "input_kernel": "weight_ih_l0",
+    "recurrent_kernel": "weight_hh_l0",
+    "bias": "bias_ih_l0",
+    "recurrent_bias": "bias_hh_l0",
+}
+
+
+def cell(input_gates: str, recurrent_gates: str, **biases: Any) -> dict[str, Any]:
+    """Flax's names in a cell that has a module for each gate: "ii if ig io" are those that read the input."""
+    kernels = {"input_kernel": input_gates, "recurrent_kernel": recurrent_gates}
+    named = {name: tuple(f"{gate}/kernel" for gate in gates.split()) for name, gates in kernels.items()}
+    return named | {name: tuple(f"{gate}/bias" for gate in gates.split()) for name, gates in biases.items()}
+
+
+JOINED = {"input_kernel": "dense_i/kernel", "recurrent_kernel": "dense_h/kernel"}
+LSTM_CELLS = (  # linen's two, NNX's LSTMCell and OptimizedLSTMCell
+    cell("ii if ig io", "hi hf hg ho", bias="hi hf hg ho"),
+    cell("ii if_ ig io", "hi hf hg ho", bias="hi hf hg ho"),
+    JOINED | {"bias": "dense_h/bias"},
 )
+GRU_CELLS = (cell("ir iz in", "hr hz hn", bias="ir iz in", recurrent_bias="hn"), JOINED | {"bias": "dense_i/bias"})
 
 
 class Recurrent(Layer):
     """What LSTM and GRU share: (time, features) -> (time, hidden)."""
 
-    layout: ClassVar = LAYOUT
     length: ClassVar[Any] = None
     gates: ClassVar[int]
     sums: ClassVar[int]  # operations of a step on a unit, beside the products and the biases
@@ -58,8 +69,18 @@ class Recurrent(Layer):
             "input_kernel": Parameter((shape[-1], wide), by_gate(self.kernel_init or glorot, self.gates)),
             "recurrent_kernel": Parameter((self.hidden, wide), by_gate(self.recurrent_init or orthogonal, self.gates)),
         }
-        biases = (name for name in self.entries if name not in found)
-        return found | {name: Parameter((wide,), self.bias_init, decayed=False) for name in biases}
+        biases = ((name, gates * self.hidden) for name, gates in self.biases.items())
+        return found | {name: Parameter((size,), self.bias_init, decayed=False) for name, size in biases}
+
+    @property
+    def biases(self) -> dict[str, int]:
+        """The biases that there are, each with the number of its gates."""
+        raise NotImplementedError
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The kernels, and the biases that there are."""
+        return ("input_kernel", "recurrent_kernel", *self.biases)
 
     def outputs(self, arrays: dict[str, Any]) -> Any:
         """The rule's outputs of all steps, from the sequence `xs` and the parameters by name."""
@@ -73,7 +94,8 @@ class Recurrent(Layer):
             "input_kernel": ("features", wide),
             "recurrent_kernel": (self.hidden, wide),
         }
-        own = {key: entry(self, params, key, shapes.get(key, (wide,))) for key in self.entries}
+        shapes |= {name: (gates * self.hidden,) for name, gates in self.biases.items()}
+        own = {key: entry(self, params, key, shape) for key, shape in shapes.items()}
         x, features = as_array(name, "x", x), own["input_kernel"].shape[0]
         if x.ndim != 2 or x.shape[-1] != features:
             raise ValueError(
@@ -87,8 +109,7 @@ class Recurrent(Layer):
 
     def flops(self, params: Params, x: Any) -> int:
         """Its products, its biases, and the sums and products entry by entry."""
-        biases = self.gates * (len(self.entries) - 2)
-        return self.products(params, x) + x.shape[0] * self.hidden * (biases + self.sums)
+        return self.products(params, x) + x.shape[0] * self.hidden * (sum(self.biases.values()) + self.sums)
 
     def products(self, params: Params, x: Any) -> int:
         """A multiplication and an addition for each weight and step."""
@@ -126,13 +147,14 @@ class LSTM(Recurrent):
     bias_init: Initializer = zeros
 
     gates: ClassVar = 4
+    layout: ClassVar = Layout((2,), TORCH, LSTM_CELLS, features_last=True)
     sums: ClassVar = 8  # the two products' sum for each gate, f c + i g, o tanh c
 
     @property
-    def entries(self) -> tuple[str, ...]:
-        """The kernels, and the biases that there are."""
-        biases = {"bias": self.bias, "recurrent_bias": self.recurrent_bias}
-        return ("input_kernel", "recurrent_kernel", *(name for name, there in biases.items() if there))
+    def biases(self) -> dict[str, int]:
+        """One for each kernel that has one, of all gates."""
+        there = {"bias": self.bias, "recurrent_bias": self.recurrent_bias}
+        return {name: self.gates for name in there if there[name]}
 
     def outputs(self, arrays: dict[str, Any]) -> Any:
         """By `lstm`, of the sum of the biases."""
@@ -148,34 +170,48 @@ class GRU(Recurrent):
 
     Args:
         hidden: Number of units, the size of an output.
-        bias: Whether there are biases: one for each kernel.
+        bias: Whether there are biases.
+        recurrent_bias: Which gates have a second one, beside the recurrent product: True means all three, as in
+            PyTorch; "n" that gate alone, where it is not the same as the first, as in linen; False none, as in NNX.
         reverse: Whether to go from the last step to the first.
         kernel_init: Of each gate's part of the input kernel; None means Glorot.
         recurrent_init: Of each gate's part of the recurrent kernel; None means orthogonal.
         bias_init: Of the biases.
 
     Parameters: input_kernel (features, 3 hidden), recurrent_kernel (hidden, 3 hidden), bias (3 hidden,), recurrent_bias
-    (3 hidden,); the gates in the order r, z, n.
+    (3 hidden,) or (hidden,); the gates in the order r, z, n.
     """
 
     hidden: int
     _: dataclasses.KW_ONLY
     bias: bool = True
+    recurrent_bias: bool | Literal["n"] = True
     reverse: bool = False
     kernel_init: Initializer | None = None
     recurrent_init: Initializer | None = None
     bias_init: Initializer = zeros
 
+    layout: ClassVar = Layout((2,), TORCH, GRU_CELLS, features_last=True)
     gates: ClassVar = 3
     sums: ClassVar = 7  # two sums for r and z, two operations for n's argument, three for h
 
+    def __post_init__(self) -> None:
+        """Raises ValueError or TypeError for what cannot be."""
+        super().__post_init__()
+        if self.recurrent_bias not in (True, False, "n"):
+            raise ValueError(f'GRU: recurrent_bias (={self.recurrent_bias!r}) must be True, False or "n"')
+
     @property
-    def entries(self) -> tuple[str, ...]:
-        """The kernels, and the biases if there are any."""
-        return ("input_kernel", "recurrent_kernel", *("bias", "recurrent_bias") * self.bias)
+    def biases(self) -> dict[str, int]:
+        """One for each kernel that has one, of all gates or of n alone."""
+        second = 1 if self.recurrent_bias == "n" else self.gates * self.recurrent_bias
+        there = {"bias": self.gates, "recurrent_bias": second} if self.bias else {}
+        return {name: gates for name, gates in there.items() if gates}
 
     def outputs(self, arrays: dict[str, Any]) -> Any:
         """By `gru`."""
+        if self.recurrent_bias == "n" and self.bias:
+            arrays["recurrent_bias"] = jnp.pad(arrays["recurrent_bias"], (2 * self.hidden, 0))
         return gru(**arrays, lengths=self.length, reverse=self.reverse)[0]
 
 

@@ -104,6 +104,10 @@ class Tied(Layer):
         """The same for a sequence of which the first `length` rows count."""
         return with_fields(self, layers=layers_with_length(self.layers, length))
 
+    def parts(self, params: Params) -> list[tuple[str, Layer, Params]]:
+        """All but the last product, which has no parameters of its own."""
+        return [("", self.body, params)]
+
     def without_policy(self) -> "Tied":
         """The same without a compute_dtype, at any depth."""
         return with_fields(self, layers=plain_layers(self.layers))
