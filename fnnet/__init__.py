@@ -12,6 +12,7 @@ from fnnet.core.compiler import safe_options as safe_options
 from fnnet.core.reduction import mean_loss as mean_loss
 from fnnet.core.registration import rule as rule
 from fnnet.layers.attention import Attention as Attention
+from fnnet.layers.batch_norm import BatchNorm as BatchNorm
 from fnnet.layers.convolution import Conv as Conv
 from fnnet.layers.decay import decayed as decayed
 from fnnet.layers.dense import Dense as Dense
@@ -66,6 +67,7 @@ from fnnet.rules.softmax import softmax as softmax
 from fnnet.rules.squared_error import squared_error as squared_error
 from fnnet.rules.transposed_convolution import conv_transpose as conv_transpose
 from fnnet.tracing.tracer import trace as trace
+from fnnet.training.batch_statistics import batch_statistics as batch_statistics
 from fnnet.training.fitting import NonFiniteLossError as NonFiniteLossError
 from fnnet.training.fitting import evaluate as evaluate
 from fnnet.training.fitting import fit as fit

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fnnet.layers.attention import Attention
+from fnnet.layers.batch_norm import BatchNorm
 from fnnet.layers.convolution import Conv
 from fnnet.layers.dense import Dense
 from fnnet.layers.dropout import Dropout
 from fnnet.layers.embedding import Embedding
 from fnnet.layers.flatten import Flatten
 from fnnet.layers.normalisation import LayerNorm
-from fnnet.layers.pooling import MaxPool
+from fnnet.layers.pooling import GlobalAvgPool, MaxPool
 from fnnet.layers.recurrent import LSTM
 from fnnet.layers.repeat import Repeat
 from fnnet.layers.residual import Residual
@@ -39,6 +40,20 @@ def mlp(classes: int, shape: Shape) -> Sequential:
     return Sequential(Flatten(), Dense(512), leaky_relu, Dense(classes))
 
 
+def resnet(classes: int, shape: Shape) -> Sequential:
+    """ResNet-20: three times three blocks of two convolutions, with 16, 32 and 64 channels. He et al. (2016), 4.2."""
+
+    def block(channels: int, stride: int = 1) -> tuple[Any, ...]:
+        first = Conv(channels, 3, stride=stride, bias=False)
+        body = first, BatchNorm(), relu, Conv(channels, 3, bias=False), BatchNorm()
+        wider = Sequential(Conv(channels, 1, stride=stride, bias=False), BatchNorm()) if stride > 1 else None
+        return Residual(*body, shortcut=wider), relu
+
+    stages = [block(channels, stride) for channels in (16, 32, 64) for stride in (1 if channels == 16 else 2, 1, 1)]
+    first = Conv(16, 3, bias=False), BatchNorm(), relu
+    return Sequential(*first, *(layer for each in stages for layer in each), GlobalAvgPool(), Dense(classes))
+
+
 def gpt(classes: int, shape: Shape) -> Sequential:
     """A small transformer over tokens, like GPT-2 but for its rotary positions: four blocks of width 128."""
     block = Sequential(
@@ -53,7 +68,14 @@ def lstm(classes: int, shape: Shape) -> Sequential:
     return Sequential(Embedding(classes, 64), LSTM(256), Dense(classes))
 
 
-NETS: dict[str, Callable[[int, Shape], Sequential]] = {"lenet": lenet, "cnn": cnn, "mlp": mlp, "gpt": gpt, "lstm": lstm}
+NETS: dict[str, Callable[[int, Shape], Sequential]] = {
+    "lenet": lenet,
+    "cnn": cnn,
+    "mlp": mlp,
+    "resnet": resnet,
+    "gpt": gpt,
+    "lstm": lstm,
+}
 TEXT_NETS = ("gpt", "lstm")
 
 

@@ -26,6 +26,13 @@ def nested_dictionary(entries: Iterable[tuple[str, Any]], separator: str = "/") 
     return whole
 
 
+def merged(tree: Any, part: Any) -> Any:
+    """The nested dictionary with the values of `part`, nested like it, in the place of its own."""
+    if not isinstance(part, dict):
+        return part
+    return {**tree, **{key: merged(tree[key], value) for key, value in part.items()}}
+
+
 def entry(tree: Any, path: str, separator: str = "/") -> Any:
     """What stands at a path; an empty dictionary where nothing does."""
     for key in path.split(separator):

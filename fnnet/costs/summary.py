@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.jaxprs import dependent_outputs
-from fnnet.layers.protocol import Container, Layer, abstract_example, is_threaded
+from fnnet.layers.protocol import Container, Layer, abstract_example, in_training, is_threaded
 from fnnet.layers.walk import walk
 
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims"})  # the same bytes under another shape
@@ -121,7 +121,7 @@ def visits_of(net: Container, shape: tuple[int, ...], dtype: Any) -> list[Visit]
             visits.append(Visit(path, layer, _shapes(params), _shapes(x), _shapes(y), len(residuals)))
 
         def visit(path: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
-            y, backward = jax.vjp(lambda params, x: layer.apply(params, x, key=key), params, x)
+            y, backward = jax.vjp(lambda params, x: in_training(layer, params, x, key), params, x)
             note(path, layer, params, x, y, jax.tree.leaves(backward))  # what JAX carries to the backward
             return y
 

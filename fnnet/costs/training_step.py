@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from fnnet.costs.memory_traffic import Traffic, traffic_of
 from fnnet.costs.summary import Visit, aligned_table, visits_of
-from fnnet.layers.protocol import Container, is_threaded
+from fnnet.layers.protocol import Container, in_training, is_threaded
 
 AXES = ("data", "parameters")
 STATE = 4  # bytes of a parameter, a gradient, a moment
@@ -159,7 +159,7 @@ def _xla_flops(visit: Visit) -> int:
     keys = jax.eval_shape(lambda: jax.random.key(0))
 
     def step(params: Any, x: Any, y_bar: Any, key: Any) -> Any:
-        y, backward = jax.vjp(lambda params, x: visit.layer.apply(params, x, key=key), params, x)
+        y, backward = jax.vjp(lambda params, x: in_training(visit.layer, params, x, key), params, x)
         return y, backward(y_bar)[: 1 + visit.moving]
 
     if not jnp.issubdtype(visit.y.dtype, jnp.floating) or not jnp.issubdtype(visit.x.dtype, jnp.floating):

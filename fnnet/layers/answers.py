@@ -15,13 +15,11 @@ class Parameter(NamedTuple):
     Attributes:
         shape: Its shape.
         initializer: Draws it: initializer(key, shape, dtype).
-        trained: False for a statistic: a training step leaves it as it is.
         decayed: Whether weight decay is usual for it: for kernels, not for biases and scales.
     """
 
     shape: tuple[int, ...]
     initializer: Initializer
-    trained: bool = True
     decayed: bool = True
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fnnet.layers.protocol import Container, Layer
 
@@ -25,9 +26,13 @@ def named_in_errors(place: str, layer: Layer) -> Iterator[None]:
         raise
 
 
-def folded(key: jax.Array | None, position: int) -> jax.Array | None:
-    """The key of the layer at that position."""
-    return None if key is None else jax.random.fold_in(key, position)
+def folded(key: jax.Array | None, position: int | jax.Array) -> jax.Array | None:
+    """The key of the layer at that position; of several keys along an axis, each one's."""
+    if key is None:
+        return None
+    alone = 0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1  # the rank of one key
+    fold = jax.random.fold_in if key.ndim == alone else jax.vmap(jax.random.fold_in, (0, None))
+    return fold(key, position)
 
 
 def layers_with_length(layers: Sequence[Layer | Callable], length: Any) -> tuple[Layer | Callable, ...]:

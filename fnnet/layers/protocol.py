@@ -33,7 +33,10 @@ class Layer:
     layout: ClassVar[Layout | None] = None  # None: interop refuses a layer with parameters, by name
 
     # What describes `apply`, and is not inherited by a subclass with another one.
-    _OF_APPLY = ("call", "gain", "precise", "flops", "products", "access", "squared_gradient_norms", "factor")
+    _OF_APPLY = (
+        *("call", "apply_batch", "of_batch", "gain", "precise", "flops", "products", "access"),
+        *("squared_gradient_norms", "factor"),
+    )
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """A subclass that computes something else answers by the defaults, unless it says otherwise."""
@@ -81,6 +84,32 @@ class Layer:
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """The layer's output for one example; with a key, what is random in training is."""
         raise NotImplementedError(f"{type(self).__name__} must define `apply` or `call`")
+
+    def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
+        """The outputs of a mini-batch, and the statistics that were taken of it.
+
+        Args:
+            params: The layer's parameters.
+            xs: The examples along the first axis.
+            keys: For training: a key for each example, as `jax.random.split(key, len(xs))` makes them. Without them
+                each example is computed alone, as by `apply`.
+
+        Returns:
+            The outputs; and, in training, the entries that a statistic of this mini-batch has in `params`, nested like
+            them: {"batch_norm_1": {"mean": ..., "variance": ...}}. {} for layers that take none.
+        """
+        if keys is None:
+            return jax.vmap(lambda x: self.apply(params, x))(xs), {}
+        return jax.vmap(lambda x, key: self.apply(params, x, key=key))(xs, keys), {}
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether in training an example's output depends on the others of its mini-batch."""
+        return False
+
+    def statistics(self, params: Params) -> dict[str, Any]:
+        """For each entry whether it is a statistic: not trained, and not rounded by a compute_dtype."""
+        return jax.tree.map(lambda _: False, dict(params))
 
     @property
     def gain(self) -> float | None:
@@ -189,9 +218,22 @@ def _apply_by(call: Callable) -> Callable:
 class Container(Layer):
     """A layer made of layers."""
 
-    def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
-        """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`."""
+    @property
+    def parts(self) -> dict[str, Layer]:
+        """Its layers under the names that they have in its parameters."""
         raise NotImplementedError
+
+    def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
+        """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`.
+
+        Nothing else in it may depend on x's shape: x may be a mini-batch, and key a key for each example.
+        """
+        raise NotImplementedError
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The names of the layers with parameters."""
+        return tuple(name for name, layer in self.parts.items() if layer.entries)
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """The output for one example.
@@ -208,10 +250,42 @@ class Container(Layer):
         x = as_array(type(self).__name__, "x", x)
         return self.thread(lambda _, layer, own, x, key: layer.apply(own, x, key=key), params, x, key)
 
+    def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
+        """As each layer says."""
+        if keys is None or not self.of_batch:
+            return super().apply_batch(params, xs, keys=keys)
+        statistics: dict[str, Any] = {}
+
+        def run(name: str, layer: Layer, own: Params, xs: Any, keys: Any) -> Any:
+            ys, of_layer = layer.apply_batch(own, xs, keys=keys)
+            if of_layer:
+                statistics[name] = of_layer
+            return ys
+
+        return self.thread(run, params, xs, keys), statistics
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether one of its layers is."""
+        return any(layer.of_batch for layer in self.parts.values())
+
+    def statistics(self, params: Params) -> dict[str, Any]:
+        """As each layer says."""
+        return super().statistics(params) | {
+            name: layer.statistics(params[name]) for name, layer in self.parts.items() if name in params
+        }
+
 
 def is_threaded(layer: Any) -> TypeGuard[Container]:
     """Whether a layer computes what `thread` does: a container with an `apply` of its own may compute other things."""
     return isinstance(layer, Container) and type(layer).apply is Container.apply
+
+
+def in_training(layer: Layer, params: Params, x: Any, key: jax.Array | None) -> Any:
+    """`apply` with a key, of an example that is a mini-batch of its own where the layer needs a whole one."""
+    if key is None or not layer.of_batch:
+        return layer.apply(params, x, key=key)
+    return layer.apply_batch(params, x[None], keys=key[None])[0][0]
 
 
 def with_fields(layer: Any, **fields: Any) -> Any:

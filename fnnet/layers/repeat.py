@@ -61,6 +61,16 @@ class Repeat(Layer):
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """The output for one example, of the shape and dtype of x."""
+        return self._scanned(lambda layer, own, x, key: (layer.apply(own, x, key=key), {}), params, x, key)[0]
+
+    def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the block says; statistics of each repetition."""
+        if keys is None or not self.of_batch:
+            return super().apply_batch(params, xs, keys=keys)
+        return self._scanned(lambda layer, own, xs, keys: layer.apply_batch(own, xs, keys=keys), params, xs, keys)
+
+    def _scanned(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> tuple[Any, dict[str, Any]]:
+        """run(block, params, x, key) -> (y, statistics), repetition by repetition."""
         check_entries(self, params)
         x, layer = as_array("Repeat", "x", x), as_layer(self.block)
         for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
@@ -70,17 +80,26 @@ class Repeat(Layer):
                     f"Repeat: {name} of shape {jnp.shape(leaf)} must have {self.times} repetitions along its first axis"
                 )
 
-        def once(x: Any, one: tuple) -> tuple[Any, None]:
+        def once(x: Any, one: tuple) -> tuple[Any, dict[str, Any]]:
             own, number = one
-            y = layer.apply(own, x, key=folded(key, number))
+            y, statistics = run(layer, own, x, folded(key, number))
             if (y.shape, y.dtype) != (x.shape, x.dtype):
                 raise ValueError(
                     f"Repeat: the block's output of shape {y.shape}, {y.dtype} must be like x, {x.shape}, {x.dtype}"
                 )
-            return y, None
+            return y, statistics
 
         body = jax.checkpoint(once, prevent_cse=False) if self.checkpoint else once  # a scan needs no barrier
-        return jax.lax.scan(body, x, (params, jnp.arange(self.times)))[0]
+        return jax.lax.scan(body, x, (params, jnp.arange(self.times)))
+
+    @property
+    def of_batch(self) -> bool:
+        """The block's."""
+        return as_layer(self.block).of_batch
+
+    def statistics(self, params: Params) -> dict[str, Any]:
+        """As the block says."""
+        return as_layer(self.block).statistics(params)
 
     @property
     def gain(self) -> float | None:

@@ -39,10 +39,10 @@ class Residual(Container):
         object.__setattr__(self, "shortcut", shortcut)
 
     @property
-    def entries(self) -> tuple[str, ...]:
-        """The names of the body's layers with parameters, and "shortcut" if that has any."""
-        shortcut = self.shortcut is not None and as_layer(self.shortcut).entries
-        return (*Sequential(*self.layers).entries, *(("shortcut",) if shortcut else ()))
+    def parts(self) -> dict[str, Layer]:
+        """The body's layers by kind and position, and "shortcut"."""
+        shortcut = {} if self.shortcut is None else {"shortcut": as_layer(self.shortcut)}
+        return Sequential(*self.layers).parts | shortcut
 
     def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
         """Parameters for one example of that shape."""

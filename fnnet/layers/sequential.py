@@ -66,9 +66,10 @@ class Sequential(Container):
         object.__setattr__(self, "compute_dtype", as_compute_dtype("Sequential", compute_dtype))
 
     @property
-    def entries(self) -> tuple[str, ...]:
-        """The names of the layers with parameters."""
-        return tuple(name for name, layer in self._named() if layer.entries)
+    def parts(self) -> dict[str, Layer]:
+        """The layers by kind and position."""
+        layers = map(as_layer, self.layers)
+        return {f"{layer.kind}_{position}": layer for position, layer in enumerate(layers)}
 
     def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
         """Parameters for one example of that shape, drawn in one jit: drawn one by one, each would be compiled.
@@ -93,7 +94,7 @@ class Sequential(Container):
     def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
         """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`."""
         check_entries(self, params)
-        for position, (name, layer) in enumerate(self._named()):
+        for position, (name, layer) in enumerate(self.parts.items()):
             with named_in_errors(f"layer {position}", layer):
                 own, x = self._in_compute_dtype(layer, params.get(name, {}), x)
                 x = run(name, layer, own, x, folded(key, position))
@@ -120,7 +121,8 @@ class Sequential(Container):
             return own, wide(x)
         if isinstance(layer, Sequential) and layer.compute_dtype is not None:
             return own, x
-        return rounded(own, self.compute_dtype), rounded(x, self.compute_dtype)
+        own = jax.tree.map(lambda a, kept: a if kept else rounded(a, self.compute_dtype), own, layer.statistics(own))
+        return own, rounded(x, self.compute_dtype)
 
     def flops(self, params: Params, x: Any) -> int:
         """Of its own, besides its layers': none."""
@@ -163,10 +165,6 @@ class Sequential(Container):
             raise ValueError(f"summary: devices (={devices!r}) needs batch, the examples of a mini-batch")
         return step_cost(self, shape, dtype, batch, devices)
 
-    def _named(self) -> list[tuple[str, Layer]]:
-        layers = map(as_layer, self.layers)
-        return [(f"{layer.kind}_{position}", layer) for position, layer in enumerate(layers)]
-
     def __repr__(self) -> str:
         """The network as its user wrote it."""
         shown = [repr(as_layer(layer)) for layer in self.layers]
@@ -178,7 +176,7 @@ class Sequential(Container):
 def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
     params = {}
     x = abstract_example(net, shape, dtype)
-    for position, (name, layer) in enumerate(net._named()):
+    for position, (name, layer) in enumerate(net.parts.items()):
         with named_in_errors(f"layer {position}", layer):
             layer = layer.with_gain(_gain(net.layers[position + 1 :]))
             own = layer.init(jax.random.fold_in(key, position), x.shape, dtype)

@@ -62,9 +62,10 @@ def programs_of_layer(layer: Any, batched: bool, x: Any, leaves: Sequence[Any], 
     if key is not None:
 
         def own(x: Any, *leaves: Any) -> Any:
-            mapped = jax.vmap(called, (None, None, 0, 0)) if batched else called
-            return mapped(layer, jax.tree.unflatten(tree, leaves), x, key)
+            return called(layer, jax.tree.unflatten(tree, leaves), x, key, batched)
 
+        if has_rules(own, (x, *leaves)):
+            return LayerPrograms(own, undecorated(own), UNDECORATED, wide=False)
         return LayerPrograms(own, own, AUTODIFF, wide=False)
     example = jax.ShapeDtypeStruct(x.shape[batched:], x.dtype)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
@@ -79,7 +80,7 @@ def programs_of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:
 
 def _keyless(layer: Any, batched: bool, example: Any, shapes: tuple, tree: Any) -> LayerPrograms:
     def of_one(x: Any, params: Any) -> Any:
-        return called(layer, params, x, None)
+        return called(layer, params, x, None, batched=False)
 
     def on_batch(function: Callable) -> Callable:
         """function(x, params) of one example as a function of the batch and the parameters' leaves."""

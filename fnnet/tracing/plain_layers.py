@@ -7,7 +7,7 @@ import jax
 
 from fnnet.checking.undecorated import has_rules, undecorated
 from fnnet.layers.answers import Call
-from fnnet.layers.protocol import Layer
+from fnnet.layers.protocol import Layer, in_training
 from fnnet.proofs import reference_of
 
 INDEPENDENT = "autodiff of an independent forward"
@@ -33,12 +33,13 @@ def plain_layer(layer: Any, own: Callable, args: tuple) -> tuple[Callable, str]:
 
 
 def draws(layer: Any, params: Any, x: Any) -> bool:
-    """Whether a layer makes use of its key; `x` is one example, by its shape."""
+    """Whether a layer does something else with a key; `x` is one example, by its shape."""
     if not isinstance(layer, Layer):
         return False
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
-    traced = jax.make_jaxpr(lambda key, params, x: layer.apply(params, x, key=key))(jax.random.key(0), shapes, x).jaxpr
-    return any(traced.invars[0] is used for equation in traced.eqns for used in equation.invars)
+    trained = jax.make_jaxpr(lambda key, params, x: in_training(layer, params, x, key))
+    traced = trained(jax.random.key(0), shapes, x).jaxpr
+    return layer.of_batch or any(traced.invars[0] is used for equation in traced.eqns for used in equation.invars)
 
 
 def _call(layer: Any, x: Any, params: Any) -> Call | None:

@@ -91,29 +91,21 @@ class Objective(NamedTuple):
         """The loss of each example, or of the one, without weights."""
         return losses_of("trace", self.loss(outputs, y))
 
-    def mapped(self, function: Callable, in_axes: tuple) -> Callable:
-        """`function` of one example on a batch, if there is one."""
-        return jax.vmap(function, in_axes) if self.batched else function
-
-    def axes(self, keys: Any) -> tuple:
-        """The mapped axes of (params, x, keys)."""
-        return None, 0, None if keys is None else 0
-
     def keys(self, key: Any, x: Any) -> Any:
         """A key for each example, as in training."""
         return jax.random.split(key, len(x)) if self.batched and key is not None else key
 
     def apply(self, params: Params, x: Any, key: Any = None, around: Callable | None = None) -> Any:
-        """The output for one example; around(path, layer, run, params, x, key) calls run(x) for each layer."""
+        """The output for the example or the batch; around(path, layer, run, params, x, key) runs each layer: run(x)."""
 
         def threading(path: str) -> Callable:
             def run(name: str, layer: Layer, own: Params, x: Any, key: Any) -> Any:
                 def inner(x: Any) -> Any:
                     if path + name in self.replaced:
-                        return called(self.replaced[path + name], own, x, key)
+                        return called(self.replaced[path + name], own, x, key, self.batched)
                     if is_threaded(layer):
                         return layer.thread(threading(f"{path}{name}/"), own, x, key)
-                    return layer.apply(own, x, key=key)
+                    return called(layer, own, x, key, self.batched)
 
                 shown = layer if path + name not in self.replaced else self.replaced[path + name]
                 return inner(x) if around is None else around(path + name, shown, inner, own, x, key)
@@ -123,9 +115,11 @@ class Objective(NamedTuple):
         return self.net.thread(threading(""), params, jnp.asarray(x), key)
 
 
-def called(layer: Any, own: Params, x: Any, key: Any) -> Any:
-    """A layer, or a function f(x, kernel=..., bias=...) that stands in its place."""
-    return layer.apply(own, x, key=key) if isinstance(layer, Layer) else layer(x, **own)
+def called(layer: Any, own: Params, x: Any, key: Any, batched: bool) -> Any:
+    """A layer, or a function f(x, kernel=..., bias=...) that stands in its place, of an example or of a batch."""
+    if not isinstance(layer, Layer):
+        return (jax.vmap(lambda x: layer(x, **own)) if batched else lambda x: layer(x, **own))(x)
+    return layer.apply_batch(own, x, keys=key)[0] if batched else layer.apply(own, x, key=key)
 
 
 def untapped(objective: Objective, params: Params, x: Any, y: Any, keys: Any) -> tuple[Any, Any]:
@@ -135,7 +129,7 @@ def untapped(objective: Objective, params: Params, x: Any, y: Any, keys: Any) ->
 
 def mean_of(objective: Objective, params: Params, x: Any, y: Any, keys: Any) -> Any:
     """The mean loss."""
-    outputs = objective.mapped(objective.apply, objective.axes(keys))(params, x, keys)
+    outputs = objective.apply(params, x, keys)
     return _ending(objective, outputs, y, (None, None))[0]
 
 
@@ -160,10 +154,7 @@ def passes(objective: Objective, params: Params, x: Any, y: Any, keys: Any) -> P
 
         return objective.apply(params, x, keys, around), arrays
 
-    axes = objective.axes(keys)
-    outline = jax.eval_shape(
-        objective.mapped(lambda params, x, keys: recorded(params, x, keys, None), axes), params, x, keys
-    )
+    outline = jax.eval_shape(lambda params, x, keys: recorded(params, x, keys, None), params, x, keys)
     probes: list = [None] * len(ended)
     for (number, *_), (of_x, of_y, _) in zip(ended, outline[1], strict=True):
         probes[number] = _probe(of_x), _probe(of_y)
@@ -171,7 +162,7 @@ def passes(objective: Objective, params: Params, x: Any, y: Any, keys: Any) -> P
     ends = _probe(outline[0]), _probe(losses)
 
     def value(params: Params, probes: list, ends: tuple) -> tuple[Any, tuple]:
-        outputs, arrays = objective.mapped(recorded, (*axes, 0))(params, x, keys, probes)
+        outputs, arrays = recorded(params, x, keys, probes)
         mean, losses = _ending(objective, outputs, y, ends)
         return mean, (outputs, arrays, losses)
 

@@ -31,7 +31,8 @@ def trace(
         x: One example, or a mini-batch with a leading axis. It is one example if loss(net.apply(params, x), y) is one
             number.
         y: Its labels.
-        key: For networks with Dropout: as in a training step. Without a key, Dropout is the identity.
+        key: As in a training step, for Dropout and BatchNorm. Without one, Dropout is the identity, and BatchNorm uses
+            the stored statistics.
         optimizer: An optax optimiser: then each parameter has the update that it would get.
         opt_state: The optimiser's state; by default a new one.
         replace: {layer's name: another}, what stands in the place of a layer: a layer, or a function

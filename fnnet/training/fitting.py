@@ -74,7 +74,7 @@ def fit(
             dropped, and, of an iterable, the batches that are smaller than its first.
         accumulate: Number of equal chunks into which each mini-batch is split, one of them in memory at a time; their
             gradients are added up before the step. The result is the same up to rounding, ignored labels, weights and
-            dropout included. It must divide the mini-batch.
+            dropout included; but `BatchNorm` takes the statistics of each chunk. It must divide the mini-batch.
         params: Parameters to start from; not changed. None: from `net.init`.
         trainable: Which parameters are trained. The others keep their bits, without gradients or optimiser state: a
             tree of booleans like the parameters, in which one may stand for a whole layer; or a function of a
@@ -89,7 +89,7 @@ def fit(
             the same machine and versions.
         allow_nonfinite: Whether to train with NaN and infinite numbers in the data, of an iterable in its first batch.
         mesh: The devices that share each mini-batch, such as jax.make_mesh((8,), ("data",)): all its axes do. The
-            result is that of one device, up to rounding. Arrays then stay on the host and go to the devices by parts.
+            result is that of one device, up to rounding (`BatchNorm` needs an axis_name for that). Arrays then stay on the host and go to the devices by parts.
             Of several processes each reads of them what its own devices train on, and an iterable gives in each
             process that process's part of the mini-batches, all of one size; an epoch ends with the shortest.
         shard_parameters: Whether the devices share the parameters and the optimiser's state as well (as in FSDP), each

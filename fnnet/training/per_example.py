@@ -131,6 +131,8 @@ def _layers_passed(
     """Every layer with parameters under its path, such as "residual_2/conv_0"."""
     if not is_threaded(net):
         raise TypeError(f"{function}: net (={type(net).__name__}) must be a Sequential or a Residual")
+    if key is not None and net.of_batch:
+        raise ValueError(f"{function}: with a key, BatchNorm makes each loss depend on all examples: leave out the key")
     xs, ys = checked_pair(function, xs, ys)
     keys = None if key is None else jax.random.split(key, len(xs))
     layers: dict[str, tuple[Layer, Params]] = {}

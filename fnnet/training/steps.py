@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import accumulator
 from fnnet.core.reduction import losses_and_weights, mean_loss
+from fnnet.training.batch_statistics import is_of_batch
 from fnnet.training.one_device import OneDevice
 from fnnet.training.placement import Placement
 from fnnet.training.state import State, Tally
@@ -49,10 +50,12 @@ def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.array, tree)
 
 
-def batch_loss(net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None) -> jax.Array:
-    """The mean loss of a mini-batch."""
-    keys = None if key is None else jax.random.split(key, len(x))
-    return mean_loss(loss, _outputs(net, params, x, keys), y)
+def batch_loss(
+    net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None
+) -> tuple[jax.Array, Any]:
+    """The mean loss of a mini-batch, and what `apply_batch` measured."""
+    outputs, statistics = _outputs(net, params, x, None if key is None else jax.random.split(key, len(x)))
+    return mean_loss(loss, outputs, y), statistics
 
 
 def chunked_gradient(
@@ -64,51 +67,54 @@ def chunked_gradient(
     key: jax.Array,
     chunks: int,
     placement: Placement = ONE_DEVICE,
-) -> tuple[jax.Array, Any]:
+) -> tuple[tuple[jax.Array, Any], Any]:
     """`batch_loss` and its gradient (1), the upper sum taken over one equal chunk after the other, in f32 at least.
 
-    Each device of a placement takes its own examples, in chunks; the devices' sums are added up once.
+    Each device of a placement takes its own examples, in chunks; the devices' sums are added up once. The statistics
+    are the mean of the chunks'.
     """
     examples = len(x)
     keys = jax.random.split(key, examples)  # as without chunks and devices
 
-    def of_device(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
-        return _sums(net, loss, params, x, y, keys, chunks, examples)
+    def of_device(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[Any, Any]:
+        params_bar, (total, weight, statistics) = _sums(net, loss, params, x, y, keys, chunks, examples)
+        return params_bar, (total, weight, jax.tree.map(lambda a: a / placement.devices, statistics))
 
-    params_bar, (total, weight) = placement.sums(of_device, params, x, y, keys, gradients=True)
+    params_bar, (total, weight, statistics) = placement.sums(of_device, params, x, y, keys, gradients=True)
     scale = examples / weight
     params_bar = jax.tree.map(lambda bar, p: (bar * scale.astype(bar.dtype)).astype(p.dtype), params_bar, params)
-    return total / weight, params_bar
+    return (total / weight, statistics), params_bar
 
 
 def _sums(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array, chunks: int, examples: int
-) -> tuple[Any, tuple[jax.Array, jax.Array]]:
-    """The upper sum of (1), divided by `examples`, the sum of the losses, and that of the weights.
+) -> tuple[Any, tuple[jax.Array, jax.Array, Any]]:
+    """The upper sum of (1), divided by `examples`; the sum of the losses, that of the weights, and the statistics.
 
     A chunk takes every n-th example, so that a batch that is sharded over devices stays where it is.
     """
 
-    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        outputs = _outputs(net, params, x, keys)
+    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
+        outputs, statistics = _outputs(net, params, x, keys)
         losses, weights = losses_and_weights("fit", loss, outputs, y)
         dtype = accumulator(losses.dtype)
         total = losses.astype(dtype).sum()
-        return total / examples, (total, weights.astype(dtype).sum())  # no larger than a mean's: f16 would overflow
+        sums = total, weights.astype(dtype).sum(), statistics
+        return total / examples, sums  # no larger than a mean's: f16 would overflow
 
     if chunks == 1:
-        params_bar, (total, weight) = jax.grad(share, has_aux=True)(params, x, y, keys)
-        return jax.tree.map(lambda bar: bar.astype(accumulator(bar.dtype)), params_bar), (total, weight)
+        params_bar, sums = jax.grad(share, has_aux=True)(params, x, y, keys)
+        return jax.tree.map(lambda bar: bar.astype(accumulator(bar.dtype)), params_bar), sums
     apart = jax.tree.map(lambda a: a.reshape(len(a) // chunks, chunks, *a.shape[1:]), (x, y, keys))
 
-    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array, Any]]:
         piece = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, chunk, 1, keepdims=False), apart)
         bar, sums = jax.grad(share, has_aux=True)(params, *piece)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), params_bar, bar), sums
 
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulator(p.dtype)), params)
-    params_bar, (totals, weights) = jax.lax.scan(add, zeros, jnp.arange(chunks))
-    return params_bar, (totals.sum(), weights.sum())
+    params_bar, (totals, weights, statistics) = jax.lax.scan(add, zeros, jnp.arange(chunks))
+    return params_bar, (totals.sum(), weights.sum(), jax.tree.map(lambda a: a.mean(0), statistics))
 
 
 def train_step(
@@ -127,11 +133,16 @@ def train_step(
 
     key = jax.random.fold_in(_keys(state)[1], state.step)
     if accumulate * placement.devices > 1:
-        value, params_bar = chunked_gradient(net, loss, state.params, x, y, key, accumulate, placement)
+        ended = chunked_gradient(net, loss, state.params, x, y, key, accumulate, placement)
     else:
-        value, params_bar = jax.value_and_grad(lambda params: batch_loss(net, loss, params, x, y, key))(state.params)
+        of_batch = functools.partial(batch_loss, net, loss, x=x, y=y, key=key)
+        ended = jax.value_and_grad(of_batch, has_aux=True)(state.params)
+    (value, statistics), params_bar = ended
     updates, opt_state = optimizer.update(params_bar, state.opt_state, state.params)
-    moved = (optax.apply_updates(state.params, updates), opt_state, state.step + 1)
+    params = optax.apply_updates(state.params, updates)
+    if statistics:
+        params = net.with_statistics(params, statistics, state.step)
+    moved = (params, opt_state, state.step + 1)
     still = (state.params, state.opt_state, state.step)
     finite = jnp.isfinite(value)
     params, opt_state, step = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, still)
@@ -214,11 +225,13 @@ def _scores(
     return {name: values.sum() for name, values in totals.items()}
 
 
-def _outputs(net: Any, params: Any, x: Any, keys: jax.Array | None) -> Any:
-    """The network's outputs, each example with its key if there are any."""
+def _outputs(net: Any, params: Any, x: Any, keys: jax.Array | None) -> tuple[Any, Any]:
+    """The network's outputs, each example with its key if there are any, and what `apply_batch` measured."""
     if keys is None:
-        return jax.vmap(net.apply, (None, 0))(params, x)
-    return jax.vmap(lambda x, key: net.apply(params, x, key=key))(x, keys)
+        return jax.vmap(net.apply, (None, 0))(params, x), {}
+    if is_of_batch(net):
+        return net.apply_batch(params, x, keys=keys)
+    return jax.vmap(lambda x, key: net.apply(params, x, key=key))(x, keys), {}
 
 
 def _keys(state: State) -> tuple[jax.Array, jax.Array]:

@@ -7,19 +7,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnnet.core.paths import merged
+from fnnet.training.batch_statistics import is_of_batch
+
+MOMENTUM = 0.9  # of the running averages of statistics, as PyTorch's default
 Flags = tuple[bool, ...]  # of each array of the parameters, in jax.tree's order
 
 
 def part_of(
     net: Any, optimizer: Any, trainable: Any, params: Any, key: jax.Array, shape: tuple[int, ...]
 ) -> tuple[Any, Any]:
-    """Network and optimiser for `fit(..., trainable=...)`; without params, those of `net.init` for that shape."""
-    if trainable is None:
+    """Network and optimiser for `fit(..., trainable=...)`; without params, those of `net.init` for that shape.
+
+    Statistics are never trained: those that `trainable` names are averaged
+    over the steps.
+    """
+    if trainable is None and not is_of_batch(net):
         return net, optimizer
     if params is None:
         params = jax.eval_shape(lambda key: net.init(key, shape), key)
-    flags = flags_of(trainable, params)
-    return PartlyTrained(net, flags), optimizer_of_part(optimizer, flags)
+    wanted = (True,) * len(jax.tree.leaves(params)) if trainable is None else flags_of(trainable, params)
+    is_statistic = jax.tree.leaves(net.statistics(params)) if is_of_batch(net) else (False,) * len(wanted)
+    trained = tuple(flag and not other for flag, other in zip(wanted, is_statistic, strict=True))
+    averaged = tuple(flag and other for flag, other in zip(wanted, is_statistic, strict=True))
+    return PartlyTrained(net, trained, averaged), optimizer_of_part(optimizer, trained)
 
 
 def flags_of(trainable: Any, params: Any) -> Flags:
@@ -56,13 +67,37 @@ class PartlyTrained:
     """A network whose output is constant in the parameters that are not trained, so that no gradient is formed."""
 
     net: Any
-    flags: Flags
+    trained: Flags
+    averaged: Flags = ()  # statistics
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether the network is."""
+        return is_of_batch(self.net)
 
     def apply(self, params: Any, x: Any, *, key: jax.Array | None = None) -> Any:
         """The network's."""
+        return self.net.apply(self._held(params), x, key=key)
+
+    def apply_batch(self, params: Any, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
+        """The network's."""
+        return self.net.apply_batch(self._held(params), xs, keys=keys)
+
+    def with_statistics(self, params: Any, statistics: Any, step: jax.Array) -> Any:
+        """The parameters with the running averages of the statistics: the mean of the first steps, then exponential."""
+        share = jnp.maximum(1 - MOMENTUM, 1 / (step + 1))
         leaves, tree = jax.tree.flatten(params)
-        held = [leaf if flag else jax.lax.stop_gradient(leaf) for leaf, flag in zip(leaves, self.flags, strict=True)]
-        return self.net.apply(jax.tree.unflatten(tree, held), x, key=key)
+        new = jax.tree.leaves(merged(params, statistics))
+        averaged = [
+            (old + share.astype(old.dtype) * (seen.astype(old.dtype) - old)) if flag else old
+            for old, seen, flag in zip(leaves, new, self.averaged, strict=True)
+        ]
+        return jax.tree.unflatten(tree, averaged)
+
+    def _held(self, params: Any) -> Any:
+        leaves, tree = jax.tree.flatten(params)
+        held = [leaf if flag else jax.lax.stop_gradient(leaf) for leaf, flag in zip(leaves, self.trained, strict=True)]
+        return jax.tree.unflatten(tree, held)
 
 
 @functools.lru_cache(maxsize=32)

@@ -101,7 +101,7 @@ def test_bytes_sent_are_those_of_the_compiled_programs_all_reduces():
     whole, shared = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
 
     def gradient(params, x, y):
-        return jax.grad(lambda params: steps.batch_loss(net, fnnet.softmax_cross_entropy, params, x, y))(params)
+        return jax.grad(lambda params: steps.batch_loss(net, fnnet.softmax_cross_entropy, params, x, y)[0])(params)
 
     params = jax.eval_shape(lambda key: net.init(key, SHAPE), jax.random.key(0))
     program = jax.jit(gradient, in_shardings=(whole, shared, shared), out_shardings=whole)

@@ -75,7 +75,7 @@ def test_a_network_inside_keeps_its_own():
 def test_the_gradient_is_f32s_up_to_the_rounding_of_bf16():
     params = NET.init(KEY, XS.shape[1:])
     ours, theirs = (
-        jax.jit(jax.grad(lambda params, net=net: steps.batch_loss(net, LOSS, params, XS, YS, KEY)))(params)
+        jax.jit(jax.grad(lambda params, net=net: steps.batch_loss(net, LOSS, params, XS, YS, KEY)[0]))(params)
         for net in (MIXED, NET)
     )
     for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):

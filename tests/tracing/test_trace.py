@@ -33,7 +33,7 @@ def same(ours, theirs):
 
 def test_the_gradient_has_the_bits_of_jax_grad():
     net, params, x, y = images()
-    expected = jax.grad(lambda params: batch_loss(net, loss, params, x, y, jax.random.key(2)))(params)
+    expected = jax.grad(lambda params: batch_loss(net, loss, params, x, y, jax.random.key(2))[0])(params)
     for step in seen():
         own = functools.reduce(lambda tree, key: tree.get(key, {}), step.name.split("/"), expected)
         for one in step.parameters:
@@ -50,18 +50,18 @@ def test_each_cotangent_has_the_bits_of_jax_grad_from_its_layer_on():
     def tail(position, h):
         def one(h, key):
             for place in range(position + 1, len(net.layers)):
-                name, layer = net._named()[place]
+                name, layer = list(net.parts.items())[place]
                 h = layer.apply(params.get(name, {}), h, key=jax.random.fold_in(key, place))
             return h
 
         return mean_loss(loss, jax.vmap(one)(h, keys), y)
 
-    for position, (name, _) in enumerate(net._named()):
+    for position, (name, _) in enumerate(net.parts.items()):
         step = seen()[name]
         expected = jax.grad(functools.partial(tail, position))(jnp.asarray(step.value.array))
         assert same(step.incoming.array, expected), name
         if position and position + 1 < len(net.layers):
-            assert same(step.outgoing[0].numbers.array, seen()[net._named()[position - 1][0]].incoming.array)
+            assert same(step.outgoing[0].numbers.array, seen()[list(net.parts)[position - 1]].incoming.array)
 
 
 def test_the_layers_inside_a_residual_too():
@@ -247,6 +247,7 @@ def test_cnn_with_a_batch_of_32(tmp_path):
     assert traced.same_bits
     assert traced.first_problem() is None
     assert traced.save(tmp_path / "cnn.html").stat().st_size < 5e6
-    jitted = jax.jit(jax.grad(functools.partial(batch_loss, net, fnnet.softmax_cross_entropy)))(params, x, y)
+    of_params = functools.partial(batch_loss, net, fnnet.softmax_cross_entropy)
+    jitted, _ = jax.jit(jax.grad(of_params, has_aux=True))(params, x, y)
     for ours, theirs in zip(jax.tree.leaves(traced.params_bar), jax.tree.leaves(jitted), strict=True):
         assert jnp.abs(ours - theirs).max() <= 1e-5 * jnp.sqrt(jnp.mean(theirs**2))

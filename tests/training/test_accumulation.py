@@ -60,7 +60,7 @@ def test_bf16_is_summed_in_f32():
     xs = jnp.full((256, 1), 2.0**-9, jnp.bfloat16).at[0].set(1)
     net = fnnet.Sequential(fnnet.Dense(1, bias=False))
     params = {"dense_0": {"kernel": jnp.zeros((1, 1), jnp.bfloat16)}}
-    value, params_bar = steps.chunked_gradient(
+    (value, _), params_bar = steps.chunked_gradient(
         net, lambda z, y: z[:, 0], params, xs, jnp.zeros(256), jax.random.key(0), 256
     )
     assert value == 0

@@ -203,7 +203,7 @@ def test_mean_divides_by_the_weights_that_count():
     nll = -np.asarray(jax.nn.log_softmax(logits))[keep, ys[keep]]
     assert scores["loss"] == pytest.approx((weights * nll).sum() / weights.sum(), rel=1e-5)
     assert scores["accuracy"] == pytest.approx((np.asarray(logits).argmax(-1) == ys)[keep].mean())
-    params_bar = jax.grad(lambda p: steps.batch_loss(NET, loss, p, xs, ys))(params)
+    params_bar = jax.grad(lambda p: steps.batch_loss(NET, loss, p, xs, ys)[0])(params)
     assert jnp.linalg.norm(params_bar["dense_0"]["kernel"]) > 0
 
 

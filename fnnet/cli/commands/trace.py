@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from fnnet.cli import runs
 from fnnet.cli.parsing import Command, Parser, whole
 from fnnet.tracing import tracer
@@ -50,4 +52,5 @@ def _traced(run: runs.Run, directory: Path, example: int | None, data: str | Non
             f"trace: --example {example} must be less than {len(xs)}, the number of held-out {run.subject.examples}"
         )
     rows = slice(run.subject.traced) if example is None else example
-    return tracer.trace(run.net, run.loss, run.params, xs[rows], ys[rows])
+    key = jax.random.key(0) if run.net.of_batch and example is None else None  # with statistics of the mini-batch
+    return tracer.trace(run.net, run.loss, run.params, xs[rows], ys[rows], key=key)
