@@ -89,9 +89,10 @@ def fit(
             the same machine and versions.
         allow_nonfinite: Whether to train with NaN and infinite numbers in the data, of an iterable in its first batch.
         mesh: The devices that share each mini-batch, such as jax.make_mesh((8,), ("data",)): all its axes do. The
-            result is that of one device, up to rounding (`BatchNorm` needs an axis_name for that). Arrays then stay on the host and go to the devices by parts.
-            Of several processes each reads of them what its own devices train on, and an iterable gives in each
-            process that process's part of the mini-batches, all of one size; an epoch ends with the shortest.
+            result is that of one device, up to rounding; `BatchNorm` needs an axis_name for that. Arrays then stay on
+            the host and go to the devices by parts. Of several processes each reads of them what its own devices train
+            on, and an iterable gives in each process that process's part of the mini-batches, all of one size; an epoch
+            ends with the shortest.
         shard_parameters: Whether the devices share the parameters and the optimiser's state as well (as in FSDP), each
             array along its largest axis that they divide.
 
