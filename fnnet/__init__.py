@@ -19,6 +19,7 @@ from fnnet.layers.dense import Dense as Dense
 from fnnet.layers.dropout import Dropout as Dropout
 from fnnet.layers.embedding import Embedding as Embedding
 from fnnet.layers.flatten import Flatten as Flatten
+from fnnet.layers.generation import generate as generate
 from fnnet.layers.normalisation import GroupNorm as GroupNorm
 from fnnet.layers.normalisation import LayerNorm as LayerNorm
 from fnnet.layers.normalisation import RMSNorm as RMSNorm

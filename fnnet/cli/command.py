@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import jax
 
 from fnnet.cli import signals
-from fnnet.cli.commands import check, evaluate, export, predict, trace, train
+from fnnet.cli.commands import check, evaluate, export, predict, sample, trace, train
 from fnnet.cli.parsing import Command, Parser
 from fnnet.training import processes
 
-COMMANDS = (train, evaluate, predict, export, check, trace)  # in the order of --help
+COMMANDS = (train, evaluate, predict, sample, export, check, trace)  # in the order of --help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

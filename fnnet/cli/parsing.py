@@ -96,6 +96,6 @@ def positive(text: str) -> float:
     return number
 
 
-def seconds(text: str) -> float:
-    """A positive number of seconds, or 0."""
+def at_least_zero(text: str) -> float:
+    """A positive number, or 0."""
     return 0.0 if text == "0" else positive(text)

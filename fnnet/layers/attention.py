@@ -113,18 +113,33 @@ class Attention(Layer):
                 f"Attention: x of shape {x.shape} must have shape (length, {features})"
                 + f"; {MINI_BATCH}" * (x.ndim > 2)
             )
-        own = {name: entry(self, params, name, wanted) for name, wanted in self._shapes(features).items()}
-
-        def product(rows: Any, part: str) -> Any:
-            return dense(rows, own[f"{part}_kernel"], own.get(f"{part}_bias"))
-
-        width = features // self.heads
-        q, k, v = (product(x, part).reshape(len(x), -1, width) for part in PARTS[:3])
-        if self.rotary:
-            positions = jnp.arange(len(x), dtype=jnp.int32)
-            q, k = rotary(q, positions), rotary(k, positions)
+        q, k, v = self._projected(params, x, jnp.arange(len(x), dtype=jnp.int32))
         o = attention(q, k, v, causal=self.causal, key_lengths=self.length)
-        return product(o.reshape(len(x), features), "out")
+        return self._product(params, o.reshape(x.shape), "out")
+
+    def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
+        """(features,) -> (features,); the cache has the keys and the values of all rows so far."""
+        if not self.causal:
+            raise ValueError(f"Attention: {self!r} must be causal to go row by row, as generate does")
+        q, k, v = self._projected(params, row[None], position[None])
+        if cache is None:
+            cache = tuple(jnp.zeros((size, *new.shape[1:]), new.dtype) for new in (k, v))
+        keys, values = (
+            jax.lax.dynamic_update_slice_in_dim(old, new, position, 0) for old, new in zip(cache, (k, v), strict=True)
+        )
+        o = attention(q, keys, values, key_lengths=position + 1)
+        return self._product(params, o.reshape(row.shape), "out"), (keys, values)
+
+    def _projected(self, params: Params, x: Any, positions: jax.Array) -> tuple[Any, Any, Any]:
+        """Queries, keys and values of these rows, (rows, heads, width)."""
+        width = jnp.shape(params["out_kernel"])[-1] // self.heads
+        q, k, v = (self._product(params, x, part).reshape(len(x), -1, width) for part in PARTS[:3])
+        return (rotary(q, positions), rotary(k, positions), v) if self.rotary else (q, k, v)
+
+    def _product(self, params: Params, rows: Any, part: str) -> Any:
+        shapes = self._shapes(jnp.shape(params["out_kernel"])[-1])
+        names = (f"{part}_{kind}" for kind in ("kernel", "bias")[: 1 + self.bias])
+        return dense(rows, *(entry(self, params, name, shapes[name]) for name in names))
 
     def with_length(self, length: Any) -> "Attention":
         """The same without the keys from `length` on."""

@@ -70,6 +70,11 @@ class Dense(Layer):
             )
         return Call(dense, (x, kernel, bias), {})
 
+    @property
+    def by_row(self) -> bool:
+        """Yes."""
+        return True
+
     def flops(self, params: Params, x: Any) -> int:
         """A multiplication and an addition for each input of each output, an addition for its bias."""
         return self.products(params, x) + self.bias * math.prod(x.shape[:-1]) * self.features

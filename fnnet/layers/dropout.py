@@ -37,6 +37,11 @@ class Dropout(Layer):
         return jnp.where(kept, x / (1 - self.rate), 0)
 
     @property
+    def by_row(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def gain(self) -> None:
         """The next layer's."""
         return None

@@ -62,6 +62,11 @@ class Embedding(Layer):
         """(...) of integers -> (..., features)."""
         return Call(embedding, (entry(self, params, "embedding", (self.vocabulary, self.features)), x), {})
 
+    @property
+    def by_row(self) -> bool:
+        """Yes."""
+        return True
+
     def flops(self, params: Params, x: Any) -> int:
         """None: rows are copied."""
         return 0

@@ -34,6 +34,11 @@ class Function(Layer):
         return Call(self.function, (x,), {})
 
     @property
+    def by_row(self) -> bool:
+        """Taken for granted of a plain function."""
+        return True
+
+    @property
     def gain(self) -> float:
         """The rule's."""
         rule, function = rule_of(self.function), innermost(self.function)

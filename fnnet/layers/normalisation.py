@@ -115,6 +115,11 @@ class LayerNorm(NormAlongAxes):
 
     layout: ClassVar = Layout((1,), *NAMES, elementwise=True)
 
+    @property
+    def by_row(self) -> bool:
+        """Where the last axis alone is normalised."""
+        return self.axes in (-1, (-1,))
+
     def normalised(self, x: Any) -> Any:
         """The output for one example without scale and bias."""
         return layer_norm(x, axes=self.axes, epsilon=self.epsilon)
@@ -145,6 +150,11 @@ class RMSNorm(NormAlongAxes):
     scale_init: Initializer = ones
 
     layout: ClassVar = Layout((1,), *NAMES, elementwise=True)
+
+    @property
+    def by_row(self) -> bool:
+        """Where the last axis alone is normalised."""
+        return self.axes in (-1, (-1,))
 
     def normalised(self, x: Any) -> Any:
         """The output for one example without a scale."""

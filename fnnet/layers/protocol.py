@@ -33,9 +33,9 @@ class Layer:
     layout: ClassVar[Layout | None] = None  # None: interop refuses a layer with parameters, by name
 
     # What describes `apply`, and is not inherited by a subclass with another one.
-    _OF_APPLY = (
-        *("call", "apply_batch", "of_batch", "gain", "precise", "flops", "products", "access"),
-        *("squared_gradient_norms", "factor"),
+    _OF_APPLY: ClassVar = (
+        *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step"),
+        *("flops", "products", "access", "squared_gradient_norms", "factor"),
     )
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -176,6 +176,31 @@ class Layer:
         return None
 
     @property
+    def by_row(self) -> bool:
+        """Whether each row of a sequence makes its own row of the output, whatever the other rows are."""
+        return False
+
+    def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
+        """The output's row for the next row of a sequence: what `generate` runs, row after row.
+
+        Args:
+            params: The layer's parameters.
+            row: The sequence's next row.
+            cache: What the step before has returned. At the first row it is zeros; None asks for such zeros.
+            position: The row's number.
+            size: How many rows the cache must have room for.
+
+        Returns:
+            The row of the output, and the cache for the next step; None where nothing is kept.
+
+        Raises:
+            ValueError: A row of the output may depend on later rows, or the layer does not say.
+        """
+        if not self.by_row:
+            raise ValueError(f"{type(self).__name__}: {self!r} cannot go row by row, as generate does")
+        return self.apply(params, row[None])[0], None
+
+    @property
     def example_dtype(self) -> Any:
         """The dtype of an example, where that is an integer; None: the parameters' dtype."""
         return None
@@ -274,6 +299,16 @@ class Container(Layer):
         return super().statistics(params) | {
             name: layer.statistics(params[name]) for name, layer in self.parts.items() if name in params
         }
+
+    def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
+        """Each layer's step, and their caches by name."""
+        caches = {}
+
+        def run(name: str, layer: Layer, own: Params, row: Any, key: Any) -> Any:
+            row, caches[name] = layer.step(own, row, None if cache is None else cache[name], position, size)
+            return row
+
+        return self.thread(run, params, row, None), caches
 
 
 def is_threaded(layer: Any) -> TypeGuard[Container]:

@@ -82,12 +82,22 @@ class Recurrent(Layer):
         """The kernels, and the biases that there are."""
         return ("input_kernel", "recurrent_kernel", *self.biases)
 
-    def outputs(self, arrays: dict[str, Any]) -> Any:
-        """The rule's outputs of all steps, from the sequence `xs` and the parameters by name."""
+    def outputs(self, arrays: dict[str, Any], state: Any = None) -> tuple[Any, Any]:
+        """The rule's outputs of all steps and its last state, from `xs`, the parameters by name, and a first state."""
         raise NotImplementedError
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """(time, features) -> (time, hidden)."""
+        return self._run(params, x)[0]
+
+    def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
+        """(features,) -> (hidden,); the cache is the rule's state."""
+        if self.reverse:
+            raise ValueError(f"{type(self).__name__}: {self!r} begins at the end, and cannot go on as generate does")
+        ys, state = self._run(params, row[None], cache)
+        return ys[0], state
+
+    def _run(self, params: Params, x: Any, state: Any = None) -> tuple[Any, Any]:
         check_entries(self, params)
         name, wide = type(self).__name__, self.gates * self.hidden
         shapes: dict[str, tuple[int | str, ...]] = {
@@ -101,7 +111,7 @@ class Recurrent(Layer):
             raise ValueError(
                 f"{name}: x of shape {x.shape} must have shape (time, {features})" + f"; {MINI_BATCH}" * (x.ndim > 2)
             )
-        return self.outputs({"xs": x, **own})
+        return self.outputs({"xs": x, **own}, state)
 
     def with_length(self, length: Any) -> "Recurrent":
         """The same with outputs of 0 from step `length` on, which leave the state as it is."""
@@ -156,12 +166,12 @@ class LSTM(Recurrent):
         there = {"bias": self.bias, "recurrent_bias": self.recurrent_bias}
         return {name: self.gates for name in there if there[name]}
 
-    def outputs(self, arrays: dict[str, Any]) -> Any:
+    def outputs(self, arrays: dict[str, Any], state: Any = None) -> tuple[Any, Any]:
         """By `lstm`, of the sum of the biases."""
         second = arrays.pop("recurrent_bias", None)
         if second is not None:
             arrays["bias"] = arrays["bias"] + second if self.bias else second
-        return lstm(**arrays, lengths=self.length, reverse=self.reverse)[0]
+        return lstm(**arrays, initial_state=state, lengths=self.length, reverse=self.reverse)
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,11 +218,11 @@ class GRU(Recurrent):
         there = {"bias": self.gates, "recurrent_bias": second} if self.bias else {}
         return {name: gates for name, gates in there.items() if gates}
 
-    def outputs(self, arrays: dict[str, Any]) -> Any:
+    def outputs(self, arrays: dict[str, Any], state: Any = None) -> tuple[Any, Any]:
         """By `gru`."""
         if self.recurrent_bias == "n" and self.bias:
             arrays["recurrent_bias"] = jnp.pad(arrays["recurrent_bias"], (2 * self.hidden, 0))
-        return gru(**arrays, lengths=self.length, reverse=self.reverse)[0]
+        return gru(**arrays, initial_state=state, lengths=self.length, reverse=self.reverse)
 
 
 def by_gate(initializer: Initializer, gates: int) -> Initializer:

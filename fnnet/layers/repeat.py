@@ -101,6 +101,16 @@ class Repeat(Layer):
         """As the block says."""
         return as_layer(self.block).statistics(params)
 
+    def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
+        """The block's steps, and their caches along a first axis."""
+        layer = as_layer(self.block)
+
+        def once(row: Any, one: tuple) -> tuple[Any, Any]:
+            own, cache = one
+            return layer.step(own, row, cache, position, size)
+
+        return jax.lax.scan(once, row, (params, cache), length=self.times)
+
     @property
     def gain(self) -> float | None:
         """The block's."""

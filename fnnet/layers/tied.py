@@ -71,6 +71,11 @@ class Tied(Layer):
         rows = self.body.apply(params, as_array("Tied", "x", x), key=key)
         return dense(rows, self._kernel(params, rows))
 
+    def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
+        """The steps of embedding and layers, then the last product."""
+        row, cache = self.body.step(params, row, cache, position, size)
+        return dense(row, self._kernel(params, row)), cache
+
     def _kernel(self, params: Params, rows: Any) -> Any:
         """The table's transpose, (features, vocabulary); raises where it does not fit the rows."""
         if rows.shape[-1:] != (self.embedding.features,):

@@ -81,6 +81,20 @@ def test_it_is_exported(run, file):
         network(xs.astype(np.float32))
 
 
+def test_it_is_sampled(run, capsys):
+    arguments = ("sample", run, "--prompt", "the \u00e9", "--length", 30)
+    assert call(*arguments, "--temperature", 0) == 0
+    trained = runs.load(run)
+    expected = fnnet.generate(trained.net, trained.params, list("the \u00e9".encode()), 30, temperature=0)
+    first = capsys.readouterr().out
+    assert first == "the \u00e9" + bytes(np.uint8(expected)).decode(errors="replace") + "\n"
+    drawn = []
+    for seed in (1, 1, 2):
+        assert call(*arguments, "--seed", seed, "--top-k", 50) == 0
+        drawn.append(capsys.readouterr().out)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 @pytest.mark.slow
 def test_in_bf16_on_two_devices(file, capsys):
     arguments = ("--data", file, "--net", "lstm", "--batch-size", 4, "--compute-dtype", "bfloat16", "--devices", 2)
@@ -113,6 +127,8 @@ def test_a_networks_last_layer_says_a_number_for_each_byte(name):
         ("train --net gpt --data .", "Is a directory"),
         ("train --net gpt --data nowhere", "nowhere: No such file"),
         ("train --net lenet --data topics", "source 'topics' must be \"digits\" or a directory"),
+        ("sample nowhere", "run nowhere is not a directory"),
+        ("sample nowhere --temperature -1", "'-1' must be a positive number"),
         ("train --data short", "text of 63 tokens must have more than the 256 of a window"),
     ],
 )

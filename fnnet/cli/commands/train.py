@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fnnet.cli import presets, runs, subjects
-from fnnet.cli.parsing import Command, Parser, one_of, positive, seconds, whole
+from fnnet.cli.parsing import Command, Parser, at_least_zero, one_of, positive, whole
 from fnnet.data.text import TOPICS
 from fnnet.training.processes import connect, launch
 
@@ -36,7 +36,7 @@ def add_to(commands: Any) -> None:
     add("--output", type=Path, help="the run directory, which must not exist; usually runs/<data>-<net>-<time>")
     add("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped, as if it had not been")
     every = "seconds from one checkpoint to the next; usually 30"
-    add("--save-every", type=seconds, default=30.0, metavar="SECONDS", help=every)
+    add("--save-every", type=at_least_zero, default=30.0, metavar="SECONDS", help=every)
     add("--allow-nonfinite", action="store_true", help="train though images have NaN or infinite numbers")
     add("--devices", type=whole(1), metavar="N", help="share each mini-batch over so many devices")
     apart = "share the parameters over the devices, too (as in FSDP)"
