@@ -244,7 +244,7 @@ class Container(Layer):
     """A layer made of layers."""
 
     @property
-    def parts(self) -> dict[str, Layer]:
+    def members(self) -> dict[str, Layer]:
         """Its layers under the names that they have in its parameters."""
         raise NotImplementedError
 
@@ -258,7 +258,7 @@ class Container(Layer):
     @property
     def entries(self) -> tuple[str, ...]:
         """The names of the layers with parameters."""
-        return tuple(name for name, layer in self.parts.items() if layer.entries)
+        return tuple(name for name, layer in self.members.items() if layer.entries)
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """The output for one example.
@@ -292,12 +292,12 @@ class Container(Layer):
     @property
     def of_batch(self) -> bool:
         """Whether one of its layers is."""
-        return any(layer.of_batch for layer in self.parts.values())
+        return any(layer.of_batch for layer in self.members.values())
 
     def statistics(self, params: Params) -> dict[str, Any]:
         """As each layer says."""
         return super().statistics(params) | {
-            name: layer.statistics(params[name]) for name, layer in self.parts.items() if name in params
+            name: layer.statistics(params[name]) for name, layer in self.members.items() if name in params
         }
 
     def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:

@@ -39,10 +39,10 @@ class Residual(Container):
         object.__setattr__(self, "shortcut", shortcut)
 
     @property
-    def parts(self) -> dict[str, Layer]:
+    def members(self) -> dict[str, Layer]:
         """The body's layers by kind and position, and "shortcut"."""
         shortcut = {} if self.shortcut is None else {"shortcut": as_layer(self.shortcut)}
-        return Sequential(*self.layers).parts | shortcut
+        return Sequential(*self.layers).members | shortcut
 
     def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
         """Parameters for one example of that shape."""

@@ -66,7 +66,7 @@ class Sequential(Container):
         object.__setattr__(self, "compute_dtype", as_compute_dtype("Sequential", compute_dtype))
 
     @property
-    def parts(self) -> dict[str, Layer]:
+    def members(self) -> dict[str, Layer]:
         """The layers by kind and position."""
         layers = map(as_layer, self.layers)
         return {f"{layer.kind}_{position}": layer for position, layer in enumerate(layers)}
@@ -94,7 +94,7 @@ class Sequential(Container):
     def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
         """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`."""
         check_entries(self, params)
-        for position, (name, layer) in enumerate(self.parts.items()):
+        for position, (name, layer) in enumerate(self.members.items()):
             with named_in_errors(f"layer {position}", layer):
                 own, x = self._in_compute_dtype(layer, params.get(name, {}), x)
                 x = run(name, layer, own, x, folded(key, position))
@@ -176,7 +176,7 @@ class Sequential(Container):
 def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
     params = {}
     x = abstract_example(net, shape, dtype)
-    for position, (name, layer) in enumerate(net.parts.items()):
+    for position, (name, layer) in enumerate(net.members.items()):
         with named_in_errors(f"layer {position}", layer):
             layer = layer.with_gain(_gain(net.layers[position + 1 :]))
             own = layer.init(jax.random.fold_in(key, position), x.shape, dtype)

@@ -50,18 +50,18 @@ def test_each_cotangent_has_the_bits_of_jax_grad_from_its_layer_on():
     def tail(position, h):
         def one(h, key):
             for place in range(position + 1, len(net.layers)):
-                name, layer = list(net.parts.items())[place]
+                name, layer = list(net.members.items())[place]
                 h = layer.apply(params.get(name, {}), h, key=jax.random.fold_in(key, place))
             return h
 
         return mean_loss(loss, jax.vmap(one)(h, keys), y)
 
-    for position, (name, _) in enumerate(net.parts.items()):
+    for position, (name, _) in enumerate(net.members.items()):
         step = seen()[name]
         expected = jax.grad(functools.partial(tail, position))(jnp.asarray(step.value.array))
         assert same(step.incoming.array, expected), name
         if position and position + 1 < len(net.layers):
-            assert same(step.outgoing[0].numbers.array, seen()[list(net.parts)[position - 1]].incoming.array)
+            assert same(step.outgoing[0].numbers.array, seen()[list(net.members)[position - 1]].incoming.array)
 
 
 def test_the_layers_inside_a_residual_too():
