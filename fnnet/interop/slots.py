@@ -52,7 +52,7 @@ class Slots(NamedTuple):
 
 def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
     """The network's, for examples of that shape; nothing is computed."""
-    if not is_threaded(net) and (not isinstance(net, Layer) or type(net).parts is Layer.parts):
+    if not is_threaded(net) and (not isinstance(net, Layer) or type(net).inner is Layer.inner):
         raise TypeError(f"{function}: net must be a Sequential or Residual, not {type(net).__name__}")
     example = example_shape(function, shape)
     found: list[Slot] = []
@@ -63,10 +63,10 @@ def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
     def visit(path: str, layer: Layer, params: Any, x: Any, key: Any) -> Any:
         _, rows = orders.setdefault(id(x), (x, None))
         y = layer.apply(params, x)
-        parts = layer.parts(params)
-        if parts is not None:
+        inner = layer.inner(params)
+        if inner is not None:
             end = x
-            for name, part, own in parts:
+            for name, part, own in inner:
                 end = run(path + name, part, own, end)
             orders[id(y)] = (y, orders.get(id(end), (end, None))[1])
             if id(end) in features_last:

@@ -59,7 +59,7 @@ class Padded(Layer):
         length = jnp.where(x == self.index, 0, places).max(initial=0)
         return self.net.with_length(length).apply(params, x, key=key)
 
-    def parts(self, params: Params) -> list[tuple[str, Layer, Params]]:
+    def inner(self, params: Params) -> list[tuple[str, Layer, Params]]:
         """The network."""
         return [("", self.net, params)]
 

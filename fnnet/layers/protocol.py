@@ -166,7 +166,7 @@ class Layer:
         """
         return None
 
-    def parts(self, params: Params) -> "list[tuple[str, Layer, Params]] | None":
+    def inner(self, params: Params) -> "list[tuple[str, Layer, Params]] | None":
         """The layers that it is made of, if it has any and is no container.
 
         Returns:

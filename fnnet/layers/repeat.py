@@ -133,7 +133,7 @@ class Repeat(Layer):
         """The same for a sequence of which the first `length` rows count."""
         return with_fields(self, block=as_layer(self.block).with_length(length))
 
-    def parts(self, params: Params) -> list[tuple[str, Layer, Params]]:
+    def inner(self, params: Params) -> list[tuple[str, Layer, Params]]:
         """The repetitions."""
         of_one = (jax.tree.map(lambda p, n=n: p[n], params) for n in range(self.times))
         return [(f"[{n}]", as_layer(self.block), own) for n, own in enumerate(of_one)]

@@ -109,7 +109,7 @@ class Tied(Layer):
         """The same for a sequence of which the first `length` rows count."""
         return with_fields(self, layers=layers_with_length(self.layers, length))
 
-    def parts(self, params: Params) -> list[tuple[str, Layer, Params]]:
+    def inner(self, params: Params) -> list[tuple[str, Layer, Params]]:
         """All but the last product, which has no parameters of its own."""
         return [("", self.body, params)]
 
