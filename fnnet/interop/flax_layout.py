@@ -11,6 +11,7 @@ from fnnet.interop.matching import Library, Names, held, matched
 from fnnet.interop.pieces import assembled, spread
 from fnnet.interop.slots import slots
 
+NNX_VARIABLES = ("kernel", "bias", "embedding", "scale", "mean", "var")
 FLAX = Library("flax", "/", outputs_first=False, ordered=False)  # JAX sorts dictionaries
 
 
@@ -20,7 +21,9 @@ def from_flax(net: Any, shape: Sequence[int], tree: Any, *, names: Names | None 
     Args:
         net: A network of the model's layers.
         shape: Of one example.
-        tree: linen's `variables["params"]`, NNX's `nnx.state(model, nnx.Param)`, or gradients by them.
+        tree: linen's `variables["params"]`, NNX's `nnx.state(model, nnx.Param)`, or gradients by them. With batch norms
+            their statistics, too: linen's `variables` of "params" and "batch_stats", and NNX's
+            `nnx.state(model, (nnx.Param, nnx.BatchStat))`.
         names: The module of each layer: {"conv_0": "stem", "residual_2/conv_0": "block/first"}; of an attention
             whose products are modules elsewhere, a dictionary of these. None: the model's modules of each kind,
             convolutions for one, are the network's, in the order of the numbers in their names, as in Conv_0, Conv_1
@@ -72,11 +75,17 @@ def to_flax(net: Any, shape: Sequence[int], params: Mapping[str, Any], tree: Any
 
 
 def _by_name(tree: Any) -> dict[str, Any]:
-    """The leaves by name, "Conv_0/kernel"; NNX's variables hold theirs under one name more, which is left out."""
+    """The leaves by name, "Conv_0/kernel".
+
+    Left out are linen's collections, and the one name more under which NNX's variables hold theirs.
+    """
     named = {}
+    collections = isinstance(tree, Mapping) and set(tree) == {"params", "batch_stats"}
     for path, leaf in jax.tree.leaves_with_path(tree):
         *module, last = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-        if module and module[-1] in ("kernel", "bias", "embedding", "scale") and last in ("value", "raw_value"):
+        if module and module[-1] in NNX_VARIABLES and last in ("value", "raw_value"):
             last = module.pop()
+        if collections:
+            del module[0]
         named["/".join([*module, last])] = leaf
     return named

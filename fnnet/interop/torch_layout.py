@@ -23,6 +23,7 @@ from fnnet.interop.slots import Slot, slots
 from fnnet.rules.transposed_convolution import exchanged
 
 TORCH = Library("torch", ".", outputs_first=True, ordered=True)
+COUNTER = "num_batches_tracked"  # of a batch norm: no parameter, and nothing in fnnet
 
 
 def from_torch(
@@ -34,7 +35,8 @@ def from_torch(
         net: A network of the model's layers.
         shape: Of one example, channels last.
         state_dict: Arrays or tensors by name, "features.0.weight": `model.state_dict()`, or its gradients
-            `{name: p.grad for name, p in model.named_parameters()}`.
+            `{name: p.grad for name, p in model.named_parameters()}`. Of a batch norm the running statistics belong to
+            it; its count of batches is left out.
         names: The module of each layer: {"conv_0": "features.0", "residual_2/conv_0": "block.first"}; of an attention
             whose products are four modules, a dictionary of these. None: the model's modules of each kind,
             convolutions for one, are the network's, in the order of their definition.
@@ -49,7 +51,7 @@ def from_torch(
         TypeError: An entry is not floating, or a layer with parameters has no `layout`.
     """
     found = _slots("from_torch", net, shape)
-    arrays = {name: _as_numpy(name, value) for name, value in state_dict.items()}
+    arrays = {name: _as_numpy(name, value) for name, value in state_dict.items() if not name.endswith(COUNTER)}
     shapes = {name: array.shape for name, array in arrays.items()}
     pieces = matched("from_torch", "state_dict", TORCH, found, shapes, names)
     for name, array in arrays.items():
@@ -76,7 +78,8 @@ def to_torch(
         names: The module of each layer.
 
     Returns:
-        Copies under the names of `state_dict`: tensors where it has tensors, else NumPy arrays.
+        Copies under the names of `state_dict`: tensors where it has tensors, else NumPy arrays; a batch norm's count
+        of batches as it is.
 
     Raises:
         ValueError: As from `from_torch`, for `params` and for `state_dict`.
@@ -84,12 +87,12 @@ def to_torch(
     """
     found = _slots("to_torch", net, shape)
     own = held("to_torch", found, params)
-    shapes = {name: tuple(value.shape) for name, value in state_dict.items()}
+    shapes = {name: tuple(value.shape) for name, value in state_dict.items() if not name.endswith(COUNTER)}
     pieces = matched("to_torch", "state_dict", TORCH, found, shapes, names)
     own = {place: np.asarray(array) for place, array in own.items()}
     wholes = spread(pieces, own).items()
     moved = {name: _to(whole, piece.slot, piece.entry) for name, (piece, whole) in wholes}
-    return {name: _alike(moved[name], value) for name, value in state_dict.items()}
+    return {name: _alike(moved[name], value) if name in moved else value for name, value in state_dict.items()}
 
 
 def _slots(function: str, net: Any, shape: Sequence[int]) -> list[Slot]:

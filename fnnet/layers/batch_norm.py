@@ -28,7 +28,7 @@ class BatchNorm(Norm):
 
     In training, which is `apply_batch` with keys, the mean and the variance of a channel are those of the mini-batch,
     over examples and image. In evaluation, which is `apply` or `apply_batch` without keys, they are the parameters
-    "mean" and "variance". These two are not trained: `fit` averages them over its steps, and `batch_statistics`
+    "mean" and "variance". These two have no gradient: `fit` averages them over its steps, and `batch_statistics`
     computes them anew.
 
     Args:
@@ -54,7 +54,7 @@ class BatchNorm(Norm):
     scale_init: Initializer = ones
     bias_init: Initializer = zeros
 
-    layout: ClassVar = Layout((1,), PYTORCH, FLAX)
+    layout: ClassVar = Layout((1,), PYTORCH, FLAX, elementwise=True)
 
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
@@ -94,7 +94,7 @@ class BatchNorm(Norm):
                 "ys, statistics = net.apply_batch(params, xs, keys=keys)"
             )
         scale, bias = (self.parameter(params, name, x) for name in ("scale", "bias"))
-        mean, variance = (entry(self, params, name, x.shape[-1:]) for name in STATISTICS)
+        mean, variance = (lax.stop_gradient(entry(self, params, name, x.shape[-1:])) for name in STATISTICS)
         x, scale, bias = as_floats("BatchNorm", x=x, scale=scale, bias=bias, optional=("scale", "bias"))
         mean, variance = (a.astype(accumulator(x.dtype)) for a in (mean, variance))
         return scaled((wide(x)[0] - mean) * lax.rsqrt(variance + self.epsilon), scale, bias).astype(x.dtype)

@@ -127,6 +127,42 @@ def test_the_documents_examples_run():
             exec(compile(block, "interop.md", "exec"), names)
 
 
+class Batches(linen.Module):  # type: ignore[name-defined]
+    @linen.compact
+    def __call__(self, x, train):
+        wide = {"param_dtype": jnp.float64, "force_float32_reductions": False, "use_fast_variance": False}
+        x = linen.BatchNorm(use_running_average=not train, **wide)(x)
+        return linen.Dense(4, param_dtype=jnp.float64)(x)
+
+
+def test_batch_norm(x64):
+    net, xs, cotangent = fnnet.Sequential(fnnet.BatchNorm(), fnnet.Dense(4)), normal(6, 3), normal(6, 4)
+    model = Batches()
+    variables = model.init(jax.random.key(0), xs, train=False)
+    variables = jax.tree.map(lambda leaf: leaf + normal(*leaf.shape) ** 2, variables)
+    params = interop.from_flax(net, (3,), variables)
+    assert set(params["batch_norm_0"]) == {"scale", "bias", "mean", "variance"}
+    ys, pull = jax.vjp(lambda tree, xs: model.apply(tree, xs, train=False), variables, xs)
+    tree_bar, xs_bar = pull(jnp.asarray(cotangent))
+    tree_bar |= {"batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])}  # as in PyTorch
+    wanted = ys, interop.from_flax(net, (3,), tree_bar), xs_bar
+    assert findings(pulled(net, params, xs, cotangent), wanted) == []
+    back = interop.to_flax(net, (3,), params, variables)
+    assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))
+    ys, _ = model.apply(variables, xs, train=True, mutable=["batch_stats"])
+    ours, _ = net.apply_batch(params, xs, keys=jax.random.split(jax.random.key(0), 6))
+    np.testing.assert_allclose(ours, ys, rtol=1e-10)
+
+
+def test_batch_norm_of_nnx():
+    model = nnx.Sequential(nnx.BatchNorm(3, use_running_average=True, rngs=nnx.Rngs(0)))
+    state = nnx.state(model, (nnx.Param, nnx.BatchStat))
+    params = interop.from_flax(fnnet.Sequential(fnnet.BatchNorm()), (3,), state)
+    assert params["batch_norm_0"]["variance"].tolist() == [1, 1, 1]
+    xs = normal(6, 3).astype(np.float32)
+    np.testing.assert_allclose(fnnet.BatchNorm().apply(params["batch_norm_0"], xs), model(xs), rtol=1e-5)
+
+
 def test_nnx_layers_in_a_list():
     model = nnx.Sequential(*(nnx.Linear(3, 3, rngs=nnx.Rngs(n)) for n in range(12)))
     net = fnnet.Sequential(*(fnnet.Dense(3) for _ in range(12)))

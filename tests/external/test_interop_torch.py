@@ -226,7 +226,50 @@ def test_the_documents_examples_run():
         exec(compile(block, "interop.md", "exec"), names)
 
 
-def test_normalisation_is_refused():
+def test_batch_norm(x64):
+    """In evaluation and in training: outputs, gradients, and the running statistics of momentum 1."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, bias=False),  # the norm would take its effect away
+        nn.BatchNorm2d(4, momentum=1.0),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.BatchNorm1d(60, momentum=1.0),
+        nn.Linear(60, 3),
+    ).double()
+    for tensor in (*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())):
+        tensor.data += torch.from_numpy(normal(*tensor.shape)) ** 2
+    net = fnnet.Sequential(
+        fnnet.Conv(4, 3, bias=False), fnnet.BatchNorm(), fnnet.relu, fnnet.Flatten(), fnnet.BatchNorm(), fnnet.Dense(3)
+    )
+    shape, xs, cotangent = (5, 3, 2), normal(7, 5, 3, 2), normal(7, 3)
+    params = interop.from_torch(net, shape, model.state_dict())
+    back = interop.to_torch(net, shape, params, model.state_dict())
+    assert all(torch.equal(back[name], value) for name, value in model.state_dict().items())
+
+    def trained(params, xs):
+        return net.apply_batch(params, xs, keys=jax.random.split(jax.random.key(0), 7))
+
+    for mode in ("eval", "train"):
+        getattr(model, mode)().zero_grad()
+        theirs = torch.tensor(np.moveaxis(xs, -1, 1).copy(), requires_grad=True)
+        ys = model(theirs)
+        ys.backward(torch.from_numpy(cotangent))
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        gradients |= {name: torch.zeros_like(b) for name, b in model.named_buffers()}
+        wanted = ys.detach().numpy(), interop.from_torch(net, shape, gradients), np.moveaxis(theirs.grad.numpy(), 1, -1)
+        if mode == "eval":
+            assert findings(pulled(net, params, xs, cotangent), wanted) == []
+            continue
+        ours, pull, statistics = jax.vjp(trained, params, xs, has_aux=True)
+        assert findings((ours, *pull(jnp.asarray(cotangent))), wanted) == []
+        after = interop.from_torch(net, shape, model.state_dict())
+        assert (
+            findings(statistics, {name: {key: after[name][key] for key in own} for name, own in statistics.items()})
+            == []
+        )
+
+
+def test_a_norm_that_the_network_lacks_is_refused():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     with pytest.raises(ValueError, match=r"unexpected: 1.weight \(2,\)\n.*\n.*1.running_mean"):
         interop.from_torch(fnnet.Sequential(fnnet.Conv(2, 3)), (5, 5, 1), model.state_dict())
