@@ -26,7 +26,7 @@ class Padded(Layer):
 
     `Attention` then sees no key of the padding, `LSTM` and `GRU` stop before it (in reverse they start before it), and
     `GlobalAvgPool` and `GlobalMaxPool` leave it out. Other layers compute the padding's rows like any others. A
-    convolution, or a function of the whole sequence, reads them.
+    convolution, or a function of the whole sequence, reads them. `BatchNorm` inside is for evaluation only.
 
     Parameters: those of `net`; `fnnet.interop` carries them for `net`. `fnnet.trace` shows it as one layer.
 
@@ -58,6 +58,10 @@ class Padded(Layer):
         places = jnp.arange(1, len(x) + 1, dtype=jnp.int32)
         length = jnp.where(x == self.index, 0, places).max(initial=0)
         return self.net.with_length(length).apply(params, x, key=key)
+
+    def statistics(self, params: Params) -> dict[str, Any]:
+        """As the network says."""
+        return self.net.statistics(params)
 
     def inner(self, params: Params) -> list[tuple[str, Layer, Params]]:
         """The network."""
