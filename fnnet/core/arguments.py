@@ -68,6 +68,16 @@ def as_finite(function: str, argument: str, value: Any) -> float:
     return float(value)
 
 
+def as_soft_cap(function: str, value: Any) -> float | None:
+    """`value` as the number that a soft cap keeps logits below, positive and finite, or None."""
+    if value is None:
+        return None
+    number = as_finite(function, "soft_cap", value)
+    if number <= 0:
+        raise ValueError(f"{function}: soft_cap (={value!r}) must be a positive number, or None")
+    return number
+
+
 def broadcasts(shape: Sequence[Any], onto: Sequence[Any]) -> bool:
     """Whether an array of this shape broadcasts to the shape `onto`."""
     pairs = zip(reversed(shape), reversed(onto), strict=False)

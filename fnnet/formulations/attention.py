@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from fnnet.core.arguments import accumulator
 from fnnet.formulations.turns import Turns, put, put_scores, taken, taken_scores
-from fnnet.formulations.visibility import exponentials, summed_to, visible
+from fnnet.formulations.visibility import capped, exponentials, probabilities, summed_to, uncapped, visible
 
 LEAST, MOST = 64, 512  # rows of a block
 STAGES = 8  # of a causal attention: each with its own number of keys
@@ -45,50 +45,50 @@ def stages(length: int, keys: int, *, causal: bool) -> list[Stage]:
     return [stage for stage in found if stage.rows]
 
 
-def output(q, k, v, bias, mask, key_lengths, *, causal, scale):
-    """The output, like q, and the logarithm of each row's sum, (..., heads, length)."""
-    turns, dtype = Turns(q, k), accumulator(q.dtype)
+def output(q, k, v, bias, mask, key_lengths, *, causal, scale, soft_cap):
+    """The output, (..., length, heads, value width), and m and Z of each row, (..., heads, length, 2)."""
+    turns, dtype, width = Turns(q, k), accumulator(q.dtype), v.shape[-1]
     q_apart, arrays = turns.split(q), _arrays(turns, k, v, bias, mask, key_lengths)
 
     def turn(example, head, state):
-        of_head = _Head.of(arrays, example, head, turns, causal, dtype)
+        of_head = _Head.of(arrays, example, head, turns, causal, soft_cap, dtype)
         queries = taken(q_apart, example, head).astype(dtype)
 
-        def block(first, rows, keys, o, log_sums):
-            s = of_head.scores(scale * rows_of(queries, first, rows), first, keys)
+        def block(first, rows, keys, o, sums):
+            _, s = of_head.scores(scale * rows_of(queries, first, rows), first, keys)
             e, total, largest = exponentials(s)
             mean = of_head.weighted(e, of_head.v, keys) / total
-            return with_rows(o, mean, first), with_rows(log_sums, largest + jnp.log(total), first)
+            return with_rows(o, mean, first), with_rows(sums, jnp.concatenate([largest, total], -1), first)
 
-        parts = turns.zeros(queries.shape, dtype), turns.zeros((*queries.shape[:-1], 1), dtype)
+        parts = (turns.zeros((*queries.shape[:-1], size), dtype) for size in (width, 2))
         parts = _of_blocks(block, turns, causal, *parts)
         return put(state[0], parts[0], example, head), put_scores(state[1], parts[1], example, head)
 
-    sums = (*turns.examples, *turns.of_heads, turns.length, 1)
-    o, log_sums = turns.each(turn, (turns.zeros(q_apart.shape, q.dtype), turns.zeros(sums, dtype)))
-    return o.reshape(q.shape), log_sums.reshape(*turns.lead, turns.heads, turns.length)
+    shapes = (*q_apart.shape[:-1], width), (*turns.examples, *turns.of_heads, turns.length, 2)
+    o, sums = turns.each(turn, tuple(map(turns.zeros, shapes, (q.dtype, dtype))))
+    return o.reshape(*q.shape[:-1], width), sums.reshape(*turns.lead, turns.heads, turns.length, 2)
 
 
-def gradients(q, k, v, bias, mask, key_lengths, o, log_sums, o_bar, *, causal, scale):
+def gradients(q, k, v, bias, mask, key_lengths, sums, o_bar, *, causal, scale, soft_cap):
     """The cotangents of q, k, v, and of the bias, None without one."""
     turns, dtype = Turns(q, k), accumulator(q.dtype)
-    arrays, rows_apart = _arrays(turns, k, v, bias, mask, key_lengths), [turns.split(array) for array in (q, o, o_bar)]
-    sums_apart = turns.split_scores(log_sums[..., None])
+    arrays, rows_apart = _arrays(turns, k, v, bias, mask, key_lengths), [turns.split(array) for array in (q, o_bar)]
+    sums_apart = turns.split_scores(sums)
 
     def turn(example, head, bars):
-        of_head = _Head.of(arrays, example, head, turns, causal, dtype)
-        queries, outs, out_bars = (taken(array, example, head).astype(dtype) for array in rows_apart)
-        sums = taken_scores(sums_apart, example, head)
+        of_head = _Head.of(arrays, example, head, turns, causal, soft_cap, dtype)
+        queries, out_bars = (taken(array, example, head).astype(dtype) for array in rows_apart)
+        sums_of_head = taken_scores(sums_apart, example, head)
 
         def block(first, rows, keys, q_bar, k_bar, v_bar, bias_bar):
             q_rows, o_bar = scale * rows_of(queries, first, rows), rows_of(out_bars, first, rows)
-            p = jnp.exp(of_head.scores(q_rows, first, keys) - rows_of(sums, first, rows))
+            t, s = of_head.scores(q_rows, first, keys)
+            p = probabilities(s, rows_of(sums_of_head, first, rows))
             p_bar = of_head.products(o_bar, of_head.v, keys)
-            # bf16 and f16 have rounded o: there the sum over the keys, which is the same number, is the more exact.
-            terms = rows_of(outs, first, rows) * o_bar if dtype == q.dtype else p * p_bar
-            s_bar = p * (p_bar - terms.sum(-1, keepdims=True))
-            q_bar = with_rows(q_bar, scale * of_head.weighted(s_bar, of_head.k, keys), first)
-            k_bar = k_bar.at[..., :keys, :].add(columns(s_bar, q_rows))
+            s_bar = p * (p_bar - (p * p_bar).sum(-1, keepdims=True))
+            u_bar = uncapped(s_bar, t, soft_cap)
+            q_bar = with_rows(q_bar, scale * of_head.weighted(u_bar, of_head.k, keys), first)
+            k_bar = k_bar.at[..., :keys, :].add(columns(u_bar, q_rows))
             v_bar = v_bar.at[..., :keys, :].add(columns(p, o_bar))
             return q_bar, k_bar, v_bar, bias_bar if bias_bar is None else _added(bias_bar, s_bar, first)
 
@@ -114,7 +114,7 @@ def gradients(q, k, v, bias, mask, key_lengths, o, log_sums, o_bar, *, causal, s
 
 
 class _Head(NamedTuple):
-    """What the query rows of a turn meet: k and v (together, heads, keys, width), and what adds to scores."""
+    """What the query rows of a turn meet: k and v (together, heads, keys, width), and what changes their scores."""
 
     k: Any
     v: Any
@@ -122,23 +122,25 @@ class _Head(NamedTuple):
     mask: Any
     key_lengths: Any
     causal: bool = False
+    soft_cap: float | None = None
 
     @classmethod
-    def of(cls, arrays: "_Head", example: Any, head: Any, turns: Turns, causal: bool, dtype: Any) -> "_Head":
+    def of(
+        cls, arrays: "_Head", example: Any, head: Any, turns: Turns, causal: bool, soft_cap: float | None, dtype: Any
+    ) -> "_Head":
         """Of one turn, in the dtype of sums."""
         k, v = (taken(array, example, head // turns.shared).astype(dtype) for array in (arrays.k, arrays.v))
         bias, mask, lengths = (None if a is None else taken_scores(a, example, head) for a in arrays[2:5])
-        return cls(k, v, None if bias is None else bias.astype(dtype), mask, lengths, causal)
+        return cls(k, v, None if bias is None else bias.astype(dtype), mask, lengths, causal, soft_cap)
 
-    def scores(self, q: Any, first: Any, keys: int) -> Array:
-        """Of scaled rows with the first so many keys; -inf where a row does not see a key."""
+    def scores(self, q: Any, first: Any, keys: int) -> tuple[Array, Array]:
+        """Scaled rows times the first so many keys, capped; and with the bias, -inf where a row does not see a key."""
         rows = q.shape[-2]
-        s = self.products(q, self.k, keys)
-        if self.bias is not None:
-            s = s + rows_of(self.bias, first, rows)[..., :keys]
+        t = capped(self.products(q, self.k, keys), self.soft_cap)
+        s = t if self.bias is None else t + rows_of(self.bias, first, rows)[..., :keys]
         mask = None if self.mask is None else rows_of(self.mask, first, rows)[..., :keys]
         seen = visible((rows, keys), first=first, causal=self.causal, mask=mask, key_lengths=self.key_lengths)
-        return s if seen is None else jnp.where(seen, s, -jnp.inf)
+        return t, s if seen is None else jnp.where(seen, s, -jnp.inf)
 
     @staticmethod
     def products(rows: Any, array: Any, keys: int) -> Any:

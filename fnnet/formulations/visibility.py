@@ -27,6 +27,16 @@ def visible(shape: tuple[int, int], *, first: Any = 0, causal: bool, mask: Any, 
     return functools.reduce(operator.and_, limits) if limits else None
 
 
+def capped(products: Any, soft_cap: float | None) -> Any:
+    """c tanh(products / c), or the products without a cap."""
+    return products if soft_cap is None else soft_cap * jnp.tanh(products / soft_cap)
+
+
+def uncapped(t_bar: Any, t: Any, soft_cap: float | None) -> Any:
+    """The cotangent of the products, from those that `capped` returned."""
+    return t_bar if soft_cap is None else t_bar * (1 - t / soft_cap) * (1 + t / soft_cap)
+
+
 def exponentials(scores: Any) -> tuple[Array, Array, Array]:
     """exp(s - m) over the last axis, its sum and m, the largest score: 1 and 0 where every score is -inf."""
     largest = lax.stop_gradient(scores.max(-1, keepdims=True, initial=-jnp.inf))
@@ -34,6 +44,11 @@ def exponentials(scores: Any) -> tuple[Array, Array, Array]:
     e = jnp.exp(scores - largest)
     total = e.sum(-1, keepdims=True)
     return e, jnp.where(total == 0, 1, total), largest
+
+
+def probabilities(scores: Any, sums: Any) -> Array:
+    """The softmax of rows, from their m and Z, (..., 2), that `exponentials` gave."""
+    return jnp.exp(scores - sums[..., :1]) * (1 / sums[..., 1:])
 
 
 def summed_to(array: Any, shape: Sequence[int]) -> Any:

@@ -25,19 +25,22 @@ def plain_attention(
     bias: Any = None,
     scale: float | None = None,
     key_lengths: Any = None,
+    soft_cap: float | None = None,
 ) -> Any:
     """By jax.nn.softmax of all scores; `jax.nn.dot_product_attention` would take it in float32."""
     shared, keys = q.shape[-2] // k.shape[-2], k.shape[-3]
     k, v = (jnp.repeat(array, shared, axis=-2) for array in (k, v))
     scores = jnp.einsum("...qhd,...khd->...hqk", q, k) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    scores = scores if soft_cap is None else soft_cap * jnp.tanh(scores / soft_cap)
     scores = scores if bias is None else scores + bias
     seen = jnp.ones(scores.shape[-2:], bool)
     seen = jnp.tril(seen) if causal else seen
     seen = seen if mask is None else seen & mask
     if key_lengths is not None:
         seen = seen & (jnp.arange(keys, dtype=jnp.int32) < jnp.asarray(key_lengths)[..., None, None, None])
+    seen = seen & (scores != -jnp.inf)
     some = seen.any(-1, keepdims=True)
-    p = jax.nn.softmax(jnp.where(seen | ~some, scores, -jnp.inf))
+    p = jax.nn.softmax(jnp.where(seen, scores, jnp.where(some, -jnp.inf, 0)))
     return jnp.einsum("...hqk,...khd->...qhd", jnp.where(some, p, 0), v)
 
 
@@ -51,10 +54,11 @@ def sample(rng: np.random.Generator) -> Configuration:
     kinds = {name: str(rng.choice(KINDS)) for name in ("bias", "mask") if rng.random() < 0.5}
     shapes = {name: _shape(kind, scores) for name, kind in kinds.items()}
     has_lengths, empty = bool(rng.random() < 0.4), bool(rng.integers(2))
+    value_width, has_cap = int(rng.choice([width, 1, width + 2])), bool(rng.random() < 0.3)
 
     def arrays(rng: np.random.Generator) -> Arrays:
-        queries, others = (*lead, length, key_heads * shared, width), (*lead, keys, key_heads, width)
-        drawn = gaussians({"q": queries, "k": others, "v": others})(rng)
+        queries, others = (*lead, length, key_heads * shared, width), (*lead, keys, key_heads)
+        drawn = gaussians({"q": queries, "k": (*others, width), "v": (*others, value_width)})(rng)
         if "mask" in shapes:
             drawn["mask"] = rng.random(shapes["mask"]) < 0.6
             if empty and shapes["mask"][-2] > 1:
@@ -66,10 +70,11 @@ def sample(rng: np.random.Generator) -> Configuration:
         return drawn
 
     holds = {"causal": causal, "scale": scaled, "key lengths": has_lengths, "fewer key heads": shared > 1}
+    holds |= {"soft cap": has_cap, "values of another width": value_width != width}
     holds |= {"blocks": blocks, "tail": blocks and bool(length % 64), "blocks, causal": blocks and causal}
     holds |= {"rows that see nothing": empty and has_lengths, "no examples": 0 in lead}
     holds |= {f"{name} {kind}": True for name, kind in kinds.items()}
-    static = {"causal": causal} | ({"scale": 0.7} if scaled else {})
+    static = {"causal": causal} | ({"scale": 0.7} if scaled else {}) | ({"soft_cap": 1.5} if has_cap else {})
     return Configuration(arrays, static, features=held(holds))
 
 
@@ -110,12 +115,27 @@ ATTENTION = Proof(
             each(**of_each(4, 5, lead=(3,)), mask=seen(3, 1, 4, 5), key_lengths=some_keys(3, most=5)),
             title="mask, key lengths",
         ),
+        normal({"soft_cap": 1.5}, "soft cap", q=(5, 2, 3), k=(4, 2, 3), v=(4, 2, 2), bias=(5, 4)),
     ],
     parameters=("bias",),
     sample=sample,
     covers=frozenset(
-        {"causal", "scale", "key lengths", "fewer key heads", "blocks", "tail", "blocks, causal", "no examples"}
-        | {"rows that see nothing", *(f"{name} {kind}" for name in ("bias", "mask") for kind in KINDS)}
+        {
+            "causal",
+            "scale",
+            "key lengths",
+            "fewer key heads",
+            "soft cap",
+            "blocks",
+            "tail",
+            "blocks, causal",
+            "no examples",
+        }
+        | {
+            "rows that see nothing",
+            "values of another width",
+            *(f"{name} {kind}" for name in ("bias", "mask") for kind in KINDS),
+        }
     ),
     tiny=Configuration(each(**of_each(3, 3, width=2), bias=gaussian(3, 3), mask=seen(3, 3)), {"causal": True}, "tiny"),
     forms=[  # on a CPU, fnnet/formulations/attention.py
@@ -128,12 +148,13 @@ ATTENTION = Proof(
     refused={
         "q": (*NOT_FLOATING, *ones((2,), (2, 5, 4), (3, 5, 2, 4), (2, 5, 2, 3), (2, 5, 3, 4)[:2], (2, 5, 0, 4))),
         "k": (*NOT_FLOATING, *ones((), (2, 6, 1, 3), (1, 6, 1, 4), (2, 6, 3, 4), (2, 6, 0, 4), (6, 1, 4))),
-        "v": (*NOT_FLOATING, *ones((), (2, 5, 1, 4), (2, 6, 2, 4))),
+        "v": (*NOT_FLOATING, *ones((), (2, 5, 1, 4), (2, 6, 2, 4), (2, 6, 1, 0))),
         "bias": (*NOT_FLOATING, *ones((5,), (3, 5, 6), (1, 2, 2, 5, 6))),
         "mask": (np.ones((5, 6), "int32"), np.ones((5, 6), np.float32), np.ones((4, 6), bool), "x"),
         "key_lengths": (np.ones(2, np.float32), np.ones(3, "int32"), np.ones((2, 1), "int32"), 2.5, "x"),
         "causal": FLAGS,
         "scale": (*NOT_NUMBERS, float("nan"), float("inf"), np.ones(2)),
+        "soft_cap": (*NOT_NUMBERS, 0, -1.0, float("nan"), float("inf"), np.ones(2)),
     },
     is_heavy=True,
     cancels=True,

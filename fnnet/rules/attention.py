@@ -1,19 +1,23 @@
 """Attention: queries q_i, keys k_j, values v_j -> o_i, the mean of the values that row i sees, for each head.
 
     forward     s_ij     = scale q_i . k_j + b_ij, and -inf where i does not see j     (1)
-                l_i      = log sum_j exp(s_ij)                                         (2)
-                o_i      = sum_j p_ij v_j,   p_ij = exp(s_ij - l_i)                    (3)
+                m_i      = max_j s_ij,   Z_i = sum_j exp(s_ij - m_i)                   (2)
+                o_i      = sum_j p_ij v_j,   p_ij = exp(s_ij - m_i) / Z_i              (3)
     backward    v_bar_j  = sum_i p_ij o_bar_i                                          (4)
-                s_bar_ij = p_ij (o_bar_i . v_j - D_i),   D_i = o_i . o_bar_i           (5)
+                s_bar_ij = p_ij (p_bar_ij - sum_l p_il p_bar_il)                       (5)   p_bar_ij = o_bar_i . v_j
                 q_bar_i  = scale sum_j s_bar_ij k_j                                    (6)
                 k_bar_j  = scale sum_i s_bar_ij q_i                                    (7)
                 b_bar_ij = s_bar_ij                                                    (8)   summed where b is broadcast
+    soft cap    s_ij     = t_ij + b_ij,   t_ij = c tanh(scale q_i . k_j / c)           (9)   in place of (1)
+                u_bar_ij = s_bar_ij (1 - t_ij/c) (1 + t_ij/c)                          (10)  for s_bar in (6) and (7)
 
-Kept are the inputs, o and l: (5) finds p again from s and l, so the square of scores is never kept. A row that sees
-nothing has o = 0 and gradient 0. A CPU has the scores of one block of rows at a time: formulations/attention.py.
+Kept are the inputs, m and Z: they give p again, so the square of scores is never kept. m + log Z and o_i . o_bar_i, the
+sum of (5), would do as well, but for large scores the first has few digits left, and those of the second do not cancel.
+A row that sees nothing has o = 0 and gradient 0. A CPU has one block of rows at a time: formulations/attention.py.
 
-Sources: Vaswani et al., Attention Is All You Need (2017), (1); the backward from l and D is that of Dao et al.,
-FlashAttention (2022), appendix B.2. Fewer key heads: Ainslie et al., GQA (2023).
+Sources: Vaswani et al., Attention Is All You Need (2017), (1); the backward without p is that of Dao et al.,
+FlashAttention (2022), appendix B.2. Fewer key heads: Ainslie et al., GQA (2023). (9): Gemma Team, Gemma 2 (2024),
+arXiv:2408.00118, section 2.
 Derivation: docs/derivations/attention.md
 """
 
@@ -27,51 +31,56 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
-from fnnet.core.arguments import as_array, as_finite, as_flag, as_floats, broadcasts, wide
+from fnnet.core.arguments import as_array, as_finite, as_flag, as_floats, as_soft_cap, broadcasts, wide
 from fnnet.core.primitives import with_shardings
 from fnnet.core.registration import rule
 from fnnet.formulations import attention as blocks
 from fnnet.formulations.platforms import on_cpu
-from fnnet.formulations.visibility import exponentials, summed_to, visible
+from fnnet.formulations.visibility import capped, exponentials, probabilities, summed_to, uncapped, visible
 
 
 def attention(
     q: Float[ArrayLike, "*batch length heads width"],
     k: Float[ArrayLike, "*batch keys key_heads width"],
-    v: Float[ArrayLike, "*batch keys key_heads width"],
+    v: Float[ArrayLike, "*batch keys key_heads value_width"],
     *,
     causal: bool = False,
     mask: Bool[ArrayLike, "..."] | None = None,
     bias: Float[ArrayLike, "..."] | None = None,
     scale: float | None = None,
     key_lengths: Int[ArrayLike, "..."] | None = None,
-) -> Float[Array, "*batch length heads width"]:
+    soft_cap: float | None = None,
+) -> Float[Array, "*batch length heads value_width"]:
     """Softmax attention of each head: the mean of v, weighted by softmax(scale q k^T + bias) over the keys.
 
     Args:
         q: Queries (length, heads, width), or with any leading batch axes.
         k: Keys (..., keys, key heads, width), with the same leading axes. The key heads divide the heads: query head h
             meets key head h // (heads / key heads), as in grouped-query attention.
-        v: Values, shaped like k.
+        v: Values, shaped like k; only the width may be another.
         causal: Whether row i sees the keys up to i alone.
         mask: True where a row may see a key; it broadcasts against (..., heads, length, keys).
         bias: Added to the scores; it broadcasts likewise and has a gradient. -inf hides a key.
         scale: What the products are multiplied by; 1 / sqrt(width) by default.
         key_lengths: How many of the keys count, for each example: integers that broadcast against the leading axes.
+        soft_cap: c > 0: the scaled products become c tanh(products / c) before the bias is added, as in Gemma 2. None:
+            they stay.
 
     Returns:
-        Like q. bf16 and f16 are computed in f32. A row that sees no key is 0, with gradients of 0; `jax.nn` gives it
-        the mean of all values. The square of scores is not kept for the backward; a CPU forms a block of it at a time,
-        where a head has more than 64 x 64 scores. Under vmap, key_lengths take less memory than each example's mask.
+        (..., length, heads, value width), in the arguments' promoted dtype. bf16 and f16 are computed in f32. A row
+        that sees no key is 0, with gradients of 0; `jax.nn` gives it the mean of all values. The square of scores is
+        not kept for the backward; a CPU forms a block of it at a time, where a head has more than 64 x 64 scores. Under
+        vmap, key_lengths take less memory than each example's mask.
 
     Raises:
-        ValueError: Shapes do not go together; scale is not finite.
+        ValueError: Shapes do not go together; scale is not finite, or soft_cap not positive.
         TypeError: q, k, v or bias is not floating, mask not boolean, key_lengths not integer, causal not a bool, scale
-            not a number.
+            or soft_cap not a number.
 
     `jax.nn.dot_product_attention` has these shapes and calls causal `is_causal` and key_lengths
     `key_value_seq_lengths`. `torch.nn.functional.scaled_dot_product_attention` has the heads before the length, calls
-    mask and bias `attn_mask`, and takes fewer key heads with `enable_gqa`.
+    mask and bias `attn_mask`, and takes fewer key heads with `enable_gqa`. ONNX's Attention calls soft_cap `softcap`;
+    its windows are masks here, and its past keys and values are joined to k and v before.
 
     Source: Vaswani et al. (2017), (1).
     """
@@ -83,8 +92,8 @@ def attention(
         raise ValueError(
             f"attention: k of shape {k.shape} must have shape (..., keys, key heads, width) for q {q.shape}"
         )
-    if v.shape != k.shape:
-        raise ValueError(f"attention: v of shape {v.shape} must have the shape of k, {k.shape}")
+    if v.shape[:-1] != k.shape[:-1] or v.shape[-1] == 0:
+        raise ValueError(f"attention: v of shape {v.shape} must have the shape of k, {k.shape}, but for the width")
     keys, key_heads = k.shape[-3:-1]
     if heads % key_heads:
         raise ValueError(f"attention: k of shape {k.shape} has {key_heads} heads; they must divide q's {heads}")
@@ -108,19 +117,20 @@ def attention(
             )
         key_lengths = jnp.broadcast_to(key_lengths.astype(jnp.int32), lead)
     scale = 1 / math.sqrt(width) if scale is None else as_finite("attention", "scale", scale)
-    return _attention(q, k, v, bias, mask, key_lengths, causal=as_flag("attention", "causal", causal), scale=scale)
+    causal, soft_cap = as_flag("attention", "causal", causal), as_soft_cap("attention", soft_cap)
+    return _attention(q, k, v, bias, mask, key_lengths, causal=causal, scale=scale, soft_cap=soft_cap)
 
 
-def attention_fwd(q, k, v, bias, mask, key_lengths, *, causal, scale):
+def attention_fwd(q, k, v, bias, mask, key_lengths, *, causal, scale, soft_cap):
     given = q, k, v, bias, mask, key_lengths
-    attended = functools.partial(attend, causal=causal, scale=scale)
-    o, log_sum = with_shardings(lambda *arrays: list(attended(*arrays)), given, _specs(q))  # (1), (2), (3)
-    return o, (given, o, log_sum)  # o is the output and log_sum one number a row; p, a square, is found again
+    attended = functools.partial(attend, causal=causal, scale=scale, soft_cap=soft_cap)
+    o, sums = with_shardings(lambda *arrays: list(attended(*arrays)), given, _specs(q, v))  # (1), (2), (3), (9)
+    return o, (given, sums)  # two numbers a row; p, a square, is computed again
 
 
-def attention_bwd(residuals, o_bar, *, causal, scale):
-    given, o, log_sum = residuals
-    bars = pull_back(*given, o, log_sum, o_bar, causal=causal, scale=scale)  # (4), (5), (6), (7), (8)
+def attention_bwd(residuals, o_bar, *, causal, scale, soft_cap):
+    given, sums = residuals
+    bars = pull_back(*given, sums, o_bar, causal=causal, scale=scale, soft_cap=soft_cap)  # (4) to (8), (10)
     return *bars, None, None  # neither the mask nor the lengths have a gradient
 
 
@@ -128,37 +138,37 @@ def attention_bwd(residuals, o_bar, *, causal, scale):
 
 
 @on_cpu(blocks.output)
-def attend(q, k, v, bias, mask, key_lengths, *, causal, scale):
-    """(1) to (3): o, like q, and l, (..., heads, length)."""
-    s = scores(q, k, bias, mask, key_lengths, causal=causal, scale=scale)
-    e, total, largest = exponentials(s)
-    log_sum = largest + jnp.log(total)  # (2)
+def attend(q, k, v, bias, mask, key_lengths, *, causal, scale, soft_cap):
+    """(1) to (3): o, (..., length, heads, value width), and m and Z, (..., heads, length, 2)."""
+    _, s = scores(q, k, bias, mask, key_lengths, causal=causal, scale=scale, soft_cap=soft_cap)
+    e, total, largest = exponentials(s)  # (2)
     o = jnp.einsum("...hij,...jhd->...ihd", e / total, of_each_head(v, q))  # (3)
-    return o.astype(q.dtype), log_sum[..., 0]
+    return o.astype(q.dtype), jnp.concatenate([largest, total], -1)
 
 
 @on_cpu(blocks.gradients)
-def pull_back(q, k, v, bias, mask, key_lengths, o, log_sum, o_bar, *, causal, scale):
+def pull_back(q, k, v, bias, mask, key_lengths, sums, o_bar, *, causal, scale, soft_cap):
     """(4) to (8): the cotangents of q, k, v and of the bias."""
-    p = jnp.exp(scores(q, k, bias, mask, key_lengths, causal=causal, scale=scale) - log_sum[..., None])
-    q_wide, o, o_bar = wide(q, o, o_bar)
+    t, s = scores(q, k, bias, mask, key_lengths, causal=causal, scale=scale, soft_cap=soft_cap)
+    p = probabilities(s, sums)  # (3)
+    q_wide, o_bar = wide(q, o_bar)
     v_bar = jnp.einsum("...hij,...ihd->...jhd", p, o_bar)  # (4)
     p_bar = jnp.einsum("...ihd,...jhd->...hij", o_bar, of_each_head(v, q))
-    delta = jnp.einsum("...ihd,...ihd->...hi", o, o_bar) if o.dtype == q.dtype else (p * p_bar).sum(-1)
-    s_bar = p * (p_bar - delta[..., None])  # (5); bf16 and f16 have rounded o, so they sum over the keys
-    q_bar = scale * jnp.einsum("...hij,...jhd->...ihd", s_bar, of_each_head(k, q))  # (6)
-    k_bar = scale * jnp.einsum("...hij,...ihd->...jhd", s_bar, q_wide)  # (7)
+    s_bar = p * (p_bar - (p * p_bar).sum(-1, keepdims=True))  # (5)
+    u_bar = uncapped(s_bar, t, soft_cap)  # (10)
+    q_bar = scale * jnp.einsum("...hij,...jhd->...ihd", u_bar, of_each_head(k, q))  # (6)
+    k_bar = scale * jnp.einsum("...hij,...ihd->...jhd", u_bar, q_wide)  # (7)
     bias_bar = None if bias is None else summed_to(s_bar, bias.shape).astype(bias.dtype)  # (8)
     return q_bar.astype(q.dtype), of_key_heads(k_bar, k), of_key_heads(v_bar, v), bias_bar
 
 
-def scores(q, k, bias, mask, key_lengths, *, causal, scale):
-    """(1), (..., heads, length, keys)."""
-    s = scale * jnp.einsum("...ihd,...jhd->...hij", *wide(q), of_each_head(k, q))
-    s = s if bias is None else s + wide(bias)[0]
+def scores(q, k, bias, mask, key_lengths, *, causal, scale, soft_cap):
+    """t and s, (..., heads, length, keys)."""
+    t = capped(scale * jnp.einsum("...ihd,...jhd->...hij", *wide(q), of_each_head(k, q)), soft_cap)
+    s = t if bias is None else t + wide(bias)[0]
     lengths = None if key_lengths is None else key_lengths[..., None, None, None]
     seen = visible(s.shape[-2:], causal=causal, mask=mask, key_lengths=lengths)
-    return s if seen is None else jnp.where(seen, s, -jnp.inf)  # (1)
+    return t, s if seen is None else jnp.where(seen, s, -jnp.inf)  # (1), (9)
 
 
 def of_each_head(array, q):
@@ -174,10 +184,10 @@ def of_key_heads(bar, array):
     return bar.reshape(*lead, heads, bar.shape[-2] // heads, width).sum(-2).astype(array.dtype)
 
 
-def _specs(q):
-    """How o and log_sum are sharded under explicit mesh axes: as q is."""
-    *lead, length, heads, width = jax.typeof(q).sharding.spec
-    return [P(*lead, length, heads, width), P(*lead, heads, length)]
+def _specs(q, v):
+    """How o, m and Z are sharded under explicit mesh axes: as q is, and the width of o as that of v."""
+    *lead, length, heads, _ = jax.typeof(q).sharding.spec
+    return [P(*lead, length, heads, jax.typeof(v).sharding.spec[-1]), P(*lead, heads, length, None)]
 
 
 _attention = rule(attention_fwd, attention_bwd, batched=("q", "k", "v", "key_lengths"))

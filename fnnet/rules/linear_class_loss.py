@@ -21,7 +21,6 @@ plain XLA. (2) is Gemma Team, Gemma 2 (2024), arXiv:2408.00118, section 2.
 Derivation: docs/derivations/linear_class_loss.md
 """
 
-from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -31,7 +30,7 @@ from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
-from fnnet.core.arguments import accumulator, as_floats, wide
+from fnnet.core.arguments import accumulator, as_floats, as_soft_cap, wide
 from fnnet.core.indices import as_held
 from fnnet.core.primitives import with_shardings
 from fnnet.core.reduction import noted, weighed_by
@@ -96,7 +95,7 @@ def linear_softmax_cross_entropy(
     Raises:
         ValueError: Shapes do not go together; a label is neither a class nor `ignore_index`; an option is none of
             those above. Under jit and vmap, where labels are not known, a wrong one has loss and gradient NaN.
-        TypeError: x, kernel or bias is not floating, or the labels are not integers.
+        TypeError: x, kernel or bias is not floating, or the labels are not integers; soft_cap is not a number.
 
     `linear_softmax_cross_entropy.weight`, called with the same arguments, is what each row counts in a mean.
 
@@ -110,7 +109,7 @@ def linear_softmax_cross_entropy(
     x, kernel, bias, weights, classes = _arrays(x, kernel, labels, bias, class_weights, ignored)
     if weights is not None or ignored is not None:
         classes = noted(NAME, classes)
-    options = Options(ignored, e, _as_soft_cap(soft_cap))
+    options = Options(ignored, e, as_soft_cap(NAME, soft_cap))
     if reduction == "none":
         return _linear_softmax_cross_entropy(x, kernel, bias, weights, classes, options=options)
     if reduction != "mean":
@@ -289,11 +288,3 @@ def _arrays(x: Any, kernel: Any, labels: Any, bias: Any, class_weights: Any, ign
         raise ValueError(f"{NAME}: labels of shape {given.shape} must have shape {x.shape[:-1]}, one for each row of x")
     classes = as_classes(NAME, given, kernel.shape[1], ignored)
     return x, kernel, bias, as_class_weights(NAME, class_weights, kernel), classes
-
-
-def _as_soft_cap(soft_cap: Any) -> float | None:
-    if soft_cap is None:
-        return None
-    if not isinstance(soft_cap, Real) or not 0 < soft_cap < float("inf"):
-        raise ValueError(f"{NAME}: soft_cap (={soft_cap!r}) must be a positive number, or None")
-    return float(soft_cap)

@@ -57,7 +57,7 @@ def test_the_square_of_all_heads_never_exists(causal):
     shape, square = (2, 300, 4, 8), 2 * 4 * 300 * 300
     array = jax.ShapeDtypeStruct(shape, "float32")
     kept = jax.eval_shape(lambda *qkv: jax.vjp(fnnet.attention, *qkv)[1], array, array, array)
-    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(kept)) == 4 * math.prod(shape) + 2 * 4 * 300
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(kept)) == 3 * math.prod(shape) + 2 * 4 * 300 * 2
 
     def largest(function, *args):
         closed = jax.make_jaxpr(function)(*args)
@@ -65,10 +65,10 @@ def test_the_square_of_all_heads_never_exists(causal):
         return max(math.prod(shape) for shape in shapes)
 
     arguments = [array] * 3 + [None] * 3
-    static = {"causal": causal, "scale": 1.0}
-    o, log_sums = jax.eval_shape(functools.partial(attention.output, **static), *arguments)
+    static = {"causal": causal, "scale": 1.0, "soft_cap": None}
+    o, sums = jax.eval_shape(functools.partial(attention.output, **static), *arguments)
     assert largest(functools.partial(attention.output, **static), *arguments) < square / 8
-    assert largest(functools.partial(attention.gradients, **static), *arguments, o, log_sums, o) < square / 8
+    assert largest(functools.partial(attention.gradients, **static), *arguments, sums, o) < square / 8
     assert largest(functools.partial(plain, is_causal=causal), array, array, array) >= square
 
 
@@ -112,16 +112,16 @@ def test_examples_and_heads_stay_on_their_devices():
 def test_the_equations_of_the_page_are_what_a_cpu_computes(number, x64, one_device):
     """GPUs and TPUs compute the page's functions as they stand."""
     case = own()["attention"].case(number)
-    arrays, causal = case.arrays, case.configuration.static["causal"]
+    arrays = case.arrays
     given = [arrays.get(name) for name in ("q", "k", "v", "bias", "mask", "key_lengths")]
     given = [None if array is None else jnp.asarray(array) for array in given]
-    static = {"causal": causal, "scale": 0.5}
+    static = {"soft_cap": None} | case.configuration.static | {"scale": 0.5}
     plain_o, plain_sums = page.attend.__wrapped__(*given, **static)
-    o, log_sums = attention.output(*given, **static)
+    o, sums = attention.output(*given, **static)
     o_bar = jnp.asarray(case.generator(1).normal(size=o.shape))
-    bars = attention.gradients(*given, o, log_sums, o_bar, **static)
-    plain_bars = page.pull_back.__wrapped__(*given, o, log_sums, o_bar, **static)
-    for ours, theirs in zip((o, log_sums, *bars), (plain_o, plain_sums, *plain_bars), strict=True):
+    bars = attention.gradients(*given, sums, o_bar, **static)
+    plain_bars = page.pull_back.__wrapped__(*given, sums, o_bar, **static)
+    for ours, theirs in zip((o, sums, *bars), (plain_o, plain_sums, *plain_bars), strict=True):
         assert (ours is None) == (theirs is None)
         if ours is not None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
