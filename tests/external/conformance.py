@@ -22,10 +22,10 @@ SOURCES = {
     "ONNX: pytorch-operator": "Small graphs of PyTorch exported to ONNX, with PyTorch's outputs.",
     "PyTorch: sample inputs": (
         "In double precision: the value, every gradient from a random cotangent, and, since torch gives second "
-        "derivatives of all of them, the derivative of the gradients in random directions, by every tensor and by the "
-        "cotangent; entry by entry within 1e-11 of torch's autograd (second derivatives of "
-        "binary_cross_entropy within 1e-9, since torch adds 1e-12 to p (1 - p) there). Of the adaptive poolings the "
-        "samples with one place, which is global pooling."
+        "derivatives of all of them (but of native_layer_norm with a bias and no weight), the derivative of the "
+        "gradients in random directions, by every tensor and by the cotangent; entry by entry within 1e-11 of torch's "
+        "autograd (second derivatives of binary_cross_entropy within 1e-9, since torch adds 1e-12 to p (1 - p) "
+        "there). Of the adaptive poolings the samples with one place, which is global pooling."
     ),
     "PyTorch: error inputs": (
         "Passed: fnnet raises a ValueError or TypeError that begins with its function's name. Not supported: there is "
@@ -44,7 +44,8 @@ Cases are all that the loaders return for them, none left out: `onnx.backend.tes
 
 A case is supported if public functions of fnnet give the answer, together with what `jax.numpy` does before and after
 them: channels moved last, a weight multiplied, a sum taken. Those few lines an operator are
-[tests/external/onnx_operators.py](../tests/external/onnx_operators.py) and
+[tests/external/onnx_operators.py](../tests/external/onnx_operators.py),
+[tests/external/onnx_sequences.py](../tests/external/onnx_sequences.py) and
 [tests/external/torch_operators.py](../tests/external/torch_operators.py). A case of ONNX belongs to an operator by the
 nodes of its model, not by its name: {bodies} models that spell out one of these operators in terms of others (a Softmax
 by Exp, ReduceSum and Div) have nothing of fnnet to run, and are not counted. Tolerances are the cases' own; in bf16 and

@@ -18,9 +18,10 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from external.onnx_operators import OPERATORS
+from external import onnx_operators, onnx_sequences
 from external.outcomes import NotSupportedError
 
+OPERATORS = onnx_operators.OPERATORS | onnx_sequences.OPERATORS
 KINDS = ("node", "pytorch-converted", "pytorch-operator")
 NODE, BODY = "ONNX: node", "ONNX: node, inside another operator's body"
 

@@ -172,6 +172,23 @@ class GroupNormalization(Operator):
         return first(fnnet.group_norm(last(x), num_groups, scale, bias, batch_axes=1, epsilon=float(epsilon)))
 
 
+def normalised_by(mean: Any, variance: Any, x: Any, scale: Any, bias: Any, epsilon: float) -> Any:
+    """Batch normalisation of examples by statistics that are given, as the layer has it outside of training."""
+    layer = fnnet.BatchNorm(epsilon=epsilon, scale=scale is not None, bias=bias is not None)
+    given = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
+    params = {name: given[name] for name in layer.entries}
+    return jax.vmap(functools.partial(layer.apply, params))(x)
+
+
+class BatchNormalization(Operator):
+    def apply(self, x, scale, bias, mean, variance, *, epsilon, momentum, training_mode=0, **of_old):
+        if not training_mode:
+            return first(normalised_by(mean, variance, last(x), scale, bias, float(epsilon)))
+        y, *found = fnnet.batch_norm(last(x), scale, bias, axes=range(x.ndim - 1), epsilon=float(epsilon))
+        kept = (momentum * old + (1 - momentum) * new for old, new in zip((mean, variance), found, strict=True))
+        return first(y), *(array.astype(x.dtype) for array in kept)
+
+
 class Softmax(Operator):
     function = staticmethod(fnnet.softmax)
 
@@ -267,6 +284,7 @@ OPERATORS = {
         RMSNormalization,
         InstanceNormalization,
         GroupNormalization,
+        BatchNormalization,
         Softmax,
         LogSoftmax,
         SoftmaxCrossEntropyLoss,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 import fnnet
-from external.onnx_operators import transposed_kernel
+from external.onnx_operators import normalised_by, transposed_kernel
 from external.outcomes import NotSupportedError
 
 WINDOWED = ("kernel_size", "stride", "padding", "dilation")
@@ -165,6 +165,35 @@ def group_norm(x, num_groups, weight=None, bias=None, eps=1e-5):
     return jnp.moveaxis(y, -1, 1)
 
 
+def native_layer_norm(x, normalized_shape, weight, bias, eps):
+    axes = tuple(range(-len(normalized_shape), 0))
+    return layer_norm(x, normalized_shape, weight, bias, eps), *statistics(x, axes, eps)
+
+
+def native_group_norm(x, weight, bias, examples, channels, places, groups, eps):
+    y = group_norm(x, groups, weight, bias, eps)
+    found = statistics(x.reshape(examples, groups, channels // groups * places), -1, eps)
+    return y, *(array[..., 0] for array in found)
+
+
+def statistics(x, axes, eps):
+    """The mean, and one over the root of the variance, which fnnet's rules do not return."""
+    return x.mean(axes, keepdims=True), jax.lax.rsqrt(x.var(axes, keepdims=True) + eps)
+
+
+def native_batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps):
+    rows = jnp.moveaxis(x if x.ndim > 1 else x[None], 1, -1)  # torch allows x of shape (0,)
+    if not training:
+        y = normalised_by(running_mean, running_var, rows, weight, bias, epsilon(eps))
+        return jnp.moveaxis(y, -1, 1).reshape(x.shape), *[jnp.zeros(0, x.dtype)] * 2
+    y, mean, variance = fnnet.batch_norm(rows, weight, bias, axes=range(rows.ndim - 1), epsilon=epsilon(eps))
+    return jnp.moveaxis(y, -1, 1).reshape(x.shape), mean, jax.lax.rsqrt(variance + eps)
+
+
+def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    return native_batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps)[0]
+
+
 def instance_norm(
     x, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
 ):
@@ -298,6 +327,10 @@ OPERATORS: dict[str, Callable] = {
     "nn.functional.rms_norm": rms_norm,
     "nn.functional.group_norm": group_norm,
     "nn.functional.instance_norm": instance_norm,
+    "nn.functional.batch_norm": batch_norm,
+    "native_layer_norm": native_layer_norm,
+    "native_group_norm": native_group_norm,
+    "native_batch_norm": native_batch_norm,
     "nn.functional.scaled_dot_product_attention": scaled_dot_product_attention,
     "nn.functional.embedding": embedding,
     "nn.functional.linear": linear,
