@@ -72,6 +72,7 @@ from fnnet.training.batch_statistics import batch_statistics as batch_statistics
 from fnnet.training.fitting import NonFiniteLossError as NonFiniteLossError
 from fnnet.training.fitting import evaluate as evaluate
 from fnnet.training.fitting import fit as fit
+from fnnet.training.last_layer_loss import LinearSoftmaxCrossEntropy as LinearSoftmaxCrossEntropy
 from fnnet.training.orbax_checkpoints import OrbaxCheckpoints as OrbaxCheckpoints
 from fnnet.training.per_example import clipped_gradients as clipped_gradients
 from fnnet.training.per_example import gradient_norms as gradient_norms

@@ -70,6 +70,10 @@ class Dense(Layer):
             )
         return Call(dense, (x, kernel, bias), {})
 
+    def last_product(self, params: Params) -> tuple[None, Params, Any, Any]:
+        """Its kernel and bias."""
+        return None, {}, entry(self, params, "kernel", ("inputs", self.features)), bias_of(self, params)
+
     @property
     def by_row(self) -> bool:
         """Yes."""

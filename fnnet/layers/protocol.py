@@ -34,7 +34,7 @@ class Layer:
 
     # What describes `apply`, and is not inherited by a subclass with another one.
     _OF_APPLY: ClassVar = (
-        *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step"),
+        *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step", "last_product"),
         *("flops", "products", "access", "squared_gradient_norms", "factor"),
     )
 
@@ -172,6 +172,15 @@ class Layer:
         Returns:
             For each layer, in the order of use, what its path has after this one's ("[2]" for a repetition, whose
             parameters lie along a first axis; or nothing), the layer and its parameters. None: it is made of no layers.
+        """
+        return None
+
+    def last_product(self, params: Params) -> "tuple[Layer | None, Params, Any, Any] | None":
+        """The layer as body(x) kernel + bias, for losses that never hold the output.
+
+        Returns:
+            The body (None: the identity), its parameters, the kernel and the bias (None: there is none). Or None: it
+            does not end in a product.
         """
         return None
 

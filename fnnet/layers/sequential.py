@@ -109,6 +109,21 @@ class Sequential(Container):
         """The same for a sequence of which the first `length` rows count."""
         return with_fields(self, layers=layers_with_length(self.layers, length))
 
+    def last_product(self, params: Params) -> tuple[Layer | None, Params, Any, Any] | None:
+        """That of its last layer."""
+        if not self.layers:
+            return None
+        *before, (name, last) = self.members.items()
+        found = last.last_product(params.get(name, {}))
+        if found is None:
+            return None
+        body, own, kernel, bias = found
+        others = {name: params[name] for name, _ in before if name in params}
+        if body is None:
+            return with_fields(self, layers=self.layers[:-1]), others, kernel, bias
+        whole = with_fields(self, layers=(*self.layers[:-1], body))
+        return whole, others | ({list(whole.members)[-1]: own} if own else {}), kernel, bias
+
     def without_policy(self) -> "Sequential":
         """The same without a compute_dtype, at any depth."""
         return with_fields(self, layers=plain_layers(self.layers), compute_dtype=None)

@@ -71,6 +71,10 @@ class Tied(Layer):
         rows = self.body.apply(params, as_array("Tied", "x", x), key=key)
         return dense(rows, self._kernel(params, rows))
 
+    def last_product(self, params: Params) -> tuple[Layer, Params, Any, None]:
+        """All but the last product, and the table's transpose."""
+        return self.body, params, params["embedding_0"]["embedding"].T, None
+
     def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
         """The steps of embedding and layers, then the last product."""
         row, cache = self.body.step(params, row, cache, position, size)

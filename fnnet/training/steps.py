@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from fnnet.core.arguments import accumulator
 from fnnet.core.reduction import losses_and_weights, mean_loss
 from fnnet.training.batch_statistics import is_of_batch
+from fnnet.training.last_layer_loss import split_for
 from fnnet.training.one_device import OneDevice
 from fnnet.training.placement import Placement
 from fnnet.training.state import State, Tally
@@ -54,7 +55,11 @@ def batch_loss(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None
 ) -> tuple[jax.Array, Any]:
     """The mean loss of a mini-batch, and what `apply_batch` measured."""
-    outputs, statistics = _outputs(net, params, x, None if key is None else jax.random.split(key, len(x)))
+    keys = None if key is None else jax.random.split(key, len(x))
+    split = split_for(loss, net, params)
+    if split is not None:
+        return split.mean(_outputs(split.body, split.params, x, keys)[0], y), {}
+    outputs, statistics = _outputs(net, params, x, keys)
     return mean_loss(loss, outputs, y), statistics
 
 
@@ -95,8 +100,7 @@ def _sums(
     """
 
     def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-        outputs, statistics = _outputs(net, params, x, keys)
-        losses, weights = losses_and_weights("fit", loss, outputs, y)
+        losses, weights, statistics, _ = _losses("fit", net, loss, params, x, y, keys)
         dtype = accumulator(losses.dtype)
         total = losses.astype(dtype).sum()
         sums = total, weights.astype(dtype).sum(), statistics
@@ -213,16 +217,27 @@ def _scores(
         rows = index * batch_size + jnp.arange(batch_size)
         at = jnp.minimum(rows, len(xs) - 1)
         counts, x, y = (rows < len(xs)) & inside[at], xs[at], ys[at]
-        outputs = jax.vmap(net.apply, (None, 0))(params, x)
-        losses, weights = losses_and_weights("evaluate", loss, outputs, y)
+        losses, weights, _, outputs = _losses("evaluate", net, loss, params, x, y, None)
         sums = {"loss": jnp.where(counts, losses, 0), "weight": jnp.where(counts, weights, 0)}
-        if jnp.issubdtype(y.dtype, jnp.integer) and y.shape == outputs.shape[:-1]:
+        if outputs is not None and jnp.issubdtype(y.dtype, jnp.integer) and y.shape == outputs.shape[:-1]:
             counted = (counts & (weights != 0)).reshape(-1, *(1,) * (y.ndim - 1)) & jnp.ones(y.shape, bool)
             sums |= {"correct": counted & (outputs.argmax(-1) == y), "counted": counted}
         return {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
 
     totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
     return {name: values.sum() for name, values in totals.items()}
+
+
+def _losses(
+    function: str, net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array | None
+) -> tuple[jax.Array, jax.Array, Any, Any]:
+    """Each example's loss and weight, what `apply_batch` measured, and the outputs, None where the loss forms none."""
+    split = split_for(loss, net, params)
+    if split is not None:
+        features, _ = _outputs(split.body, split.params, x, keys)
+        return *split.losses(features, y), {}, None
+    outputs, statistics = _outputs(net, params, x, keys)
+    return *losses_and_weights(function, loss, outputs, y), statistics, outputs
 
 
 def _outputs(net: Any, params: Any, x: Any, keys: jax.Array | None) -> tuple[Any, Any]:

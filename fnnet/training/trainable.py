@@ -83,6 +83,10 @@ class PartlyTrained:
         """The network's."""
         return self.net.apply_batch(self._held(params), xs, keys=keys)
 
+    def last_product(self, params: Any) -> Any:
+        """The network's."""
+        return self.net.last_product(self._held(params))
+
     def with_statistics(self, params: Any, statistics: Any, step: jax.Array) -> Any:
         """The parameters with the running averages of the statistics: the mean of the first steps, then exponential."""
         share = jnp.maximum(1 - MOMENTUM, 1 / (step + 1))

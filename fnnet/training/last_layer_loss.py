@@ -1,0 +1,82 @@
+"""`LinearSoftmaxCrossEntropy`: a loss that takes the network's last layer with it, so that no logits are held."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+
+from fnnet.layers.protocol import Layer, Params
+from fnnet.rules.class_losses import softmax_cross_entropy
+from fnnet.rules.linear_class_loss import linear_softmax_cross_entropy
+from fnnet.training.batch_statistics import is_of_batch
+
+
+@dataclass(frozen=True)
+class LinearSoftmaxCrossEntropy:
+    """Softmax cross-entropy over the classes, or tokens, of a network that ends in `Dense` or `Tied`.
+
+    Args:
+        ignore_index: Labels of this value count nothing.
+        label_smoothing: As in `softmax_cross_entropy`.
+
+    As the loss of `fit` it is computed by `linear_softmax_cross_entropy` from the last layer's input: the logits never
+    exist all at once, which is for a large vocabulary the most of a step's memory. The mean is over all labels of the
+    mini-batch that count, as in torch.nn.CrossEntropyLoss. `evaluate` computes it so, too, and gives no accuracy.
+
+    Called with logits (examples, ..., classes) and integer labels (examples, ...), as by `fnnet.trace`, it gives the
+    pair (losses, weights): for each example the sums over its labels. This is also what `fit` does with a network that
+    ends in another layer or has a BatchNorm.
+
+    In mixed precision the last product is computed in f32.
+    """
+
+    ignore_index: int | None = None
+    label_smoothing: float = 0.0
+
+    def __call__(self, logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """For each example the sum of the losses and that of the weights."""
+        losses = softmax_cross_entropy(logits, labels, **self.options)
+        weights = softmax_cross_entropy.weight(logits, labels, **self.options)
+        return of_examples(losses), of_examples(weights)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As keywords."""
+        return {"ignore_index": self.ignore_index, "label_smoothing": self.label_smoothing}
+
+
+class Split(NamedTuple):
+    """A network without its last product, the product's kernel and bias, and the loss."""
+
+    body: Layer
+    params: Params
+    kernel: Any
+    bias: Any
+    loss: LinearSoftmaxCrossEntropy
+
+    def losses(self, features: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What the loss gives for the logits, from the body's output."""
+        given, options = (features, self.kernel, labels), self.loss.options | {"bias": self.bias}
+        losses = linear_softmax_cross_entropy(*given, **options)
+        return of_examples(losses), of_examples(linear_softmax_cross_entropy.weight(*given, **options))
+
+    def mean(self, features: jax.Array, labels: jax.Array) -> jax.Array:
+        """The mean over all labels that count, whose gradients are computed with it."""
+        options = self.loss.options | {"bias": self.bias}
+        return linear_softmax_cross_entropy(features, self.kernel, labels, **options, reduction="mean")
+
+
+def of_examples(of_labels: jax.Array) -> jax.Array:
+    """Sums over all axes but the first."""
+    return of_labels.sum(tuple(range(1, of_labels.ndim)))
+
+
+def split_for(loss: Any, net: Any, params: Any) -> Split | None:
+    """The network's last layer apart, if the loss can do without logits and the network ends in a product."""
+    if not isinstance(loss, LinearSoftmaxCrossEntropy) or is_of_batch(net):
+        return None
+    found = net.last_product(params) if hasattr(net, "last_product") else None
+    if found is None or found[0] is None:
+        return None
+    body, own, kernel, bias = found
+    return Split(body, own, kernel, bias, loss)

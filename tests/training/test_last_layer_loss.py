@@ -1,0 +1,93 @@
+"""`LinearSoftmaxCrossEntropy` trains as the same loss of logits does, and holds none."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import fnnet
+from fnnet.training.steps import batch_loss
+
+LOSS = fnnet.LinearSoftmaxCrossEntropy(ignore_index=0, label_smoothing=0.1)
+BODY = fnnet.Residual(fnnet.LayerNorm(), fnnet.Attention(2, causal=True), fnnet.Dropout(0.1))
+NETS = {
+    "dense": fnnet.Sequential(fnnet.Embedding(12, 8), BODY, fnnet.Dense(12)),
+    "tied": fnnet.Sequential(fnnet.Tied(fnnet.Embedding(12, 8), fnnet.Repeat(BODY, 2))),
+    "nested": fnnet.Sequential(fnnet.Embedding(12, 8), fnnet.Sequential(BODY, fnnet.Dense(12, bias=False))),
+    "bf16": fnnet.Sequential(fnnet.Embedding(12, 8), BODY, fnnet.Dense(12), compute_dtype=jnp.bfloat16),
+    "no product": fnnet.Sequential(fnnet.Embedding(12, 8), BODY, fnnet.Dense(12), fnnet.tanh),
+}
+RNG = np.random.default_rng(0)
+PAIR = RNG.integers(0, 12, (32, 6)), RNG.integers(0, 12, (32, 6))
+KEY = jax.random.key(0)
+
+
+def by_logits(logits, labels):
+    return LOSS(logits, labels)
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """optax's own arithmetic is not written for strict promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+SLOW = ("nested", "bf16", "no product")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NETS])
+def test_the_loss_and_gradient_of_a_step(name):
+    net = NETS[name]
+    params = net.init(KEY, (6,))
+    tolerance = 2e-2 if name == "bf16" else 1e-5
+
+    def step(loss):
+        return jax.jit(jax.value_and_grad(lambda p: batch_loss(net, loss, p, *map(jnp.asarray, PAIR), KEY)[0]))(params)
+
+    chex.assert_trees_all_close(step(LOSS), step(by_logits), rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"accumulate": 2},
+        pytest.param({"mesh": 2}, marks=pytest.mark.slow),
+        pytest.param({"trainable": lambda name: "dense_2" in name}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_training(options):
+    if "mesh" in options:
+        options = options | {"mesh": jax.make_mesh((options["mesh"],), ("data",))}
+    net = NETS["dense"]
+    settings = {"key": KEY, "epochs": 2, "batch_size": 8, "validation": PAIR, "progress": False} | options
+    (ours, history), (expected, of_logits) = (
+        fnnet.fit(net, loss, optax.sgd(0.1), PAIR, **settings) for loss in (LOSS, by_logits)
+    )
+    chex.assert_trees_all_close(ours, expected, rtol=1e-4, atol=1e-5)
+    for record, wanted in zip(history, of_logits, strict=True):
+        assert record["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
+        assert record["validation_loss"] == pytest.approx(wanted["validation_loss"], rel=1e-5)
+        assert "validation_accuracy" not in record
+
+
+def test_no_logits_are_held():
+    net = fnnet.Sequential(fnnet.Embedding(8192, 64), fnnet.LayerNorm(), fnnet.Dense(8192, bias=False))
+    params = jax.eval_shape(lambda: net.init(KEY, (256,)))
+    tokens = jax.ShapeDtypeStruct((16, 256), jnp.int32)
+
+    def held(loss):
+        step = jax.jit(jax.value_and_grad(lambda p, x: batch_loss(net, loss, p, x, x)[0]))
+        return step.lower(params, tokens).compile().memory_analysis().temp_size_in_bytes
+
+    logits = 4 * 16 * 256 * 8192
+    assert held(LOSS) < 0.25 * logits < logits <= held(by_logits)
+
+
+@pytest.mark.slow
+def test_it_is_traced():
+    params = NETS["dense"].init(KEY, (6,))
+    trace = fnnet.trace(NETS["dense"], LOSS, params, PAIR[0][:4], PAIR[1][:4])
+    assert trace.first_problem() is None
