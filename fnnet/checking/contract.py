@@ -95,18 +95,22 @@ CONTRACT = (values_and_gradients, structure, low_precision, mapped, second_order
 
 
 def covering(proof: Proof) -> list[int]:
-    """Numbers of drawn cases that show each feature of `proof.covers` three times, of a heavy rule once; at least two.
+    """Few drawn cases that show each feature of `proof.covers` twice, of a heavy rule once; the first two among them.
 
     After them, of the first CHEAP cases, all that need no other program: most of the cost is compilation.
     """
-    times = 1 if proof.is_heavy else 3
-    shown: collections.Counter[str] = collections.Counter()
-    numbers = []
-    for number in range(DRAWN):
-        features = proof.case(number).configuration.features & proof.covers
-        if number < 2 or any(shown[feature] < times for feature in features):
-            shown.update(features)
-            numbers.append(number)
+    shown_by = [proof.case(number).configuration.features & proof.covers for number in range(DRAWN)]
+    missing = collections.Counter(dict.fromkeys(proof.covers, 1 if proof.is_heavy else 2))
+    numbers = [0, 1]
+    for number in numbers:
+        missing.subtract(shown_by[number])
+
+    def gain(number: int) -> int:
+        return 0 if number in numbers else sum(missing[feature] > 0 for feature in shown_by[number])
+
+    while gain(best := max(range(DRAWN), key=gain)):
+        numbers.append(best)
+        missing.subtract(shown_by[best])
     programs = {_program(proof.case(number)) for number in numbers}
     return [*numbers, *(n for n in range(CHEAP) if n not in numbers and _program(proof.case(n)) in programs)]
 

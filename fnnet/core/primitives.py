@@ -68,13 +68,13 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
         return jax.jit(functools.partial(function, **dict(params)))
 
     @functools.cache
-    def compiled(params: tuple[tuple[str, Any], ...]) -> Callable:
-        return jax.jit(functools.partial(function, **dict(params)), compiler_options=safe_options())
+    def program(params: tuple[tuple[str, Any], ...]) -> Callable:
+        return compiled(functools.partial(function, **dict(params)))
 
     @new.def_impl
     def _(*args: Any, **params: Any) -> Arrays:
         inside_a_trace = any(isinstance(a, jax.core.Tracer) for a in args)  # where JAX takes no options
-        return (traced if inside_a_trace else compiled)(tuple(params.items()))(*args)
+        return (traced if inside_a_trace else program)(tuple(params.items()))(*args)
 
     @new.def_abstract_eval
     def _(*avals: Any, **params: Any) -> Arrays:
@@ -98,6 +98,25 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
     ad.primitive_jvps[new] = dense_jvp
     batching.primitive_batchers[new] = batcher
     return new
+
+
+def compiled(function: Callable) -> Callable:
+    """The function as one program, compiled with `safe_options`."""
+    return jax.jit(function, compiler_options=safe_options())
+
+
+def at_once(function: Callable) -> Callable:
+    """The function; in an eager gradient as one program, which JAX would run operation by operation."""
+    program = compiled(function)
+
+    def run(*args: Any) -> Any:
+        leaves = jax.tree.leaves(args)
+        is_eager = not any(isinstance(a, jax.core.Tracer) or a.dtype == jax.dtypes.float0 for a in leaves)
+        # Inside another program JAX takes no options; there the iota is a tracer, whatever the arguments are.
+        is_eager = is_eager and not isinstance(lax.iota(np.int32, 1), jax.core.Tracer)
+        return (program if is_eager else function)(*args)
+
+    return run
 
 
 def transpose(linear: Primitive, rule: Callable) -> None:

@@ -112,6 +112,7 @@ class Rule:
             if name not in self.arrays:
                 raise ValueError(f"rule: batched names {name!r}, but the arrays of {self.name} are {self.arrays}")
         self._call = functools.cache(functools.partial(_Call, self))
+        self._functions = functools.cache(self._forward_and_backward)
         self._primitive = primitives.primitive(f"fnnet.{self.name}", self._run, self._jvp, self._batch)
 
     def __call__(self, *args: Any, out_sharding: Any = None, **static: Any) -> Any:
@@ -195,7 +196,14 @@ class Rule:
         return outs, [len(lanes)] * len(outs)
 
     def _custom_vjp(self, call: _Call, lanes: Lanes) -> Callable:
-        """The rule on flat leaves, vmapped over its lanes: forward and backward each, so that sums are stated here."""
+        """The rule on flat leaves; in an eager gradient forward and backward are a program each."""
+        forward, backward = self._functions(call, lanes)
+        function = jax.custom_vjp(lambda *leaves: forward(*leaves)[0])
+        function.defvjp(forward, backward)
+        return function
+
+    def _forward_and_backward(self, call: _Call, lanes: Lanes) -> tuple[Callable, Callable]:
+        """Forward and backward, each vmapped over the lanes, so that sums are stated here."""
 
         def forward(*leaves: Any) -> tuple[list, Any]:
             return self._forward(call, *leaves)
@@ -228,9 +236,7 @@ class Rule:
                 leaf_bars[i] = primitives.cast_varying(bar, primals.avals[i].manual_axis_type.varying)
             return tuple(leaf_bars)
 
-        function = jax.custom_vjp(lambda *leaves: outer_forward(*leaves)[0])
-        function.defvjp(outer_forward, outer_backward)
-        return function
+        return primitives.at_once(outer_forward), primitives.at_once(outer_backward)
 
     # The two functions of the rule, on flat leaves.
 

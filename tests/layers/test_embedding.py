@@ -53,7 +53,7 @@ def test_the_norms_of_each_examples_gradient(features):
     params = net.init(jax.random.key(0), (6,))
     norms = jax.jit(functools.partial(fnnet.gradient_norms, net, LOSS))(params, texts, LABELS)
     gradient = jax.grad(lambda params, x, y: LOSS(net.apply(params, x), y))
-    each = jax.vmap(lambda x, y: optax.tree.norm(gradient(params, x, y)))(jnp.asarray(texts), jnp.asarray(LABELS))
+    each = jax.jit(jax.vmap(lambda x, y: optax.tree.norm(gradient(params, x, y))))(texts, LABELS)
     np.testing.assert_allclose(norms, each, rtol=2e-6)
 
 

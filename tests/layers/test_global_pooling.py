@@ -17,10 +17,10 @@ def test_values_and_gradients(layer, reference, shape, x64):
 
     def both(function):
         y, pull = jax.vjp(jax.vmap(function), x)
-        return y, pull(jnp.cos(jnp.arange(y.size).reshape(y.shape)))[0]
+        return y, pull(np.cos(np.arange(y.size)).reshape(y.shape))[0]
 
-    ours = both(lambda x: layer.apply({}, x))
-    expected = both(lambda x: reference(x, axis=tuple(range(x.ndim - 1))))
+    ours = jax.jit(both, static_argnums=0)(lambda x: layer.apply({}, x))
+    expected = jax.jit(both, static_argnums=0)(lambda x: reference(x, axis=tuple(range(x.ndim - 1))))
     for a, b in zip(ours, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 

@@ -57,7 +57,7 @@ def test_the_norms_of_each_examples_gradient():
     params = drawn(NET, (4, 3, 2))
     norms = jax.jit(functools.partial(fnnet.gradient_norms, NET, LOSS))(params, IMAGES, LABELS)
     gradient = jax.grad(lambda params, x, y: LOSS(NET.apply(params, x), y))
-    each = jax.vmap(lambda x, y: optax.tree.norm(gradient(params, x, y)))(jnp.asarray(IMAGES), jnp.asarray(LABELS))
+    each = jax.jit(jax.vmap(lambda x, y: optax.tree.norm(gradient(params, x, y))))(IMAGES, LABELS)
     np.testing.assert_allclose(norms, each, rtol=1e-5)
 
 

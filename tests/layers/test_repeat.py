@@ -1,5 +1,7 @@
 """`Repeat` is its block as often as said, one after the other, and compiles as one."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -28,10 +30,12 @@ def params():
 
 
 def test_it_is_its_blocks_in_a_row(params):
-    chex.assert_trees_all_close(DEEP.apply(params, X), ROW.apply(in_a_row(params), X), rtol=1e-6)
-    ours = jax.grad(lambda p: (DEEP.apply(p, X) ** 2).sum())(params)
-    expected = jax.grad(lambda p: (ROW.apply(p, X) ** 2).sum())(in_a_row(params))
-    chex.assert_trees_all_close(in_a_row(ours), expected, rtol=1e-5, atol=1e-6)
+    def squares(net):
+        return jax.jit(jax.value_and_grad(lambda p: (net.apply(p, X) ** 2).sum()))
+
+    (value, bars), (expected, expected_bars) = squares(DEEP)(params), squares(ROW)(in_a_row(params))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    chex.assert_trees_all_close(in_a_row(bars), expected_bars, rtol=1e-5, atol=1e-6)
 
 
 def test_each_repetition_has_draws_of_its_own(params):
@@ -99,8 +103,8 @@ def test_it_trains_and_is_traced(tmp_path):
     trace = fnnet.trace(DEEP, loss, params, xs[:8], data[1][:8])
     assert trace.first_problem() is None
     assert [step.name for step in trace] == ["dense_0", "repeat_1", "dense_2", "loss"]
-    norms = fnnet.gradient_norms(DEEP, loss, params, xs[:8], data[1][:8])
-    each = jax.vmap(jax.grad(lambda p, x, y: loss(DEEP.apply(p, x), y)), (None, 0, 0))
+    norms = jax.jit(functools.partial(fnnet.gradient_norms, DEEP, loss))(params, xs[:8], data[1][:8])
+    each = jax.jit(jax.vmap(jax.grad(lambda p, x, y: loss(DEEP.apply(p, x), y)), (None, 0, 0)))
     squares = [np.square(g).reshape(8, -1).sum(1) for g in jax.tree.leaves(each(params, xs[:8], data[1][:8]))]
     np.testing.assert_allclose(norms, np.sqrt(sum(squares)), rtol=1e-4)
 

@@ -86,11 +86,12 @@ PLANTED = {
 
 @pytest.mark.parametrize(("check", "backward", "told"), list(PLANTED.values()), ids=list(PLANTED))
 def test_a_planted_backward(check, backward, told):
-    findings = some_findings(check, dense_with(backward), range(2 if check is contract.mapped else 5))
+    proof = dense_with(backward)
+    each = (check(proof.case(number)) for number in range(2))
     if not told:
-        assert findings == []
-    else:
-        assert any(told in finding for finding in findings), findings
+        assert not any(each)
+    else:  # up to the first case that shows it
+        assert any(told in finding for findings in each for finding in findings)
 
 
 def test_a_forward_in_single_precision():

@@ -1,4 +1,4 @@
-"""Convolution and pooling on configurations that hypothesis draws: always the same, 50 of each, 2,000 in the slow run.
+"""Convolution and pooling on configurations that hypothesis draws: always the same, 10 of each, 2,000 in the slow run.
 
     python -m pytest -m slow tests/rules/test_properties.py
 
@@ -22,8 +22,8 @@ drawn = itertools.count()
 KEPT = 200  # the most compiled programs kept
 
 always = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-quick, long = settings(always, max_examples=15), settings(always, max_examples=2000)
-quick_large, long_large = settings(always, max_examples=5), settings(always, max_examples=200)
+quick, long = settings(always, max_examples=10), settings(always, max_examples=2000)
+quick_large, long_large = settings(always, max_examples=3), settings(always, max_examples=200)
 
 ORACLES = {"": None, "by_taps": by_taps.pulled, "by_torch": by_torch.pulled}
 LARGE: dict[str, Any] = {"dtypes": ("float64", "float32"), "levels": (0,), "large": True}
@@ -104,7 +104,7 @@ def test_large_pooling_at_length(configuration):
     agree(configuration, "by_taps")
 
 
-@settings(always, max_examples=10)
+@settings(always, max_examples=6)
 @given(strategies.convolutions(("float64",), (0,)) | strategies.poolings(("float64",), (0,)))
 def test_the_oracle_by_taps_agrees_with_autodiff(configuration):
     agree(configuration, "by_taps")
