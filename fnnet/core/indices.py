@@ -51,8 +51,21 @@ def as_numbers(
             raise error(
                 f"{function}: {argument}{place or ''} (={known[wrong]}) must be {kind}, from 0 to {count - 1}{also}"
             )
+    return _saturated(given)
+
+
+def as_int32(function: str, argument: str, value: Any) -> Array:
+    """Integers of any dtype in int32: one beyond its range is the end of the range. Raises TypeError for others."""
+    given = as_held(function, argument, value)
+    if not jnp.issubdtype(given.dtype, jnp.integer):
+        raise TypeError(f"{function}: {argument} of dtype {given.dtype} must have an integer dtype")
+    return _saturated(given)
+
+
+def _saturated(given: Any) -> Array:
+    """In int32, where a cast alone would wrap round, perhaps into the range that is allowed."""
     held = jnp.iinfo(given.dtype)
-    if held.min < INT32.min or held.max > INT32.max:  # saturate: a cast would wrap round, perhaps into the range
+    if held.min < INT32.min or held.max > INT32.max:
         given = given.clip(max(held.min, INT32.min), INT32.max)
     return jnp.asarray(given.astype(np.int32))
 

@@ -111,7 +111,7 @@ def at_once(function: Callable) -> Callable:
 
     def run(*args: Any) -> Any:
         leaves = jax.tree.leaves(args)
-        is_eager = not any(isinstance(a, jax.core.Tracer) or a.dtype == jax.dtypes.float0 for a in leaves)
+        is_eager = not any(isinstance(a, jax.core.Tracer) or jnp.result_type(a) == jax.dtypes.float0 for a in leaves)
         # Inside another program JAX takes no options; there the iota is a tracer, whatever the arguments are.
         is_eager = is_eager and not isinstance(lax.iota(np.int32, 1), jax.core.Tracer)
         return (program if is_eager else function)(*args)

@@ -32,6 +32,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from fnnet.core.arguments import as_array, as_finite, as_flag, as_floats, as_soft_cap, broadcasts, wide
+from fnnet.core.indices import as_int32
 from fnnet.core.primitives import with_shardings
 from fnnet.core.registration import rule
 from fnnet.formulations import attention as blocks
@@ -70,7 +71,8 @@ def attention(
         (..., length, heads, value width), in the arguments' promoted dtype. bf16 and f16 are computed in f32. A row
         that sees no key is 0, with gradients of 0; `jax.nn` gives it the mean of all values. The square of scores is
         not kept for the backward; a CPU forms a block of it at a time, where a head has more than 64 x 64 scores. Under
-        vmap, key_lengths take less memory than each example's mask.
+        vmap, key_lengths take less memory than each example's mask. A hidden key and its value are multiplied
+        by 0: an infinity or NaN in them spreads, as in `jax.nn`.
 
     Raises:
         ValueError: Shapes do not go together; scale is not finite, or soft_cap not positive.
@@ -86,11 +88,15 @@ def attention(
     """
     q, k, v, bias = as_floats("attention", q=q, k=k, v=v, bias=bias, optional=("bias",))
     if q.ndim < 3 or 0 in q.shape[-2:]:
-        raise ValueError(f"attention: q of shape {q.shape} must have shape (..., length, heads, width)")
+        raise ValueError(
+            f"attention: q of shape {q.shape} must have shape (..., length, heads, width), with 1 head or more and a "
+            "width of 1 or more"
+        )
     *lead, length, heads, width = q.shape
     if k.ndim != q.ndim or k.shape[:-3] != q.shape[:-3] or k.shape[-1] != width or 0 in k.shape[-2:]:
         raise ValueError(
-            f"attention: k of shape {k.shape} must have shape (..., keys, key heads, width) for q {q.shape}"
+            f"attention: k of shape {k.shape} must have shape (..., keys, key heads, width), with the leading axes and "
+            f"the width of q of shape {q.shape} and 1 key head or more"
         )
     if v.shape[:-1] != k.shape[:-1] or v.shape[-1] == 0:
         raise ValueError(f"attention: v of shape {v.shape} must have the shape of k, {k.shape}, but for the width")
@@ -108,14 +114,12 @@ def attention(
         if mask.dtype != jnp.bool_:
             raise TypeError(f"attention: mask of dtype {mask.dtype} must be boolean; numbers that are added are a bias")
     if key_lengths is not None:
-        key_lengths = as_array("attention", "key_lengths", key_lengths)
-        if not jnp.issubdtype(key_lengths.dtype, jnp.integer):
-            raise TypeError(f"attention: key_lengths of dtype {key_lengths.dtype} must have an integer dtype")
+        key_lengths = as_int32("attention", "key_lengths", key_lengths)
         if not broadcasts(key_lengths.shape, tuple(lead)):
             raise ValueError(
                 f"attention: key_lengths of shape {key_lengths.shape} must broadcast against {tuple(lead)}"
             )
-        key_lengths = jnp.broadcast_to(key_lengths.astype(jnp.int32), lead)
+        key_lengths = jnp.broadcast_to(key_lengths, lead)
     scale = 1 / math.sqrt(width) if scale is None else as_finite("attention", "scale", scale)
     causal, soft_cap = as_flag("attention", "causal", causal), as_soft_cap("attention", soft_cap)
     return _attention(q, k, v, bias, mask, key_lengths, causal=causal, scale=scale, soft_cap=soft_cap)

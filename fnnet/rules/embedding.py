@@ -3,9 +3,9 @@
     forward     y_ni     = W_(k_n)i                                 (1)   n over the indices
     backward    W_bar_vi = sum of y_bar_ni over the n where k_n = v   (2)
 
-(1) is linear in W, and (2) reads k alone. It is the product of the one-hot rows of k with W, none
-of them formed. A scatter-add is what autodiff does too, and it takes as long: this page gains nothing in f32. For bf16
-and f16 (2) sums in f32, where autodiff rounds after each addition.
+(1) is the product of the one-hot rows of k with W, but no such row is formed. It is linear in W, so (2) reads k alone.
+Autodiff has the same scatter-add, which takes as long: this page gains nothing in f32. For bf16 and f16, (2) sums in
+f32, where autodiff rounds after each addition.
 
 Source: Bengio et al., A Neural Probabilistic Language Model (2003), section 2, the mapping C; as in torch.nn.Embedding.
 Derivation: docs/derivations/embedding.md
@@ -50,7 +50,7 @@ def embedding(
     """
     (table,) = as_floats("embedding", table=table)
     if table.ndim != 2 or not table.shape[0]:
-        raise ValueError(f"embedding: table of shape {table.shape} must have shape (vocabulary, features)")
+        raise ValueError(f"embedding: table of shape {table.shape} must have shape (vocabulary, features), not empty")
     given = as_held("embedding", "indices", indices)
     if not jnp.issubdtype(given.dtype, jnp.integer):
         raise TypeError(f"embedding: indices of dtype {given.dtype} must be integers")

@@ -123,11 +123,11 @@ def gru_bwd(residuals, bars, *, reverse):
         y_bar, h_before, kept, is_active = at
         y_bar, h_before, kept = wide(y_bar, h_before, kept)
         r, z, n, q_n = jnp.split(kept, 4, -1)
-        h_bar = later + y_bar
+        h_bar = later + y_bar  # (5)
         n_bar = h_bar * (1 - z) * (1 - n) * (1 + n)  # (6)
         r_bar, z_bar = n_bar * q_n * r * (1 - r), h_bar * (h_before - n) * z * (1 - z)  # (7)
         q_bar = chosen(is_active, jnp.concatenate([r_bar, z_bar, r * n_bar], -1), 0).astype(dtype)  # (8)
-        earlier = wide_product(q_bar, transposed) + z * h_bar  # (5), without the output's part
+        earlier = wide_product(q_bar, transposed) + z * h_bar  # (5): what the step before adds y_bar to
         return chosen(is_active, earlier, later), (q_bar, chosen(is_active, n_bar, 0).astype(dtype))
 
     hs = before(time_first(ys), h, xs, lengths, reverse)

@@ -45,7 +45,7 @@ NAME = "linear_softmax_cross_entropy"
 
 
 class Options(NamedTuple):
-    """What is no array."""
+    """The static arguments of the two rules."""
 
     ignored: int | None
     label_smoothing: float
@@ -193,7 +193,7 @@ _linear_softmax_cross_entropy_mean = rule(
 )
 
 
-# Of all rows: three numbers each, in place of t.
+# Three numbers for each row stand for t, which is an array like the logits.
 
 
 def shares(labels, weights, kernel, options):
@@ -211,7 +211,7 @@ def shares(labels, weights, kernel, options):
 
 
 def counts(b, c):
-    """Whether a row does: what is in one that does not, NaN or infinities, is not read."""
+    """Whether a row counts. One that does not may hold NaN or infinities, so it is not read."""
     return b != 0 if c is None else (b != 0) | (c != 0)
 
 
@@ -256,7 +256,7 @@ def bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, soft_cap):
 
 
 def rows_at_once(kernel):
-    """As many as make a block of logits of a few MB; below LEAST_ROWS, adding up W_bar would take longer than (8)."""
+    """Rows of a block, whose logits take a few MB. With less than LEAST_ROWS, the sum of (8) over blocks is slow."""
     return max(LEAST_ROWS, min(MOST_ROWS, MOST_LOGITS // kernel.shape[1]))
 
 
@@ -274,7 +274,7 @@ def _arrays(x: Any, kernel: Any, labels: Any, bias: Any, class_weights: Any, ign
     """x, kernel, bias and class weights in one dtype, and labels in int32; raises for what cannot be."""
     x, kernel, bias = as_floats(NAME, x=x, kernel=kernel, bias=bias, optional=("bias",))
     if kernel.ndim != 2 or not kernel.shape[1]:
-        raise ValueError(f"{NAME}: kernel of shape {kernel.shape} must have shape (features, classes)")
+        raise ValueError(f"{NAME}: kernel of shape {kernel.shape} must have shape (features, classes), 1 class or more")
     if x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
         raise ValueError(
             f"{NAME}: x of shape {x.shape} must end in {kernel.shape[0]}, the features of kernel {kernel.shape}"

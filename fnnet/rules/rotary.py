@@ -16,7 +16,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from fnnet.core.arguments import as_array, as_finite, as_flag, as_floats, broadcasts, wide
+from fnnet.core.arguments import as_finite, as_flag, as_floats, broadcasts, wide
+from fnnet.core.indices import as_int32
 from fnnet.core.registration import rule
 
 
@@ -52,16 +53,14 @@ def rotary(
         raise ValueError(
             f"rotary: x of shape {x.shape} must have shape (..., length, heads, width), with an even width"
         )
-    positions = as_array("rotary", "positions", positions)
-    if not jnp.issubdtype(positions.dtype, jnp.integer):
-        raise TypeError(f"rotary: positions of dtype {positions.dtype} must have an integer dtype")
+    positions = as_int32("rotary", "positions", positions)
     if not broadcasts(positions.shape, x.shape[:-2]):
         raise ValueError(f"rotary: positions of shape {positions.shape} must broadcast against {x.shape[:-2]}")
     base = as_finite("rotary", "base", base)
     if base <= 0:
         raise ValueError(f"rotary: base (={base}) must be positive")
     interleaved = as_flag("rotary", "interleaved", interleaved)
-    return _rotary(x, positions.astype(jnp.int32), base=base, interleaved=interleaved)
+    return _rotary(x, positions, base=base, interleaved=interleaved)
 
 
 def rotary_fwd(x, positions, *, base, interleaved):

@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fnnet.core.arguments import accumulator, as_array, as_flag, as_floats, wide
+from fnnet.core.arguments import accumulator, as_flag, as_floats, wide
+from fnnet.core.indices import as_int32
 from fnnet.formulations.reductions import column_sums
 
 
@@ -54,14 +55,11 @@ def arguments(
         if given[name] is not None and given[name].shape != shape:
             raise ValueError(f"{function}: {name} of shape {given[name].shape} must have shape {shape}")
     if lengths is not None:
-        lengths = as_array(function, "lengths", lengths)
-        if not jnp.issubdtype(lengths.dtype, jnp.integer):
-            raise TypeError(f"{function}: lengths of dtype {lengths.dtype} must have an integer dtype")
+        lengths = as_int32(function, "lengths", lengths)
         if lengths.shape != xs.shape[:-2]:
             raise ValueError(
                 f"{function}: lengths of shape {lengths.shape} must have shape {xs.shape[:-2]}, the leading axes of xs"
             )
-        lengths = lengths.astype(jnp.int32)
     return [*read, lengths], as_flag(function, "reverse", reverse)
 
 

@@ -1,13 +1,13 @@
 """Transposed convolution: x (..., *image, in), kernel W (*window, in/groups, out), bias b -> y (..., *places, out).
 
-    forward     y_nm    = sum_t sum_c x_nic W_tc + b where s i + d t - p = m    (1)   each x_i lays a window into y
+    forward     y_nm    = sum_t sum_c x_nic W_tc + b where s i + d t - p = m    (1)   each x_i adds a window to y
     backward    x_bar_i = sum_t sum_o y_bar_so W_to where o = s i + d t - p     (2)   a convolution of y_bar
                 W_bar_t = sum_n sum_i x_ni y_bar_n,si+dt-p                      (3)   y_bar correlated with x
                 b_bar   = sum_n sum_m y_bar_nm                                  (4)
 
-s is the stride, d the dilation, p the padding before. A convolution reads y at s i + d t - p for its place i; here the
-place writes there. So (1), (2) and (3) are the parts x_bar, y and W_bar of the convolution's form T, with x and y
-exchanged, and with the channels of W exchanged. Nothing else is computed.
+s is the stride, d the dilation, p the padding before. A convolution from y to x reads y at s i + d t - p for its place
+i; this one writes there. So (1), (2) and (3) are the parts x_bar, y and W_bar of the convolution's form T, with x and y
+exchanged, and with the channels of W exchanged.
 
 Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016), arXiv:1603.07285, chapter 4.
 Derivation: docs/derivations/transposed_convolution.md
@@ -87,10 +87,14 @@ def conv_transpose(
         output_padding=output_padding,
     )
     groups = integer("conv_transpose", "groups", groups)
-    if x.shape[-1] != inputs * groups or outputs % groups:
+    if outputs % groups:
         raise ValueError(
-            f"conv_transpose: groups (={groups}) must divide the {outputs} outputs of kernel {kernel.shape}, whose "
-            f"inputs times groups, {inputs * groups}, must be the {x.shape[-1]} channels of x of shape {x.shape}"
+            f"conv_transpose: groups (={groups}) must divide the {outputs} outputs of kernel of shape {kernel.shape}"
+        )
+    if x.shape[-1] != inputs * groups:
+        raise ValueError(
+            f"conv_transpose: x of shape {x.shape} has {x.shape[-1]} channels; kernel of shape {kernel.shape} with "
+            f"groups {groups} takes {inputs * groups}"
         )
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(

@@ -78,6 +78,28 @@ def test_the_forward_is_the_plain_forward():
     assert "custom_call" not in texts[0]
 
 
+def test_an_eager_gradient_runs_compiled_programs():
+    """Forward and backward are traced at the first call; JAX runs a custom_vjp function operation by operation."""
+    traced = []
+
+    def sine_fwd(x):
+        traced.append("forward")
+        return jnp.sin(x), x
+
+    def sine_bwd(x, y_bar):
+        traced.append("backward")
+        return (y_bar * jnp.cos(x),)
+
+    sine = fnnet.rule(sine_fwd, sine_bwd, batched=("x",))
+    assert jax.grad(sine)(0.5) == jnp.cos(0.5)
+    assert set(traced) == {"forward", "backward"}
+    traced.clear()
+    _, pull = jax.vjp(sine, 0.25)
+    assert pull(1.0)[0] == jnp.cos(0.25)
+    assert traced == []
+    assert jax.jit(lambda: pull(np.float32(1)))()[0] == jnp.cos(0.25)  # known arguments inside another program
+
+
 @pytest.mark.parametrize("batched", [("x",), ()], ids=["batched", "example by example"])
 def test_one_backward_call_for_a_mini_batch(batched):
     calls = []

@@ -169,6 +169,12 @@ def test_rows_that_see_nothing_are_zero_with_zero_gradients(shape):
     assert jnp.isfinite(second).all()
 
 
+@pytest.mark.parametrize("length", [np.uint32(2**32 - 1), np.int64(2**32)], ids=["uint32", "int64"])
+def test_key_lengths_beyond_int32_do_not_wrap_round(length):
+    q, k, v, _ = drawn((3, 1, 2))
+    np.testing.assert_array_equal(fnnet.attention(q, k, v, key_lengths=length), fnnet.attention(q, k, v))
+
+
 def test_no_keys_at_all():
     q, k, *_ = drawn((3, 2, 4))
     o, pull = jax.vjp(fnnet.attention, q, k[:0], k[:0])
