@@ -26,8 +26,6 @@ def runs_of_cases() -> list:
         covering = contract.covering(proof)
         for check, (quick, heavy, light) in COUNTS.items():
             chosen = covering[:quick]
-            if check is contract.mapped and proof.is_heavy:  # its cost doubles with each argument
-                chosen = [min(covering, key=lambda number: len(proof.case(number).variables))]
             others = [number for number in range(heavy if proof.is_heavy else light) if number not in chosen]
             found.append(pytest.param(check, proof, chosen, id=f"{check.__name__}-{proof.name}"))
             for start in range(0, len(others), STEP):
