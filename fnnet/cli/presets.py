@@ -124,7 +124,7 @@ DIGITS = Recipe("lenet", 40, 32, "adamw", 0.1)
 LARGER = Recipe("cnn", 10, 128, "adamw", 0.1)
 
 
-TEXTS = {"gpt": Recipe("gpt", 8, 8, "adamw", 0.0), "lstm": Recipe("lstm", 12, 8, "adamw", 0.0)}
+TEXTS = {"gpt": Recipe("gpt", 8, 8, "adamw", 0.0), "lstm": Recipe("lstm", 20, 8, "adamw", 0.0)}
 
 
 def recipe(data: str, net: str | None = None) -> Recipe:

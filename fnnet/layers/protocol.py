@@ -34,7 +34,7 @@ class Layer:
 
     # What describes `apply`, and is not inherited by a subclass with another one.
     _OF_APPLY: ClassVar = (
-        *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step", "last_product"),
+        *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step", "last_product", "apart"),
         *("flops", "products", "access", "squared_gradient_norms", "factor"),
     )
 
@@ -184,6 +184,10 @@ class Layer:
         """
         return None
 
+    def apart(self, params: Params) -> "tuple[Layer, Params]":
+        """The same function as layers that `trace` can look into, each used once; linear in `params`."""
+        return self, params
+
     @property
     def by_row(self) -> bool:
         """Whether each row of a sequence makes its own row of the output, whatever the other rows are."""
@@ -283,6 +287,19 @@ class Container(Layer):
         """
         x = as_array(type(self).__name__, "x", x)
         return self.thread(lambda _, layer, own, x, key: layer.apply(own, x, key=key), params, x, key)
+
+    def with_members(self, members: Mapping[str, Layer]) -> "Container":
+        """The same with other layers under the same names."""
+        raise NotImplementedError
+
+    def apart(self, params: Params) -> "tuple[Container, Params]":
+        """Each layer apart; the container itself where none changes."""
+        members = self.members
+        found = {name: layer.apart(params.get(name, {})) for name, layer in members.items()}
+        if all(layer is members[name] for name, (layer, _) in found.items()):
+            return self, params
+        own = {name: inner for name, (_, inner) in found.items() if name in params}
+        return self.with_members({name: layer for name, (layer, _) in found.items()}), own
 
     def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
         """As each layer says."""

@@ -19,7 +19,7 @@ from fnnet.layers.decay import decayed
 from fnnet.layers.fields import set_fields
 from fnnet.layers.functions import as_layer
 from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, is_threaded, with_fields
-from fnnet.layers.sequential import Sequential
+from fnnet.layers.sequential import Row, Sequential
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +34,7 @@ class Repeat(Layer):
 
     Parameters: those of the block, with the repetitions along a new first axis. Each repetition is drawn from its own
     fold of the key, and has its own fold of the key of `apply`. As in Flax's `nn.scan` and Haiku's `layer_stack`.
-    `fnnet.trace` and `summary` show it as one layer.
+    `summary` shows it as one layer, `fnnet.trace` each repetition.
     """
 
     block: Layer | Callable
@@ -137,6 +137,14 @@ class Repeat(Layer):
         """The repetitions."""
         of_one = (jax.tree.map(lambda p, n=n: p[n], params) for n in range(self.times))
         return [(f"[{n}]", as_layer(self.block), own) for n, own in enumerate(of_one)]
+
+    def apart(self, params: Params) -> tuple[Layer, Params]:
+        """Each repetition, with its own parameters."""
+        check_entries(self, params)
+        block = as_layer(self.block)
+        each = [block.apart(jax.tree.map(lambda p, i=i: p[i], params)) for i in range(self.times)]
+        row = Row.of(self, *(layer for layer, _ in each))
+        return row, {name: own for name, (_, own) in zip(row.members, each, strict=True) if own}
 
     def without_policy(self) -> "Repeat":
         """The same without a compute_dtype, at any depth."""

@@ -1,6 +1,6 @@
 """`Residual`: x + body(x)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,11 @@ class Residual(Container):
     def example_dtype(self) -> Any:
         """That of the body's first layer."""
         return as_layer(self.layers[0]).example_dtype
+
+    def with_members(self, members: Mapping[str, Layer]) -> "Residual":
+        """The same with other layers."""
+        body = tuple(layer for name, layer in members.items() if name != "shortcut")
+        return with_fields(self, layers=body, shortcut=members.get("shortcut"))
 
     def with_length(self, length: Any) -> "Residual":
         """The same for a sequence of which the first `length` rows count."""

@@ -109,6 +109,10 @@ class Sequential(Container):
         """The same for a sequence of which the first `length` rows count."""
         return with_fields(self, layers=layers_with_length(self.layers, length))
 
+    def with_members(self, members: Mapping[str, Layer]) -> "Sequential":
+        """The same with other layers."""
+        return with_fields(self, layers=tuple(members.values()))
+
     def last_product(self, params: Params) -> tuple[Layer | None, Params, Any, Any] | None:
         """That of its last layer."""
         if not self.layers:
@@ -186,6 +190,17 @@ class Sequential(Container):
         if self.compute_dtype is not None:
             shown.append(f"compute_dtype={self.compute_dtype.name}")
         return f"Sequential({', '.join(shown)})"
+
+
+class Row(Sequential):
+    """Layers in a row in the place of a layer that is no `Sequential`."""
+
+    kind: str = ""  # type: ignore[assignment]  # of that layer
+
+    @classmethod
+    def of(cls, layer: Layer, *layers: Layer | Callable) -> "Row":
+        """In the place of this layer."""
+        return with_fields(cls(*layers), kind=layer.kind)
 
 
 def _drawn(net: Sequential, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from fnnet.core.arguments import as_array
 from fnnet.costs.summary import summarise, visits_of
 from fnnet.layers.containers import layers_with_length, plain_layers
 from fnnet.layers.decay import decayed
+from fnnet.layers.dense import Dense
 from fnnet.layers.embedding import Embedding
-from fnnet.layers.protocol import Layer, Params, check_layer, is_threaded, with_fields
-from fnnet.layers.sequential import Sequential
+from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, is_threaded, with_fields
+from fnnet.layers.sequential import Row, Sequential
 from fnnet.rules.dense import dense
 
 
@@ -30,7 +31,7 @@ class Tied(Layer):
     uses. The example is an array of indices (...), the output one number for each row of the table, (..., vocabulary):
     logits without a bias. Flax: `Embed.attend`; PyTorch: `head.weight = embedding.weight`.
 
-    `fnnet.trace` and `summary` show it as one layer.
+    `summary` shows it as one layer, `fnnet.trace` its layers, the last product being a `Dense`.
 
     Source: Press and Wolf, Using the Output Embedding to Improve Language Models (2017).
     """
@@ -116,6 +117,14 @@ class Tied(Layer):
     def inner(self, params: Params) -> list[tuple[str, Layer, Params]]:
         """All but the last product, which has no parameters of its own."""
         return [("", self.body, params)]
+
+    def apart(self, params: Params) -> tuple[Layer, Params]:
+        """The layers, and the last product as a `Dense` with a kernel of its own."""
+        check_entries(self, params)
+        body, own = self.body.apart(params)
+        last = Dense(self.embedding.vocabulary, bias=False)
+        row = Row.of(self, *body.members.values(), last)
+        return row, {**own, list(row.members)[-1]: {"kernel": params["embedding_0"]["embedding"].T}}
 
     def without_policy(self) -> "Tied":
         """The same without a compute_dtype, at any depth."""

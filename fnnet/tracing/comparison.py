@@ -5,6 +5,7 @@ forward without its custom backwards. It starts from the arrays of the trace, so
 error of the layer behind it does not count. Entries at a kink or a tie are counted, not judged.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from fnnet.checking.diagnosis.hypotheses import Diagnosis, Evidence, diagnose
 from fnnet.checking.differences import Slope
 from fnnet.checking.entries import Entries
 from fnnet.checking.errors import RaisedError
-from fnnet.checking.leaves import all_wide, as_wide, replaced, rms, widened
+from fnnet.checking.leaves import all_wide, as_wide, largest, replaced, rms, widened
 from fnnet.core.primitives import is_inexact
 from fnnet.tracing.layer_programs import LayerPrograms
 
@@ -83,16 +84,23 @@ class Comparison:
         if self.problem or index not in self.numbers:
             return None
         k = self.numbers[index]
-        theirs, jumps, allowed = self._expected.bars[k], self._expected.jumps[k], self._expected.bar_allowed[k]
+        theirs, jumps = self._expected.bars[k], self._expected.jumps[k]
         mine, tiny = as_wide(ours), float(jnp.finfo(ours.dtype).smallest_normal)
-        found = tolerance.compared(mine, theirs, allowed, ours.dtype)
-        entries = Entries(mine, theirs, found.wrong & ~jumps, allowed)
+
+        def compared(allowed: float) -> Entries:
+            found = tolerance.compared(mine, theirs, allowed, ours.dtype)
+            return Entries(mine, theirs, found.wrong & ~jumps, allowed)
+
+        entries = compared(self._expected.bar_allowed[k])
+        if entries.are_wrong:
+            lost = largest((self._rounded[k] - theirs)[~jumps])
+            entries = compared(max(entries.allowed, tolerance.CHANGES_ALLOWED * lost))
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             apart = np.abs(mine - theirs)
             scaled = np.where(np.isfinite(theirs) & ~jumps, apart / (np.abs(theirs) + rms(theirs)), 0.0)
             scaled = np.where(np.isnan(scaled), np.where(apart == 0, 0.0, np.inf), scaled)
         at = np.unravel_index(int(scaled.argmax()), scaled.shape) if scaled.size else ()
-        lost = (mine == 0) & (theirs != 0) & (np.abs(theirs) < tiny)
+        underflown = (mine == 0) & (theirs != 0) & (np.abs(theirs) < tiny)
         return Agreement(
             against=self.programs.against,
             largest=float(scaled.max(initial=0.0)),
@@ -102,8 +110,13 @@ class Comparison:
             wrong=entries.count,
             kinks=int(jumps.sum()),
             looks=diagnose(self._evidence(index, entries)) if entries.are_wrong else None,
-            lost=int(lost.sum()),
+            lost=int(underflown.sum()),
         )
+
+    @functools.cached_property
+    def _rounded(self) -> list[np.ndarray]:
+        """Autodiff's cotangents in the dtype of the trace: what roundings inside a layer of many products may cost."""
+        return all_wide(list(self.programs.pull(self.leaves, self.y_bar)))
 
     def slope(self, index: int, ours: Any, rng: np.random.Generator) -> Slope | None:
         """The cotangent of leaf `index` along a random direction, beside finite differences; None if they cannot."""

@@ -43,6 +43,8 @@ def follow(
     net = net.without_policy()
     x, y = jnp.asarray(x), jnp.asarray(y)
     params = jax.tree.map(jnp.asarray, params)
+    whole, whole_params = net, params
+    net, params = whole.apart(params)
     objective = _objective(net, loss, params, x, y, replace)
     keys = objective.keys(key, x)
     try:
@@ -54,7 +56,7 @@ def follow(
         names = ", ".join(call.name for call in gone.calls)
         raise ValueError(f"trace: replace has {sorted(missing)}; the layers are {names}")
     mean, params_bar = probes.untapped(objective, params, x, y, keys)
-    updates, loss_after = _updates(objective, optimizer, opt_state, params, params_bar, x, y, keys)
+    updates, moved = _updates(whole, optimizer, opt_state, whole_params, params, params_bar)
     rng = np.random.default_rng(0)
     steps = [
         _step(objective, call, x_bar, y_bar, entry(params_bar, call.name), _of(updates, call.name), rng)
@@ -68,7 +70,7 @@ def follow(
         y=numbers("y", y),
         outputs=numbers("outputs", gone.outputs),
         loss=float(gone.loss),
-        loss_after=loss_after,
+        loss_after=None if moved is None else float(probes.mean_of(objective, moved, x, y, keys)),
         batch=len(x) if objective.batched else None,
         params=params,
         params_bar=params_bar,
@@ -192,19 +194,17 @@ def _is_same(array: np.ndarray, other: Any) -> bool:
     return array.dtype == other.dtype and array.size == other.size and array.tobytes() == other.tobytes()
 
 
-def _updates(
-    objective: probes.Objective, optimizer: Any, opt_state: Any, params: Any, params_bar: Any, x: Any, y: Any, keys: Any
-) -> tuple[Any, float | None]:
-    """What the optimiser adds to each parameter, and the loss on the same examples after that."""
+def _updates(net: Container, optimizer: Any, opt_state: Any, params: Any, apart: Any, bars: Any) -> tuple[Any, Any]:
+    """What the optimiser of `params` adds to each of those of `net.apart`, from their cotangents; and the sums."""
     if optimizer is None:
         return None, None
     import optax
 
+    _, pull = jax.vjp(lambda params: net.apart(params)[1], params)
     with jax.numpy_dtype_promotion("standard"):
         state = optimizer.init(params) if opt_state is None else opt_state
-        updates, _ = optimizer.update(params_bar, state, params)
-        moved = optax.apply_updates(params, updates)
-    return updates, float(probes.mean_of(objective, moved, x, y, keys))
+        updates = net.apart(optimizer.update(*pull(bars), state, params)[0])[1]
+        return updates, optax.apply_updates(apart, updates)
 
 
 def _flat(params: Any) -> tuple[list[str], list[Any], Any]:

@@ -102,7 +102,10 @@ def test_it_trains_and_is_traced(tmp_path):
     chex.assert_trees_all_equal(resumed, params)
     trace = fnnet.trace(DEEP, loss, params, xs[:8], data[1][:8])
     assert trace.first_problem() is None
-    assert [step.name for step in trace] == ["dense_0", "repeat_1", "dense_2", "loss"]
+    paths = [f"repeat_1/residual_{i}" for i in range(3)]
+    inside = ["dense_0", "tanh_1", "dropout_2", "dense_3"]
+    blocks = [name for path in paths for name in (*(f"{path}/{layer}" for layer in inside), path)]
+    assert [step.name for step in trace] == ["dense_0", *blocks, "repeat_1", "dense_2", "loss"]
     norms = jax.jit(functools.partial(fnnet.gradient_norms, DEEP, loss))(params, xs[:8], data[1][:8])
     each = jax.jit(jax.vmap(jax.grad(lambda p, x, y: loss(DEEP.apply(p, x), y)), (None, 0, 0)))
     squares = [np.square(g).reshape(8, -1).sum(1) for g in jax.tree.leaves(each(params, xs[:8], data[1][:8]))]

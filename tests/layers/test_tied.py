@@ -62,7 +62,16 @@ def test_it_trains_and_is_traced(params):
         options = {"key": KEY, "epochs": 30, "batch_size": 8, "progress": False}
         trained, history = fnnet.fit(NET, loss, optax.adam(1e-2), (TEXTS, NEXT), **options)
     assert history[-1]["loss"] < history[0]["loss"]
-    assert fnnet.trace(NET, loss, trained, TEXTS[:4], NEXT[:4]).first_problem() is None
+    seen = fnnet.trace(NET, loss, trained, TEXTS[:4], NEXT[:4], optimizer=optax.sgd(0.5))
+    assert seen.first_problem() is None
+    names = [step.name for step in seen if not step.is_nested]
+    assert (names[0], names[-2]) == ("tied_0/embedding_0", "tied_0/dense_3")
+    assert "tied_0/repeat_1/residual_1/attention_1" in names
+    (of_kernel,) = (one for one in seen["tied_0/dense_3"].outgoing if one.of == "kernel")
+    (of_table,) = (one for one in seen["tied_0/embedding_0"].outgoing if one.of == "embedding")
+    both = of_kernel.numbers.array.T + of_table.numbers.array  # the two uses move as one
+    np.testing.assert_allclose(of_table.update.array, -0.5 * both, rtol=1e-5, atol=1e-8)
+    np.testing.assert_array_equal(of_kernel.update.array, of_table.update.array.T)
     norms = fnnet.gradient_norms(NET, loss, params, TEXTS[:4], NEXT[:4])
     gradient = jax.grad(lambda p, x, y: loss(NET.apply(p, x), y))
     each = jax.vmap(lambda x, y: optax.tree.norm(gradient(params, x, y)))(jnp.asarray(TEXTS[:4]), jnp.asarray(NEXT[:4]))
