@@ -105,6 +105,12 @@ def summarise(net: Container, shape: tuple[int, ...], dtype: Any) -> Summary:
     )
 
 
+def products_of(net: Container, shape: tuple[int, ...], dtype: Any) -> int:
+    """How many of the network's operations are of products with a kernel."""
+    visits = visits_of(net, shape, dtype)
+    return sum(v.layer.products(v.params, v.x) for v in visits if not is_threaded(v.layer))
+
+
 def visits_of(net: Container, shape: tuple[int, ...], dtype: Any) -> list[Visit]:
     """Each layer in the order in which they end, a nested one after its own layers."""
     key = jax.random.key(0)

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
+from fnnet.costs.summary import products_of, summarise
 from fnnet.layers.decay import decayed
 from fnnet.layers.fields import set_fields
 from fnnet.layers.functions import as_layer
 from fnnet.layers.protocol import Layer, Params, check_layer
+from fnnet.layers.sequential import Sequential
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +60,17 @@ class Padded(Layer):
         places = jnp.arange(1, len(x) + 1, dtype=jnp.int32)
         length = jnp.where(x == self.index, 0, places).max(initial=0)
         return self.net.with_length(length).apply(params, x, key=key)
+
+    def flops(self, params: Params, x: Any) -> int:
+        """Those of the network."""
+        return summarise(Sequential(self.net), x.shape, self._dtype(params)).flops
+
+    def products(self, params: Params, x: Any) -> int:
+        """Those of the network."""
+        return products_of(Sequential(self.net), x.shape, self._dtype(params))
+
+    def _dtype(self, params: Params) -> Any:
+        return next((leaf.dtype for leaf in jax.tree.leaves(params)), jnp.float32)
 
     def statistics(self, params: Params) -> dict[str, Any]:
         """As the network says."""

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
-from fnnet.costs.summary import summarise, visits_of
+from fnnet.costs.summary import products_of, summarise
 from fnnet.layers.containers import folded
 from fnnet.layers.decay import decayed
 from fnnet.layers.fields import set_fields
 from fnnet.layers.functions import as_layer
-from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, is_threaded, with_fields
+from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, with_fields
 from fnnet.layers.sequential import Row, Sequential
 
 
@@ -122,8 +122,7 @@ class Repeat(Layer):
 
     def products(self, params: Params, x: Any) -> int:
         """Those of all repetitions."""
-        visits = visits_of(self._one(), x.shape, x.dtype)
-        return self.times * sum(v.layer.products(v.params, v.x) for v in visits if not is_threaded(v.layer))
+        return self.times * products_of(self._one(), x.shape, x.dtype)
 
     def decayed(self, params: Params, x: Any) -> dict[str, Any]:
         """As the block says."""

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
-from fnnet.costs.summary import summarise, visits_of
+from fnnet.costs.summary import products_of, summarise
 from fnnet.layers.containers import layers_with_length, plain_layers
 from fnnet.layers.decay import decayed
 from fnnet.layers.dense import Dense
 from fnnet.layers.embedding import Embedding
-from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, is_threaded, with_fields
+from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, with_fields
 from fnnet.layers.sequential import Row, Sequential
 from fnnet.rules.dense import dense
 
@@ -96,9 +96,7 @@ class Tied(Layer):
 
     def products(self, params: Params, x: Any) -> int:
         """Of the layers, and of the last."""
-        visits = visits_of(self.body, x.shape, self._dtype(params))
-        own = sum(v.layer.products(v.params, v.x) for v in visits if not is_threaded(v.layer))
-        return own + self._last_product(x)
+        return products_of(self.body, x.shape, self._dtype(params)) + self._last_product(x)
 
     def _dtype(self, params: Params) -> Any:
         return params["embedding_0"]["embedding"].dtype

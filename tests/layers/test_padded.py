@@ -72,6 +72,8 @@ def test_it_trains_and_tells_what_its_network_tells():
     )
     assert history[-1]["loss"] < 0.2 * history[0]["loss"]
     assert fnnet.decayed(net, (8,), jnp.int32) == fnnet.decayed(net.net, (8,), jnp.int32)
+    inside = fnnet.Sequential(WORDS, fnnet.Attention(2), fnnet.GlobalAvgPool(), fnnet.Dense(2)).summary((8,))
+    assert fnnet.Sequential(net).summary((8,)).flops == inside.flops
 
 
 def test_what_is_no_sequence_of_indices_is_refused():
