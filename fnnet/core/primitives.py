@@ -16,7 +16,7 @@ from jax.extend.core import Primitive, take_current_trace
 from jax.interpreters import ad, batching, mlir
 
 from fnnet.core import supported
-from fnnet.core.compiler import safe_options
+from fnnet.core.eager import compiled
 from fnnet.core.jaxprs import all_equations
 
 supported.warn_of(jax.__version__)  # here, since this module is what another version may break
@@ -98,25 +98,6 @@ def primitive(name: str, function: Callable[..., Arrays], jvp: Callable, batch: 
     ad.primitive_jvps[new] = dense_jvp
     batching.primitive_batchers[new] = batcher
     return new
-
-
-def compiled(function: Callable) -> Callable:
-    """The function as one program, compiled with `safe_options`."""
-    return jax.jit(function, compiler_options=safe_options())
-
-
-def at_once(function: Callable) -> Callable:
-    """The function; in an eager gradient as one program, which JAX would run operation by operation."""
-    program = compiled(function)
-
-    def run(*args: Any) -> Any:
-        leaves = jax.tree.leaves(args)
-        is_eager = not any(isinstance(a, jax.core.Tracer) or jnp.result_type(a) == jax.dtypes.float0 for a in leaves)
-        # Inside another program JAX takes no options; there the iota is a tracer, whatever the arguments are.
-        is_eager = is_eager and not isinstance(lax.iota(np.int32, 1), jax.core.Tracer)
-        return (program if is_eager else function)(*args)
-
-    return run
 
 
 def transpose(linear: Primitive, rule: Callable) -> None:

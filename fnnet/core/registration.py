@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core import explicit_axes, primitives, rule_errors
+from fnnet.core.eager import backward_at_once, forward_at_once
 from fnnet.core.jax_messages import is_axis_unbound, is_forward_mode_refused
 from fnnet.core.partials import innermost
 
@@ -236,7 +237,7 @@ class Rule:
                 leaf_bars[i] = primitives.cast_varying(bar, primals.avals[i].manual_axis_type.varying)
             return tuple(leaf_bars)
 
-        return primitives.at_once(outer_forward), primitives.at_once(outer_backward)
+        return forward_at_once(outer_forward), backward_at_once(outer_backward)
 
     # The two functions of the rule, on flat leaves.
 

@@ -100,6 +100,12 @@ def test_an_eager_gradient_runs_compiled_programs():
     assert jax.jit(lambda: pull(np.float32(1)))()[0] == jnp.cos(0.25)  # known arguments inside another program
 
 
+def test_an_eager_gradient_keeps_an_output_itself():
+    """What a program returns twice is there twice."""
+    y, pull = jax.vjp(fnnet.tanh, XS)
+    assert y.unsafe_buffer_pointer() in {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(pull)}
+
+
 @pytest.mark.parametrize("batched", [("x",), ()], ids=["batched", "example by example"])
 def test_one_backward_call_for_a_mini_batch(batched):
     calls = []
