@@ -27,6 +27,7 @@ FAMILIES = (
     "blocks",
     "recurrent",
     "cells",
+    "sequences",
     "linear_algebra",
     "transformed",
     "dtypes",

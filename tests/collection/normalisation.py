@@ -1,5 +1,7 @@
 """Batch, group and RMS normalisation, and their relatives."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -9,6 +11,7 @@ from collection.circumstances import At, Mapped
 from collection.draws import normal
 
 EPSILON = 1e-3
+BATCH = (0, 1, 2)
 
 
 def mean(x, axis=-1):
@@ -38,6 +41,23 @@ def batch_norm(x, scale, bias):
 def batch_forward(x, scale, bias):
     normed, inverse = normalised(x, (0, 1, 2))
     return normed * scale + bias, (x, normed, inverse, scale)
+
+
+def with_statistics(x, scale):
+    """Batch norm and its statistics, which have cotangents of their own where running averages are kept of them."""
+    return normalised(x, BATCH)[0] * scale, x.mean(BATCH), x.var(BATCH)
+
+
+def statistics_forward(x, scale):
+    return with_statistics(x, scale), (x, *normalised(x, BATCH), scale)
+
+
+def statistics_bars(
+    x, normed, inverse, scale, g, of_mean=lambda bar: bar, of_variance=lambda bar, centred, normed: 2 * bar * centred
+):
+    y_bar, mean_bar, variance_bar = g
+    more = of_mean(mean_bar) + of_variance(variance_bar, x - mean(x, BATCH), normed)
+    return through(normed, inverse, y_bar * scale, BATCH) + more * x.shape[-1] / x.size, summed(y_bar * normed)
 
 
 def rms_norm(x, scale):
@@ -97,11 +117,23 @@ def group_bar(x, g, groups, blocked):
     return (x_bar if x_bar.ndim == x.ndim else x_bar.reshape(x.shape),)
 
 
+def edited(**edits):
+    return functools.partial(statistics_bars, **edits)
+
+
 def interleaved(groups):
     return lambda a: a.reshape(*a.shape[:-1], -1, groups).swapaxes(-1, -2)
 
 
 batch = Layer("batch norm", batch_norm, batch_forward, lambda: (normal(0, 4, 3, 2, 5), normal(1, 5), normal(2, 5)))
+
+
+statistics = Layer(
+    "batch norm with its statistics",
+    with_statistics,
+    statistics_forward,
+    lambda: (normal(0, 4, 3, 2, 5), normal(1, 5)),
+)
 
 
 rms = Layer("RMS norm", rms_norm, rms_forward, lambda: (normal(0, 4, 6), normal(1, 6)))
@@ -134,11 +166,9 @@ def zero_row():
     return (np.concatenate([np.zeros((1, 3), np.float32), normal(0, 3, 3)]),)
 
 
-BATCH = (0, 1, 2)
-
-
 CASES: list[Case] = [
     batch.right("its rule", lambda x, n, i, s, g: (through(n, i, g * s, BATCH), summed(g * n), summed(g))),
+    statistics.right("its rule", statistics_bars),
     rms.right("its rule", lambda x, i, s, g: (rms_through(x, i, g * s), summed(g * x * i))),
     residual.right(
         "its rule",
@@ -163,6 +193,16 @@ CASES: list[Case] = [
         "its rule", lambda x, g, groups: group_bar(x, g, groups, lambda a: a.reshape(*a.shape[:-1], groups, -1))
     ),
     # Batch norm.
+    statistics.wrong(
+        "statistics not differentiated",
+        edited(of_mean=lambda bar: 0 * bar, of_variance=lambda bar, centred, normed: 0 * bar),
+        "y's cotangent alone goes back to x",
+    ),
+    statistics.wrong(
+        "variance's cotangent with the normalised rows",
+        edited(of_variance=lambda bar, centred, normed: 2 * bar * normed),
+        "n for x - mu",
+    ),
     batch.wrong(
         "statistics taken for constants",
         lambda x, n, i, s, g: (i * g * s, summed(g * n), summed(g)),
