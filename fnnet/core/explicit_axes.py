@@ -13,6 +13,8 @@ from jax import lax
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from fnnet.core.primitives import explicit_mesh, in_auto_axes
+
 
 @dataclass(frozen=True)
 class OutSharding:
@@ -32,11 +34,7 @@ class OutSharding:
         """function(*arrays), one array, from gathered parameters."""
         x = next((a for a, flag in zip(arrays, is_batched, strict=True) if flag), None)
         lead = () if x is None else jax.typeof(x).sharding.spec[: x.ndim - self.rank]
-        axes = jax.sharding.get_abstract_mesh().explicit_axes
-        placed = jax.sharding.auto_axes(
-            lambda *arrays: function(*self.gathered(arrays, is_batched)), axes=axes, out_sharding=P(*lead, *self.spec)
-        )
-        return placed(*arrays)
+        return in_auto_axes(lambda *arrays: function(*self.gathered(arrays, is_batched)), arrays, P(*lead, *self.spec))
 
     def gathered(self, arrays: Sequence, is_batched: Sequence[bool]) -> list:
         """The arrays, the parameters whole along the mesh axes of the output's axes but the last; under `auto_axes`."""
@@ -52,7 +50,7 @@ class OutSharding:
         return [array if flag else whole(array) for array, flag in zip(arrays, is_batched, strict=True)]
 
 
-def checked(rule: str, out_sharding: Any, outputs: Sequence, rank: int | None) -> OutSharding:
+def checked(rule: str, out_sharding: Any, arrays: Sequence, outputs: Sequence, rank: int | None) -> OutSharding:
     """What `out_sharding` says of the output.
 
     Raises:
@@ -67,10 +65,10 @@ def checked(rule: str, out_sharding: Any, outputs: Sequence, rank: int | None) -
     shape = outputs[0].shape
     if len(spec) > len(shape):
         raise ValueError(f"{rule}: out_sharding (={spec}) has {len(spec)} axes; the output has {len(shape)}")
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not mesh.explicit_axes:
+    if explicit_mesh(arrays) is None:
         raise ValueError(
-            f"{rule}: out_sharding (={spec}) is for explicit mesh axes; none are set here (jax.set_mesh sets them)"
+            f"{rule}: out_sharding (={spec}) is for explicit mesh axes; none are set here (jax.set_mesh sets them), "
+            "and no array has any"
         )
     return OutSharding(P(*spec, *(None,) * (len(shape) - len(spec))), shape[-1] if shape else 0, rank)
 

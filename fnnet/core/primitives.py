@@ -4,6 +4,7 @@ A primitive made here computes whatever its function traces to, so that nothing 
 is a say in how vmap, differentiation and sharding treat the function. docs/rules.md tells why this is needed.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -155,10 +156,30 @@ def devices_have_names() -> bool:
 
 def with_shardings(function: Callable, args: tuple, specs: Sequence) -> Any:
     """function(*args), a list; under explicit mesh axes its results have the shardings `specs`."""
+    return function(*args) if explicit_mesh(args) is None else in_auto_axes(function, args, list(specs))
+
+
+def explicit_mesh(arrays: Any) -> Any:
+    """The mesh with explicit axes, which `jax.set_mesh` has set, or else that of the arrays; None without one."""
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not mesh.explicit_axes:
-        return function(*args)
-    return jax.sharding.auto_axes(function, axes=mesh.explicit_axes, out_sharding=list(specs))(*args)
+    if mesh.empty:
+        own = (jax.typeof(array).sharding.mesh for array in jax.tree.leaves(arrays))
+        mesh = next((found for found in own if not found.empty), mesh)
+    return mesh if not mesh.empty and mesh.explicit_axes else None
+
+
+def own_mesh(arrays: Any) -> contextlib.AbstractContextManager:
+    """Sets the explicit mesh of the arrays where none is set: new arrays, zeros for one, get the one that is set."""
+    mesh = explicit_mesh(arrays)
+    is_set = mesh is None or not jax.sharding.get_abstract_mesh().empty
+    return contextlib.nullcontext() if is_set else jax.sharding.use_abstract_mesh(mesh)
+
+
+def in_auto_axes(function: Callable, args: Any, out_sharding: Any) -> Any:
+    """function(*args), inside of which the explicit axes of the mesh are automatic."""
+    with own_mesh(args):
+        axes = jax.sharding.get_abstract_mesh().explicit_axes
+        return jax.sharding.auto_axes(function, axes=axes, out_sharding=out_sharding)(*args)
 
 
 def is_inexact(a: Any) -> bool:

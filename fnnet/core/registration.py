@@ -242,7 +242,7 @@ class Rule:
     # The two functions of the rule, on flat leaves.
 
     def _forward(self, call: _Call, *leaves: Any) -> tuple[list, Any]:
-        with jax.named_scope(f"fnnet.{self.name}.forward"):
+        with primitives.own_mesh(leaves), jax.named_scope(f"fnnet.{self.name}.forward"):
             if call.out_sharding is None:
                 output, residuals = self._pair(call, *leaves)
             else:
@@ -260,7 +260,9 @@ class Rule:
         shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]  # without their shardings
         output, _ = jax.eval_shape(functools.partial(self._pair, call), *shapes)
         ranks = [leaf.ndim for leaf, flag in zip(leaves, self._leaf_flags(call), strict=True) if flag]
-        return explicit_axes.checked(self.name, out_sharding, jax.tree.leaves(output), ranks[0] if ranks else None)
+        return explicit_axes.checked(
+            self.name, out_sharding, leaves, jax.tree.leaves(output), ranks[0] if ranks else None
+        )
 
     def _backward(self, call: _Call, residuals: Any, bars: list) -> list:
         primals, kept = residuals

@@ -11,6 +11,7 @@ Source: Bengio et al., A Neural Probabilistic Language Model (2003), section 2, 
 Derivation: docs/derivations/embedding.md
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import NamedSharding
@@ -20,6 +21,7 @@ from jaxtyping import Float, Integer
 
 from fnnet.core.arguments import accumulator, as_floats
 from fnnet.core.indices import as_held, as_numbers
+from fnnet.core.primitives import with_shardings
 from fnnet.core.registration import rule
 
 
@@ -34,7 +36,7 @@ def embedding(
     Args:
         table: (vocabulary, features), with one row for each word.
         indices: (...), integers of any dtype from 0 to vocabulary - 1.
-        out_sharding: Under explicit mesh axes, how the output is sharded, if table and indices leave that open.
+        out_sharding: Under explicit mesh axes, how the output is sharded, if the table is sharded.
 
     Returns:
         (..., features), in the table's dtype. An index that is repeated gets the sum of its cotangents, which bf16 and
@@ -59,9 +61,18 @@ def embedding(
 
 
 def embedding_fwd(table, indices):
-    inside = (indices >= 0) & (indices < len(table))
-    y = jnp.where(inside[..., None], table[jnp.where(inside, indices, 0)], jnp.nan)  # (1)
+    of_table, of_indices = (jax.typeof(array).sharding.spec for array in (table, indices))
+    if any(of_table):  # under explicit mesh axes; of a whole table, the rows are where their indices are
+        y = rows_of(table, indices)  # (1)
+    else:
+        (y,) = with_shardings(lambda *a: [rows_of(*a)], (table, indices), [P(*of_indices, None)])  # (1)
     return y, (table, indices)  # (2) reads k; of W, which is a parameter and there anyway, only shape and dtype
+
+
+def rows_of(table, indices):
+    """W_k, and NaN for an index out of range."""
+    inside = (indices >= 0) & (indices < len(table))
+    return jnp.where(inside[..., None], table[jnp.where(inside, indices, 0)], jnp.nan)
 
 
 def embedding_bwd(residuals, y_bar):

@@ -203,6 +203,23 @@ def test_every_rule_on_explicit_axes(parameters):
     assert {shape for shape in gathered(program.as_text()) if BATCH in shape} <= {many_groups}
 
 
+def test_explicit_axes_of_the_arrays_alone(example):
+    """Without `jax.set_mesh`, where `jax.lax` works too: a network's gradients, and every rule's, which are traced."""
+    mesh = mesh_of(AxisType.Explicit)
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    params, xs, ys, expected = example
+    ours = jax.jit(jax.value_and_grad(loss))(jax.device_put(params, whole), *jax.device_put((xs, ys), split))
+    assert_same(ours, expected)
+
+    arguments = jax.device_put(PARAMS, whole), *jax.device_put((XS, INTEGERS), split)
+    of_params, of_xs = jax.eval_shape(jax.jit(jax.grad(scores, (0, 1))), *arguments)
+    assert {leaf.sharding.spec for leaf in jax.tree.leaves(of_xs)} >= {P("data", None)}
+    assert all(leaf.sharding.spec[0] == "data" for leaf in jax.tree.leaves(of_xs))
+    assert not any(any(leaf.sharding.spec) for leaf in jax.tree.leaves(of_params))
+    y = fnnet.dense(arguments[1]["dense"]["x"], jnp.ones((16, 2)), out_sharding=P("data"))
+    assert jax.typeof(y).sharding.spec == P("data", None)
+
+
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
