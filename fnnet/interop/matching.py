@@ -131,9 +131,7 @@ def held(function: str, slots: list[Slot], params: Any) -> dict[tuple[str, str],
     ]
     problems.raise_if_any()
     return {
-        (slot.path, entry): given[f"{slot.place}/{entry}"][slot.repetition or ...]
-        for slot in slots
-        for entry in slot.shapes
+        (slot.path, entry): given[slot.name(entry)][slot.repetition or ...] for slot in slots for entry in slot.shapes
     }
 
 

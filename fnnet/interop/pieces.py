@@ -50,7 +50,7 @@ def assembled(pieces: Iterable[Piece], read: Callable[[Piece], Any]) -> dict[str
     """The network's parameters, from read(piece), a jax.Array of the library's whole entry."""
     entries: dict[str, dict[tuple[int, ...], list]] = {}
     for piece in pieces:
-        repetitions = entries.setdefault(f"{piece.slot.place}/{piece.entry}", {})
+        repetitions = entries.setdefault(piece.slot.name(piece.entry), {})
         repetitions.setdefault(piece.slot.repetition, []).append(_cut(read(piece), piece.theirs))
 
     def whole(repetitions: Mapping[tuple[int, ...], list]) -> Any:

@@ -32,10 +32,9 @@ class Slot(NamedTuple):
     shapes: Mapping[str, tuple[int, ...]]
     rows: np.ndarray | None
 
-    @property
-    def place(self) -> str:
-        """Where the network's parameters have it, with its repetitions along new first axes: "repeat_1/conv_0"."""
-        return re.sub(r"\[\d+\]", "", self.path)
+    def name(self, entry: str) -> str:
+        """The name of an entry in the parameters, where repetitions lie along first axes: "repeat_1/kernel"."""
+        return re.sub(r"\[\d+\]", "", f"{self.path}/{entry}").lstrip("/")
 
     @property
     def repetition(self) -> tuple[int, ...]:
@@ -138,9 +137,8 @@ def _rows_after(
 
 def stacked_shapes(found: Sequence[Slot]) -> dict[str, tuple[int, ...]]:
     """The shapes of the network's parameters by name, repetitions and all."""
-    last = {slot.place: slot for slot in found}  # of its repetitions
-    return {
-        f"{place}/{entry}": (*(n + 1 for n in slot.repetition), *shape)
-        for place, slot in last.items()
+    return {  # the last of its repetitions remains
+        slot.name(entry): (*(n + 1 for n in slot.repetition), *shape)
+        for slot in found
         for entry, shape in slot.shapes.items()
     }

@@ -122,6 +122,15 @@ def test_networks_that_are_made_of_one():
     chex.assert_trees_all_equal_shapes(padded, nets[1].init(KEY, (LENGTH,)))
 
 
+def test_repetitions_of_a_layer():
+    net = fnnet.Repeat(fnnet.Repeat(fnnet.Dense(4, bias=False), 2), 3)
+    state = {f"{n}.weight": normal(4, 4) for n in range(6)}
+    params = interop.from_torch(net, (4,), state)
+    chex.assert_trees_all_equal_shapes(params, net.init(KEY, (4,)))
+    np.testing.assert_allclose(params["kernel"][1, 1], state["3.weight"].T, rtol=1e-6)
+    assert interop.to_torch(net, (4,), params, state).keys() == state.keys()
+
+
 def test_a_gru_with_the_bias_that_n_needs():
     """The second bias of r and z adds to the first."""
     full, short = fnnet.GRU(3), fnnet.GRU(3, recurrent_bias="n")
