@@ -100,8 +100,8 @@ def linear_softmax_cross_entropy(
     `linear_softmax_cross_entropy.weight`, called with the same arguments, is what each row counts in a mean.
 
     Under `vmap` a mean is one of each example's own rows. Its backward then computes the logits again, as with "none".
-    Rows may be sharded over devices. `fit` and `jax.shard_map` then sum the kernel's gradient over the devices once,
-    automatic sharding once a block.
+    Rows may be sharded over devices. `fit` and `jax.shard_map` then sum the kernel's gradient over the devices once.
+    Automatic sharding sums it once a block: XLA carries whole sums through a loop, not one for each device.
 
     Sources: arXiv:2411.09009 and arXiv:2410.10989; labels, smoothing and weights as in `softmax_cross_entropy`.
     """
