@@ -33,7 +33,7 @@ RESIDUAL = fnnet.Sequential(
     fnnet.Residual(fnnet.Conv(32, 3, stride=2), fnnet.tanh, shortcut=fnnet.Conv(32, 1, stride=2)),
     *(fnnet.AvgPool(2), fnnet.Flatten(), fnnet.Dense(10)),
 )
-NETS = {name: make(10, SHAPE) for name, make in presets.NETS.items()} | {
+NETS = {name: make(10, SHAPE) for name, make in presets.NETS.items() if name not in presets.TEXT_NETS} | {
     "residual": RESIDUAL,
     "cnn in bf16": fnnet.Sequential(*presets.cnn(10, SHAPE).layers, compute_dtype=jnp.bfloat16),
 }
