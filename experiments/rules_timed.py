@@ -448,11 +448,9 @@ def measured(name: str, torch: Any, seconds: float, options: dict | None) -> str
         return f"{statistics.median(ratios):.2f}" if ratios else "-"
 
     shown = " / ".join(f"{1e3 * statistics.median(own):.2f}" for own in taken.values())
-    rounds = len(taken["fnnet"])
-    return (
-        f"| {name} | {ratio('autodiff')} | {memory[1] / max(memory[0], 1):.3f} | {ratio('torch')} | {shown} "
-        f"| {rounds} | {worst:.0e} |"
-    )
+    megabytes = " / ".join(f"{size / 2**20:.1f}" for size in memory)
+    cells = ratio("autodiff"), f"{memory[1] / max(memory[0], 1):.3f}", ratio("torch"), shown, megabytes
+    return f"| {name} | {' | '.join(cells)} | {len(taken['fnnet'])} | {worst:.0e} |"
 
 
 def _waited(program: Callable, args: tuple) -> None:
@@ -492,8 +490,9 @@ def main() -> None:
     wanted = arguments.rows or [""]
     options = fnnet.safe_options() if arguments.safe else None
     print(f"jax {jax.__version__}, {os.cpu_count()} cores" + (f", torch {torch.__version__}" if torch else ""))
-    print("| | time / autodiff's | memory / autodiff's | time / PyTorch's | ms | rounds | worst difference |")
-    print("|---|---|---|---|---|---|---|")
+    heads = "time / autodiff's", "memory / autodiff's", "time / PyTorch's", "ms", "MB", "rounds", "worst difference"
+    print("| | " + " | ".join(heads) + " |")
+    print("|" + "---|" * 8)
     for name in ROWS:
         if any(part in name for part in wanted):
             print(measured(name, torch, arguments.seconds, options), flush=True)

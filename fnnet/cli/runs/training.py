@@ -182,5 +182,5 @@ def _draw(run: Path, net: Sequential, params: Any, history: list, dataset: Examp
     chances = np.asarray(probabilities(net, params, xs))
     pictures.confusion(run / "confusion.png", ys, chances.argmax(-1), dataset.classes)
     pictures.surest_mistakes(run / "wrong.png", xs, ys, chances, dataset.classes)
-    first = next(own["kernel"] for own in params.values())
+    first = next(params[name]["kernel"] for name, layer in net.members.items() if layer.entries)
     pictures.kernels(run / "kernels.png", np.asarray(first), xs.shape[1:])
