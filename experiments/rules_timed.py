@@ -114,7 +114,7 @@ def last_layer(vocabulary: int) -> Callable:
             return torch.nn.functional.cross_entropy(x @ kernel, torch.tensor(labels).long())
 
         plain, ours = (jax.value_and_grad(loss, (0, 1)) for loss in (plain_loss, by_rule))
-        call = torch and gradients_of(torch, by_torch, np.float32(1), x, kernel)
+        call = torch and gradients_of(torch, by_torch, np.ones((), np.float32), x, kernel)
         return plain, ours, (x, kernel, labels), call
 
     return make
@@ -440,7 +440,7 @@ def measured(name: str, torch: Any, seconds: float, options: dict | None) -> str
     calls: Calls = {key: functools.partial(_waited, program, args) for key, program in programs.items()}
     calls |= {"torch": by_torch} if by_torch else {}
     taken = _alternated(calls, seconds)
-    memory = [program.memory_analysis().temp_size_in_bytes for program in programs.values()]
+    memory = [_temporary(program) for program in programs.values()]
 
     def ratio(other: str) -> str:
         pairs = zip(taken["fnnet"], taken.get(other, ()), strict=False)
@@ -451,6 +451,11 @@ def measured(name: str, torch: Any, seconds: float, options: dict | None) -> str
     megabytes = " / ".join(f"{size / 2**20:.1f}" for size in memory)
     cells = ratio("autodiff"), f"{memory[1] / max(memory[0], 1):.3f}", ratio("torch"), shown, megabytes
     return f"| {name} | {' | '.join(cells)} | {len(taken['fnnet'])} | {worst:.0e} |"
+
+
+def _temporary(program: Any) -> int:
+    """Bytes beside arguments and outputs."""
+    return program.memory_analysis().temp_size_in_bytes
 
 
 def _waited(program: Callable, args: tuple) -> None:
