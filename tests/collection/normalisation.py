@@ -168,7 +168,13 @@ def zero_row():
 
 CASES: list[Case] = [
     batch.right("its rule", lambda x, n, i, s, g: (through(n, i, g * s, BATCH), summed(g * n), summed(g))),
-    statistics.right("its rule", statistics_bars),
+    statistics.right("its rule", statistics_bars, form="rule"),
+    statistics.trap(
+        "its rule as a custom_vjp",
+        statistics_bars,
+        "the statistics have no batch where only the scale has one",
+        exposed_by=Mapped((False, True)),
+    ),
     rms.right("its rule", lambda x, i, s, g: (rms_through(x, i, g * s), summed(g * x * i))),
     residual.right(
         "its rule",
