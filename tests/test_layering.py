@@ -21,7 +21,7 @@ FLOORS = (
     ("core",),
     ("formulations",),
     ("rules",),
-    ("layers.answers", "layers.protocol", "layers.functions", "layers.precision", "layers.walk"),
+    ("layers.answers", "layers.protocol", "layers.containers", "layers.functions", "layers.precision", "layers.walk"),
     ("costs",),
     ("layers",),
     ("interop", "serving"),

@@ -31,8 +31,8 @@ import jax
 
 from fnnet.costs.summary import Visit
 from fnnet.layers.answers import Access
+from fnnet.layers.containers import is_threaded
 from fnnet.layers.functions import Function
-from fnnet.layers.protocol import is_threaded
 
 GRADIENT = 4  # bytes of an entry of a gradient
 

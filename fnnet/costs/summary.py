@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.jaxprs import dependent_outputs
-from fnnet.layers.protocol import Container, Layer, abstract_example, in_training, is_threaded
+from fnnet.layers.containers import Container, in_training, is_threaded
+from fnnet.layers.protocol import Layer, abstract_example
 from fnnet.layers.walk import walk
 
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims"})  # the same bytes under another shape

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from fnnet.costs.memory_traffic import Traffic, traffic_of
 from fnnet.costs.summary import Visit, aligned_table, visits_of
-from fnnet.layers.protocol import Container, in_training, is_threaded
+from fnnet.layers.containers import Container, in_training, is_threaded
 
 AXES = ("data", "parameters")
 STATE = 4  # bytes of a parameter, a gradient, a moment

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.layers.answers import Layout
-from fnnet.layers.protocol import Layer, abstract_example, example_shape, is_threaded
+from fnnet.layers.containers import is_threaded
+from fnnet.layers.protocol import Layer, abstract_example, example_shape
 from fnnet.layers.walk import walk
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.paths import nested_dictionary
-from fnnet.layers.protocol import Container, Layer, Params, example_shape, is_threaded
+from fnnet.layers.containers import Container, is_threaded
+from fnnet.layers.protocol import Layer, Params, example_shape
 from fnnet.layers.walk import walk
 
 

@@ -14,12 +14,11 @@ import dataclasses
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from fnnet.core.arguments import as_array
 from fnnet.core.partials import innermost, is_partial
 from fnnet.layers.answers import Access, Call, Layout, Parameter
 
@@ -167,21 +166,14 @@ class Layer:
         return None
 
     def inner(self, params: Params) -> "list[tuple[str, Layer, Params]] | None":
-        """The layers that it is made of, if it has any and is no container.
+        """The layers that it is made of, in the order of use; None: it is made of none, or is a container.
 
-        Returns:
-            For each layer, in the order of use, what its path has after this one's ("[2]" for a repetition, whose
-            parameters lie along a first axis; or nothing), the layer and its parameters. None: it is made of no layers.
+        Each with the end of its path ("[2]" for a repetition, whose parameters lie along a first axis) and parameters.
         """
         return None
 
     def last_product(self, params: Params) -> "tuple[Layer | None, Params, Any, Any] | None":
-        """The layer as body(x) kernel + bias, for losses that never hold the output.
-
-        Returns:
-            The body (None: the identity), its parameters, the kernel and the bias (None: there is none). Or None: it
-            does not end in a product.
-        """
+        """The layer as a body (None: the identity), its parameters, kernel and bias; None: it ends in no product."""
         return None
 
     def apart(self, params: Params) -> "tuple[Layer, Params]":
@@ -194,20 +186,14 @@ class Layer:
         return False
 
     def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
-        """The output's row for the next row of a sequence: what `generate` runs, row after row.
+        """The output's row for the next row of a sequence, and the cache for the next step: what `generate` runs.
 
         Args:
-            params: The layer's parameters.
+            params: The layer's.
             row: The sequence's next row.
-            cache: What the step before has returned. At the first row it is zeros; None asks for such zeros.
+            cache: What the step before has returned; at the first row zeros, which None asks for.
             position: The row's number.
             size: How many rows the cache must have room for.
-
-        Returns:
-            The row of the output, and the cache for the next step; None where nothing is kept.
-
-        Raises:
-            ValueError: A row of the output may depend on later rows, or the layer does not say.
         """
         if not self.by_row:
             raise ValueError(f"{type(self).__name__}: {self!r} cannot go row by row, as generate does")
@@ -251,102 +237,6 @@ def _apply_by(call: Callable) -> Callable:
 
     apply.__doc__ = call.__doc__
     return apply
-
-
-class Container(Layer):
-    """A layer made of layers."""
-
-    @property
-    def members(self) -> dict[str, Layer]:
-        """Its layers under the names that they have in its parameters."""
-        raise NotImplementedError
-
-    def thread(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> Any:
-        """`apply`, with run(name, layer, params, x, key) in the place of each layer's own `apply`.
-
-        Nothing else in it may depend on x's shape: x may be a mini-batch, and key a key for each example.
-        """
-        raise NotImplementedError
-
-    @property
-    def entries(self) -> tuple[str, ...]:
-        """The names of the layers with parameters."""
-        return tuple(name for name, layer in self.members.items() if layer.entries)
-
-    def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
-        """The output for one example.
-
-        Args:
-            params: What `init` made.
-            x: One example; `jax.vmap(net.apply, (None, 0))` takes a mini-batch.
-            key: For training: each layer gets its own fold of it. Without one, Dropout is the identity.
-
-        Raises:
-            ValueError: An entry of `params` is missing, unexpected or of a wrong shape.
-            Exception: What a layer raises, with the layer's position in front: "layer 3, Dense(10): dense: x of ...".
-        """
-        x = as_array(type(self).__name__, "x", x)
-        return self.thread(lambda _, layer, own, x, key: layer.apply(own, x, key=key), params, x, key)
-
-    def with_members(self, members: Mapping[str, Layer]) -> "Container":
-        """The same with other layers under the same names."""
-        raise NotImplementedError
-
-    def apart(self, params: Params) -> "tuple[Container, Params]":
-        """Each layer apart; the container itself where none changes."""
-        members = self.members
-        found = {name: layer.apart(params.get(name, {})) for name, layer in members.items()}
-        if all(layer is members[name] for name, (layer, _) in found.items()):
-            return self, params
-        own = {name: inner for name, (_, inner) in found.items() if name in params}
-        return self.with_members({name: layer for name, (layer, _) in found.items()}), own
-
-    def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
-        """As each layer says."""
-        if keys is None or not self.of_batch:
-            return super().apply_batch(params, xs, keys=keys)
-        statistics: dict[str, Any] = {}
-
-        def run(name: str, layer: Layer, own: Params, xs: Any, keys: Any) -> Any:
-            ys, of_layer = layer.apply_batch(own, xs, keys=keys)
-            if of_layer:
-                statistics[name] = of_layer
-            return ys
-
-        return self.thread(run, params, xs, keys), statistics
-
-    @property
-    def of_batch(self) -> bool:
-        """Whether one of its layers is."""
-        return any(layer.of_batch for layer in self.members.values())
-
-    def statistics(self, params: Params) -> dict[str, Any]:
-        """As each layer says."""
-        return super().statistics(params) | {
-            name: layer.statistics(params[name]) for name, layer in self.members.items() if name in params
-        }
-
-    def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
-        """Each layer's step, and their caches by name."""
-        caches = {}
-
-        def run(name: str, layer: Layer, own: Params, row: Any, key: Any) -> Any:
-            row, caches[name] = layer.step(own, row, None if cache is None else cache[name], position, size)
-            return row
-
-        return self.thread(run, params, row, None), caches
-
-
-def is_threaded(layer: Any) -> TypeGuard[Container]:
-    """Whether a layer computes what `thread` does: a container with an `apply` of its own may compute other things."""
-    return isinstance(layer, Container) and type(layer).apply is Container.apply
-
-
-def in_training(layer: Layer, params: Params, x: Any, key: jax.Array | None) -> Any:
-    """`apply` with a key, of an example that is a mini-batch of its own where the layer needs a whole one."""
-    if key is None or not layer.of_batch:
-        return layer.apply(params, x, key=key)
-    return layer.apply_batch(params, x[None], keys=key[None])[0][0]
 
 
 def with_fields(layer: Any, **fields: Any) -> Any:

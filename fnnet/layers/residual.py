@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.layers.containers import folded, layers_with_length, named_in_errors, plain_layers
+from fnnet.layers.containers import Container, folded, layers_with_length, named_in_errors, plain_layers
 from fnnet.layers.functions import as_layer
-from fnnet.layers.protocol import Container, Layer, Params, check_entries, check_layer, example_shape, with_fields
+from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, with_fields
 from fnnet.layers.sequential import Sequential
 
 

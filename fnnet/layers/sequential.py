@@ -13,11 +13,10 @@ import jax.numpy as jnp
 
 from fnnet.costs.summary import Summary, summarise
 from fnnet.costs.training_step import StepCost, step_cost
-from fnnet.layers.containers import folded, layers_with_length, named_in_errors, plain_layers
+from fnnet.layers.containers import Container, folded, layers_with_length, named_in_errors, plain_layers
 from fnnet.layers.functions import as_layer
 from fnnet.layers.precision import as_compute_dtype, rounded, wide
 from fnnet.layers.protocol import (
-    Container,
     Layer,
     Params,
     abstract_example,

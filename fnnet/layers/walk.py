@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from fnnet.layers.protocol import Container, Layer, Params, is_threaded
+from fnnet.layers.containers import Container, is_threaded
+from fnnet.layers.protocol import Layer, Params
 
 
 def walk(

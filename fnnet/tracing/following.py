@@ -11,7 +11,8 @@ from fnnet.checking.leaves import replaced
 from fnnet.core.jaxprs import dependent_outputs
 from fnnet.core.paths import entry
 from fnnet.core.primitives import is_inexact
-from fnnet.layers.protocol import Container, Layer, function_name, is_threaded, text
+from fnnet.layers.containers import Container, is_threaded
+from fnnet.layers.protocol import Layer, function_name, text
 from fnnet.rules.labels import LabelError
 from fnnet.tracing import probes
 from fnnet.tracing.comparison import Comparison

@@ -7,7 +7,8 @@ import jax
 
 from fnnet.checking.undecorated import has_rules, undecorated
 from fnnet.layers.answers import Call
-from fnnet.layers.protocol import Layer, in_training
+from fnnet.layers.containers import in_training
+from fnnet.layers.protocol import Layer
 from fnnet.proofs import reference_of
 
 INDEPENDENT = "autodiff of an independent forward"

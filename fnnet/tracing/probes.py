@@ -18,7 +18,8 @@ import numpy as np
 from fnnet.core.paths import entry
 from fnnet.core.primitives import is_inexact
 from fnnet.core.reduction import losses_and_weights, losses_of, weighted_mean
-from fnnet.layers.protocol import Container, Layer, Params, is_threaded
+from fnnet.layers.containers import Container, is_threaded
+from fnnet.layers.protocol import Layer, Params
 
 LOSS = "loss"
 

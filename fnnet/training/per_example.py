@@ -22,7 +22,8 @@ import jax.numpy as jnp
 from fnnet.core.arguments import accumulator
 from fnnet.core.paths import nested_dictionary
 from fnnet.core.reduction import losses_of, wrong_shape
-from fnnet.layers.protocol import Layer, Params, is_threaded
+from fnnet.layers.containers import is_threaded
+from fnnet.layers.protocol import Layer, Params
 from fnnet.layers.walk import walk
 from fnnet.training.batches import checked_pair
 

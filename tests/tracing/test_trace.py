@@ -10,7 +10,7 @@ import pytest
 import fnnet
 from fnnet.cli.presets import cnn
 from fnnet.core.reduction import mean_loss
-from fnnet.layers.protocol import Container
+from fnnet.layers.containers import Container
 from fnnet.tracing.numbers import numbers
 from fnnet.training.steps import batch_loss
 from tracing.networks import image_network, images, loss, seen
