@@ -4,7 +4,6 @@ Each check takes a case and returns what is wrong, in words: nothing where the r
 work but for `values_and_gradients`, which holds them to fixed tolerances, and `hessians`.
 """
 
-import collections
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -95,22 +94,16 @@ CONTRACT = (values_and_gradients, structure, low_precision, mapped, second_order
 
 
 def covering(proof: Proof) -> list[int]:
-    """Few drawn cases that show each feature of `proof.covers` twice, of a heavy rule once; the first two among them.
+    """Few drawn cases that show each feature of `proof.covers`; the first two among them.
 
     After them, of the first CHEAP cases, all that need no other program: most of the cost is compilation.
     """
     shown_by = [proof.case(number).configuration.features & proof.covers for number in range(DRAWN)]
-    missing = collections.Counter(dict.fromkeys(proof.covers, 1 if proof.is_heavy else 2))
     numbers = [0, 1]
-    for number in numbers:
-        missing.subtract(shown_by[number])
-
-    def gain(number: int) -> int:
-        return 0 if number in numbers else sum(missing[feature] > 0 for feature in shown_by[number])
-
-    while gain(best := max(range(DRAWN), key=gain)):
-        numbers.append(best)
-        missing.subtract(shown_by[best])
+    missing = proof.covers.difference(*(shown_by[number] for number in numbers))
+    while missing and any(missing & shown for shown in shown_by):
+        numbers.append(max(range(DRAWN), key=lambda number: len(missing & shown_by[number])))
+        missing -= shown_by[numbers[-1]]
     programs = {_program(proof.case(number)) for number in numbers}
     return [*numbers, *(n for n in range(CHEAP) if n not in numbers and _program(proof.case(n)) in programs)]
 
