@@ -1,6 +1,8 @@
 """ONNX's operators over sequences by public functions of fnnet: gates in another order, heads before the length."""
 
+import functools
 import math
+import operator
 from typing import Any
 
 import jax
@@ -113,14 +115,12 @@ class Attention(Operator):
         present = jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)
         if outputs < 4:
             return y, *present
-        k, v = (jnp.repeat(x, q.shape[2] // x.shape[2], 2) for x in (k, v))
+        k = jnp.repeat(k, q.shape[2] // k.shape[2], 2)
         return y, *present, scores(q, k, mask, bias, attributes["qk_matmul_output_mode"], **options)
 
 
 def scores(q, k, mask, bias, mode: int, *, scale: float | None, soft_cap: float | None) -> Any:
-    """What attention has before the product with the values, (batch, heads, length, keys): the products of rows and
-    keys, 1 capped, 2 with the bias, 3 their softmax.
-    """
+    """(batch, heads, length, keys): scaled products; by mode 1 capped, by 2 with the bias too, by 3 their softmax."""
     q, k = jnp.swapaxes(q, 1, 2), jnp.transpose(k, (0, 2, 3, 1))
     found = jax.vmap(jax.vmap(fnnet.dense))(q, k) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if mode >= 1 and soft_cap:
@@ -140,18 +140,13 @@ def heads_last(x: Any, heads: int | None) -> Any:
 
 
 def in_window(rows: int, keys: int, before: Any, mask: Any, causal: bool, left: int, right: int) -> Any:
-    """The mask, and whether row i, whose position is i + before, sees key j: at most so far to each side."""
+    """The mask without the keys that are too far from their row; row i stands at place i + before."""
     distance = jnp.arange(rows)[:, None] + before - jnp.arange(keys)
     limits = [] if mask is None else [mask]
     limits += [distance >= 0] if causal else []
     limits += [distance <= left] if left >= 0 else []
     limits += [-distance <= right] if right >= 0 else []
-    if not limits:
-        return None
-    seen = limits[0]
-    for limit in limits[1:]:
-        seen = seen & limit
-    return seen
+    return functools.reduce(operator.and_, limits) if limits else None
 
 
-OPERATORS = {operator.__name__: operator for operator in (LSTM, GRU, RotaryEmbedding, Attention)}
+OPERATORS = {found.__name__: found for found in (LSTM, GRU, RotaryEmbedding, Attention)}
