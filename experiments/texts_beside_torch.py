@@ -97,9 +97,9 @@ def main() -> None:
     parser.add_argument("--net", nargs="*", default=["gpt", "lstm"], choices=("gpt", "lstm"))
     parser.add_argument("--steps", type=int, default=300, help="mini-batches (default: 300)")
     arguments = parser.parse_args()
-    train, test = fnnet.data.text("topics")
-    xs, ys = (np.asarray(a) for a in fnnet.data.windows(train, LENGTH))
-    held_out = tuple(np.asarray(a) for a in fnnet.data.windows(test, LENGTH))
+    text = fnnet.data.text("topics")
+    xs, ys = (np.asarray(a) for a in fnnet.data.windows(text.train, LENGTH))
+    held_out = tuple(np.asarray(a) for a in fnnet.data.windows(text.test, LENGTH))
     rng = np.random.default_rng(0)
     order = [rng.choice(len(xs), BATCH, replace=False) for _ in range(arguments.steps)]
     batches = [(xs[rows], ys[rows]) for rows in order]
@@ -110,7 +110,7 @@ def main() -> None:
         began = time.perf_counter()
         trained, _ = fnnet.fit(
             net,
-            fnnet.softmax_cross_entropy,
+            fnnet.LinearSoftmaxCrossEntropy(),
             optax.adamw(RATE, weight_decay=DECAY),
             batches,
             key=jax.random.key(1),
