@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from fnnet.core.arguments import accumulator
-from fnnet.formulations.turns import Turns, put, taken
+from fnnet.formulations.turns import Turns, put, put_scores, taken, taken_scores
 from fnnet.formulations.visibility import capped, exponentials, probabilities, summed_to, uncapped, visible
 
 LEAST, MOST = 64, 512  # rows of a block
@@ -62,11 +62,11 @@ def output(q, k, v, bias, mask, key_lengths, *, causal, scale, soft_cap):
 
         parts = (turns.zeros((*queries.shape[:-1], size), dtype) for size in (width, 2))
         parts = _of_blocks(block, turns, causal, *parts)
-        return put(state[0], parts[0], example, head), put(state[1], parts[1], example, head)
+        return put(state[0], parts[0], example, head), put_scores(state[1], parts[1], example, head)
 
-    shapes = ((*q_apart.shape[:-1], size) for size in (width, 2))
+    shapes = (*q_apart.shape[:-1], width), (*turns.examples, *turns.of_heads, turns.length, 2)
     o, sums = turns.each(turn, tuple(map(turns.zeros, shapes, (q.dtype, dtype))))
-    return turns.joined(o), sums.reshape(*turns.lead, turns.heads, turns.length, 2)
+    return o.reshape(*q.shape[:-1], width), sums.reshape(*turns.lead, turns.heads, turns.length, 2)
 
 
 def gradients(q, k, v, bias, mask, key_lengths, sums, o_bar, *, causal, scale, soft_cap):
@@ -78,7 +78,7 @@ def gradients(q, k, v, bias, mask, key_lengths, sums, o_bar, *, causal, scale, s
     def turn(example, head, bars):
         of_head = _Head.of(arrays, example, head, turns, causal, soft_cap, dtype)
         queries, out_bars = (taken(array, example, head).astype(dtype) for array in rows_apart)
-        sums_of_head = taken(sums_apart, example, head)
+        sums_of_head = taken_scores(sums_apart, example, head)
 
         def block(first, rows, keys, q_bar, k_bar, v_bar, bias_bar):
             q_rows, o_bar = scale * rows_of(queries, first, rows), rows_of(out_bars, first, rows)
@@ -94,20 +94,20 @@ def gradients(q, k, v, bias, mask, key_lengths, sums, o_bar, *, causal, scale, s
 
         q_bar, k_bar, v_bar, bias_bar = bars
         key_head = head // turns.shared
-        part_of_bias = None if bias is None else taken(bias_bar, example, head)
+        part_of_bias = None if bias is None else taken_scores(bias_bar, example, head)
         parts = turns.zeros(queries.shape, dtype), taken(k_bar, example, key_head), taken(v_bar, example, key_head)
         parts = _of_blocks(block, turns, causal, *parts, part_of_bias)
         return (
             put(q_bar, parts[0], example, head),
             put(k_bar, parts[1], example, key_head),
             put(v_bar, parts[2], example, key_head),
-            None if bias is None else put(bias_bar, parts[3], example, head),
+            None if bias is None else put_scores(bias_bar, parts[3], example, head),
         )
 
     empty = None if bias is None else turns.zeros(turns.together(arrays.bias.shape), dtype)
     zeros = (turns.zeros(x.shape, dtype) for x in (arrays.k, arrays.v))
     *bars, bias_bar = turns.each(turn, (turns.zeros(rows_apart[0].shape, q.dtype), *zeros, empty))
-    found = [turns.joined(bar).astype(x.dtype) for bar, x in zip(bars, (q, k, v), strict=True)]
+    found = [bar.reshape(x.shape).astype(x.dtype) for bar, x in zip(bars, (q, k, v), strict=True)]
     if bias is None:
         return *found, None
     return *found, summed_to(turns.joined_scores(summed_to(bias_bar, arrays.bias.shape)), bias.shape).astype(bias.dtype)
@@ -130,7 +130,7 @@ class _Head(NamedTuple):
     ) -> "_Head":
         """Of one turn, in the dtype of sums."""
         k, v = (taken(array, example, head // turns.shared).astype(dtype) for array in (arrays.k, arrays.v))
-        bias, mask, lengths = (None if a is None else taken(a, example, head) for a in arrays[2:5])
+        bias, mask, lengths = (None if a is None else taken_scores(a, example, head) for a in arrays[2:5])
         return cls(k, v, None if bias is None else bias.astype(dtype), mask, lengths, causal, soft_cap)
 
     def scores(self, q: Any, first: Any, keys: int) -> tuple[Array, Array]:

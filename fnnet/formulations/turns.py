@@ -52,15 +52,9 @@ class Turns:
         return cast_varying(jnp.zeros(shape, dtype), varying(self.like))
 
     def split(self, array: Any) -> Any:
-        """(..., n, heads, width) as (*examples, *heads, n, width)."""
+        """(..., n, heads, width) as (*examples, n, *heads, width)."""
         n, heads, width = array.shape[-3:]
-        apart = array.reshape(*self.examples, n, self.of_heads[0], heads // self.of_heads[0], width)
-        return jnp.moveaxis(apart, 2, 4)
-
-    def joined(self, array: Any) -> Any:
-        """The inverse."""
-        *_, together, turns, n, width = array.shape
-        return jnp.moveaxis(array, 4, 2).reshape(*self.lead, n, together * turns, width)
+        return array.reshape(*self.examples, n, self.of_heads[0], heads // self.of_heads[0], width)
 
     def split_scores(self, array: Any) -> Any:
         """What broadcasts against (..., heads, n, m) as (*examples, *heads, n, m), with 1 for what is shared."""
@@ -85,16 +79,29 @@ class Turns:
 
 
 def taken(array: Any, example: Any, head: Any) -> Any:
+    """One turn's part of (*examples, n, *heads, width), as (together, heads together, n, width)."""
+    part = lax.dynamic_index_in_dim(
+        lax.dynamic_index_in_dim(array, head, 4, keepdims=False), example, 1, keepdims=False
+    )
+    return jnp.moveaxis(part, 1, 2)
+
+
+def put(array: Any, part: Any, example: Any, head: Any) -> Any:
+    """The array with that part."""
+    part = jnp.expand_dims(jnp.moveaxis(part, 1, 2), (1, 4)).astype(array.dtype)
+    return lax.dynamic_update_slice(array, part, (0, example, 0, 0, head, 0))
+
+
+def taken_scores(array: Any, example: Any, head: Any) -> Any:
     """One turn's part of (*examples, *heads, n, m), as (together, heads together, n, m), or 1 for what is shared."""
     return lax.dynamic_slice(array, _start(array, example, head), _part(array)).reshape(
         *array.shape[::2][:2], *array.shape[4:]
     )
 
 
-def put(array: Any, part: Any, example: Any, head: Any) -> Any:
+def put_scores(array: Any, part: Any, example: Any, head: Any) -> Any:
     """The array with that part."""
-    part = part.reshape(_part(array)).astype(array.dtype)
-    return lax.dynamic_update_slice(array, part, _start(array, example, head))
+    return lax.dynamic_update_slice(array, part.reshape(_part(array)), _start(array, example, head))
 
 
 def _part(array: Any) -> tuple:
