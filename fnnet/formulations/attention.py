@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from fnnet.core.arguments import accumulator
 from fnnet.formulations.turns import Turns, put, put_scores, taken, taken_scores
-from fnnet.formulations.visibility import capped, exponentials, probabilities, summed_to, uncapped, visible
+from fnnet.formulations.visibility import capped, exponentials, summed_to, uncapped, visible
 
 LEAST, MOST = 64, 512  # rows of a block
 STAGES = 8  # of a causal attention: each with its own number of keys
@@ -83,13 +83,17 @@ def gradients(q, k, v, bias, mask, key_lengths, sums, o_bar, *, causal, scale, s
         def block(first, rows, keys, q_bar, k_bar, v_bar, bias_bar):
             q_rows, o_bar = scale * rows_of(queries, first, rows), rows_of(out_bars, first, rows)
             t, s = of_head.scores(q_rows, first, keys)
-            p = probabilities(s, rows_of(sums_of_head, first, rows))
-            p_bar = of_head.products(o_bar, of_head.v, keys)
-            s_bar = p * (p_bar - (p * p_bar).sum(-1, keepdims=True))
+            largest, total = jnp.split(rows_of(sums_of_head, first, rows), 2, -1)
+            e, o_bar = jnp.exp(s - largest), o_bar / total  # p is e / Z: the rows are divided, not the square
+            e_bar = of_head.products(o_bar, of_head.v, keys)
+            products = lax.optimization_barrier(
+                e * e_bar
+            )  # else YNNPACK's fusion with the product before: a fourth more
+            s_bar = e * (e_bar - products.sum(-1, keepdims=True) / total)
             u_bar = uncapped(s_bar, t, soft_cap)
             q_bar = with_rows(q_bar, scale * of_head.weighted(u_bar, of_head.k, keys), first)
             k_bar = k_bar.at[..., :keys, :].add(columns(u_bar, q_rows))
-            v_bar = v_bar.at[..., :keys, :].add(columns(p, o_bar))
+            v_bar = v_bar.at[..., :keys, :].add(columns(e, o_bar))
             return q_bar, k_bar, v_bar, bias_bar if bias_bar is None else _added(bias_bar, s_bar, first)
 
         q_bar, k_bar, v_bar, bias_bar = bars

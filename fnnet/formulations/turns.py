@@ -83,25 +83,30 @@ def taken(array: Any, example: Any, head: Any) -> Any:
     part = lax.dynamic_index_in_dim(
         lax.dynamic_index_in_dim(array, head, 4, keepdims=False), example, 1, keepdims=False
     )
-    return jnp.moveaxis(part, 1, 2)
+    return _without_ones(jnp.moveaxis(part, 1, 2))
 
 
 def put(array: Any, part: Any, example: Any, head: Any) -> Any:
     """The array with that part."""
+    part = part.reshape(array.shape[0], array.shape[3], *part.shape[-2:])
     part = jnp.expand_dims(jnp.moveaxis(part, 1, 2), (1, 4)).astype(array.dtype)
     return lax.dynamic_update_slice(array, part, (0, example, 0, 0, head, 0))
 
 
 def taken_scores(array: Any, example: Any, head: Any) -> Any:
     """One turn's part of (*examples, *heads, n, m), as (together, heads together, n, m), or 1 for what is shared."""
-    return lax.dynamic_slice(array, _start(array, example, head), _part(array)).reshape(
-        *array.shape[::2][:2], *array.shape[4:]
-    )
+    part = lax.dynamic_slice(array, _start(array, example, head), _part(array))
+    return _without_ones(part.reshape(*array.shape[::2][:2], *array.shape[4:]))
 
 
 def put_scores(array: Any, part: Any, example: Any, head: Any) -> Any:
     """The array with that part."""
     return lax.dynamic_update_slice(array, part.reshape(_part(array)), _start(array, example, head))
+
+
+def _without_ones(part: Any) -> Any:
+    """One head of one example without its axes: XLA then multiplies matrices."""
+    return part[0, 0] if part.shape[:2] == (1, 1) else part
 
 
 def _part(array: Any) -> tuple:
