@@ -45,6 +45,7 @@ def faults_without():
     return clean, faults
 
 
+@pytest.mark.slow
 def test_page_faults_end(faults_without):
     environment, faults = faults_without
     kept, left = run(environment)

@@ -10,6 +10,7 @@ import pytest
 from devices.collectives import collectives_in
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from sampled import one_in
 
 import fnnet
 from fnnet.checking import contract
@@ -44,7 +45,7 @@ def temporary(program, shape):
 @pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize(
     ("shape", "causal", "most"),
-    [((8, 256, 4, 64), True, 0.35), ((2, 1024, 8, 64), True, 0.13), ((1, 4096, 8, 64), False, 0.09)],
+    one_in(3, [((1, 4096, 8, 64), False, 0.09), ((8, 256, 4, 64), True, 0.35), ((2, 1024, 8, 64), True, 0.13)]),
 )
 def test_temporary_memory(shape, causal, most):
     ours = temporary(value_and_gradients(fnnet.attention, causal=causal), shape)

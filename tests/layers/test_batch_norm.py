@@ -151,6 +151,7 @@ def test_mixed_precision_leaves_the_statistics_alone():
     assert dtypes[-1] == narrow | wide
 
 
+@pytest.mark.slow
 def test_a_trace_with_a_key_shows_the_training_step():
     net = fnnet.Sequential(fnnet.Conv(3, 3), fnnet.BatchNorm(), fnnet.relu, fnnet.Flatten(), fnnet.Dense(3))
     params = params_of(net)

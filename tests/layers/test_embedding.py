@@ -57,6 +57,7 @@ def test_the_norms_of_each_examples_gradient(features):
     np.testing.assert_allclose(norms, each, rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_network_of_integers_is_summarised_trained_and_traced():
     assert NET.summary((6,)).rows[0].kept_bytes == 24  # the indices
     assert NET.summary((6,), batch=8).flops > 0

@@ -95,6 +95,7 @@ def test_what_cannot_be(make, error, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_trained_resumed_summarised_and_traced(tmp_path):
     fit = functools.partial(fnnet.fit, NET, LOSS, optax.sgd(0.1), (IMAGES, LABELS), batch_size=4, progress=False)
     whole, history = fit(key=jax.random.key(0), epochs=12)

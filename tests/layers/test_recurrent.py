@@ -91,6 +91,7 @@ def test_each_gate_is_drawn_by_itself(layer):
 
 
 @pytest.mark.parametrize("layer", [fnnet.LSTM(12), fnnet.GRU(12)], ids=str)
+@pytest.mark.slow
 def test_a_network_learns_to_remember_the_first_step(layer):
     """The label is in the first of 6 steps, so a gradient has to pass through all of them."""
     xs = RANDOM.normal(size=(256, 6, 2)).astype(np.float32)

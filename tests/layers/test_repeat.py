@@ -88,6 +88,7 @@ def test_a_deep_network_is_no_longer_a_program():
     assert lines(24) == lines(2)
 
 
+@pytest.mark.slow
 def test_it_trains_and_is_traced(tmp_path):
     xs = np.random.default_rng(1).normal(size=(64, 4)).astype(np.float32)
     data = xs, (xs[:, 0] > 0).astype(np.int32)

@@ -57,6 +57,7 @@ def test_it_is_drawn_summarised_and_decayed_as_its_layers(params):
     assert flags["tied_0"] == expected
 
 
+@pytest.mark.slow
 def test_it_trains_and_is_traced(params):
     with jax.numpy_dtype_promotion("standard"):  # optax's own arithmetic
         options = {"key": KEY, "epochs": 30, "batch_size": 8, "progress": False}

@@ -88,11 +88,13 @@ def test_its_reference_and_its_contract():
             assert shown(case) == []
 
 
+@pytest.mark.slow
 def test_the_command_checks_it(capsys):
     assert command.main(["check", "scaled_tanh:PROOF"]) == 0
     assert "scaled_tanh" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_per_example_norms():
     params = NET.init(jax.random.key(0), (5,))
     norms = fnnet.gradient_norms(NET, LOSS, params, XS[:2], YS[:2])

@@ -19,6 +19,14 @@ COUNTS = {
 }
 
 
+FIRST = {proof.page: proof for proof in reversed(PROOFS.values())}
+
+
+def marks_of(proof) -> list:
+    """Of the rules of a page, which are made alike, the first runs by default."""
+    return [] if FIRST[proof.page] is proof else [pytest.mark.slow]
+
+
 def runs_of_cases() -> list:
     """For each rule and check: first cases that show all that the proof covers, and the others, which are slow."""
     found = []
@@ -27,7 +35,8 @@ def runs_of_cases() -> list:
         for check, (quick, heavy, light) in COUNTS.items():
             chosen = covering[:quick]
             others = [number for number in range(heavy if proof.is_heavy else light) if number not in chosen]
-            found.append(pytest.param(check, proof, chosen, id=f"{check.__name__}-{proof.name}"))
+            marks = [] if check is contract.values_and_gradients else marks_of(proof)
+            found.append(pytest.param(check, proof, chosen, id=f"{check.__name__}-{proof.name}", marks=marks))
             for start in range(0, len(others), STEP):
                 name = f"{check.__name__}-{proof.name}-{start}"
                 found.append(pytest.param(check, proof, others[start : start + STEP], id=name, marks=pytest.mark.slow))
@@ -40,7 +49,7 @@ def test_drawn_cases(check, proof, numbers):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("proof", PROOFS.values(), ids=list(PROOFS))
+@pytest.mark.parametrize("proof", [pytest.param(p, id=p.name, marks=marks_of(p)) for p in PROOFS.values()])
 def test_hessians_agree_with_the_reference(proof):
     findings = contract.hessians(proof.tiny_case())
     assert not findings, "\n".join(findings)

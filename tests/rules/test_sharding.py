@@ -148,6 +148,7 @@ def test_every_rule_under_automatic_sharding(parameters):
     assert not [shape for shape in gathered(program.as_text()) if shape not in sizes]
 
 
+@pytest.mark.slow
 def test_every_rule_under_shard_map():
     """With checks of what varies over the devices; each gradient of a parameter is a sum over them."""
     mesh = mesh_of(AxisType.Auto)

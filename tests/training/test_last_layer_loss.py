@@ -58,6 +58,7 @@ def test_the_loss_and_gradient_of_a_step(name):
         pytest.param({"trainable": lambda name: "dense_2" in name}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_training(options):
     if "mesh" in options:
         options = options | {"mesh": jax.make_mesh((options["mesh"],), ("data",))}
