@@ -67,13 +67,6 @@ def gradients_of(torch: Any, function: Callable, y_bar: np.ndarray, *args: np.nd
 # Attention
 
 
-def plain_attention(q: Any, k: Any, v: Any, causal: bool) -> Any:
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) * q.shape[-1] ** -0.5
-    if causal:
-        scores = jnp.where(jnp.tril(jnp.ones(scores.shape[-2:], bool)), scores, -jnp.inf)
-    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, -1), v)
-
-
 def attention(batch: int, length: int, heads: int, causal: bool) -> Callable:
     def make(torch: Any) -> tuple:
         args = [normal(batch, length, heads, 64) for _ in range(4)]
@@ -83,7 +76,7 @@ def attention(batch: int, length: int, heads: int, causal: bool) -> Callable:
             return torch.nn.functional.scaled_dot_product_attention(*several, is_causal=causal).transpose(1, 2)
 
         by_rule = functools.partial(fnnet.attention, causal=causal)
-        plain = functools.partial(plain_attention, causal=causal)
+        plain = functools.partial(jax.nn.dot_product_attention, is_causal=causal, implementation="xla")
         return pulled(plain), pulled(by_rule), tuple(args), torch and gradients_of(torch, by_torch, *args)
 
     return make
@@ -297,7 +290,7 @@ def gpt(torch: Any) -> tuple:
     usual = (
         lambda table, indices: table[indices],
         functools.partial(plain_norm, axes=(-1,)),
-        functools.partial(plain_attention, causal=True),
+        functools.partial(jax.nn.dot_product_attention, is_causal=True, implementation="xla"),
         jax.nn.gelu,
         plain_loss,
     )
