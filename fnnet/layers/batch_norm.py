@@ -100,7 +100,11 @@ class BatchNorm(Norm):
         return scaled((wide(x)[0] - mean) * lax.rsqrt(variance + self.epsilon), scale, bias).astype(x.dtype)
 
     def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
-        """As `Layer.apply_batch`; with keys, whose values do not matter, by the statistics of the mini-batch."""
+        """As `Layer.apply_batch`; with keys, whose values do not matter, by the statistics of the mini-batch.
+
+        Raises:
+            ValueError: There is an axis_name, and no mesh with such an axis.
+        """
         check_entries(self, params)
         if keys is None:
             return super().apply_batch(params, xs)
@@ -112,13 +116,22 @@ class BatchNorm(Norm):
         else:
             xs, scale, bias = as_floats("BatchNorm", x=xs, scale=scale, bias=bias, optional=("scale", "bias"))
             n, own_mean, own_variance = batch_norm(*wide(xs), axes=axes, epsilon=self.epsilon)
-            mean = lax.pmean(own_mean, self.axis_name)
-            variance = lax.pmean(own_variance + jnp.square(own_mean - mean), self.axis_name)
+            mean = self._of_all(own_mean)
+            variance = self._of_all(own_variance + jnp.square(own_mean - mean))
             inverse = lax.rsqrt(variance + self.epsilon)  # n goes back to x by its own statistics, then on by all
             wider = n * (jnp.sqrt(own_variance + self.epsilon) * inverse) + (own_mean - mean) * inverse
             ys = scaled(wider, scale, bias).astype(xs.dtype)
             entries *= lax.axis_size(self.axis_name)
         return ys, {"mean": mean, "variance": variance * (entries / max(entries - 1, 1))}
+
+    def _of_all(self, own: jax.Array) -> jax.Array:
+        """The mean over the devices."""
+        try:
+            return lax.pmean(own, self.axis_name)
+        except NameError:
+            raise ValueError(
+                f"BatchNorm: axis_name (={self.axis_name!r}) must be of a mesh: fit(..., mesh=mesh), or jax.shard_map"
+            ) from None
 
     @property
     def of_batch(self) -> bool:

@@ -172,6 +172,8 @@ def test_refuses():
         fnnet.gradient_norms(net, LOSS, params, XS, YS, key=KEY)
     with pytest.raises(ValueError, match=r"batch_statistics: batch_size .=64. must be 1 to the number of examples, 32"):
         fnnet.batch_statistics(net, params, XS, key=KEY, batch_size=64)
+    with pytest.raises(ValueError, match=r"axis_name .='data'. must be of a mesh: fit"):
+        fnnet.BatchNorm(axis_name="data").apply_batch(params["batch_norm_0"], XS, keys=jax.random.split(KEY, 32))
     with pytest.raises(TypeError, match=r"axis_name .=3. must be the name"):
         fnnet.BatchNorm(axis_name=3)
     with pytest.raises(ValueError, match=r"x of shape .. must have channels"):
