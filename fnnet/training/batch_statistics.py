@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.core.compiler import safe_options
+from fnnet.core.eager import compiled
 from fnnet.core.paths import merged
 
 
@@ -50,7 +50,7 @@ def _compiled(net: Any) -> Any:
 
         return jax.tree.map(lambda a: a.mean(0), jax.lax.map(of_batch, (rows, jnp.arange(len(rows)))))  # (1)
 
-    return jax.jit(averaged, compiler_options=safe_options())
+    return compiled(averaged)
 
 
 def is_of_batch(net: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Each rule beside autodiff and PyTorch: see __main__.py."""
