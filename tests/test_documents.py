@@ -11,7 +11,10 @@ from fnnet.checking.catalogue import NAMES
 ROOT = Path(__file__).parents[1]
 REPORTS = ("checking.md", "tutorial.md", "trace.md")
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-LONG = ("trace.md", "checking.md", "tutorial.md", "losses.md", "published_rules.md", "per_example.md", "rules.md")
+LONG = (
+    *("trace.md", "checking.md", "tutorial.md", "losses.md", "published_rules.md", "per_example.md", "rules.md"),
+    *("training.md", "linear_class_loss.md", "devices.md"),
+)
 
 
 def blocks(page, info="python"):

@@ -39,7 +39,7 @@ from fnnet.formulations.row_blocks import by_blocks
 from fnnet.rules.class_losses import ClassWeights
 from fnnet.rules.labels import as_class_weights, as_classes, as_ignored, as_smoothing, weighted, weights_of
 
-LEAST_ROWS, MOST_ROWS, MOST_LOGITS = 128, 512, 2**21  # of a block
+LEAST_ROWS, MOST_ROWS, MOST_LOGITS = 128, 256, 2**24  # of a block
 
 NAME = "linear_softmax_cross_entropy"
 
@@ -122,7 +122,8 @@ def linear_softmax_cross_entropy(
 def linear_softmax_cross_entropy_fwd(x, kernel, bias, weights, labels, *, options):
     def of_rows(x, b, c, labels):
         z = logits(read(x, b, c), kernel, bias, options.soft_cap)  # (1), (2)
-        return loss_of(z, b, c, weights, labels), ()  # (3), (4)
+        loss, log_norm, _ = loss_of(z, b, c, weights, labels)  # (3), (4)
+        return (loss, log_norm), ()
 
     _, b, c = shares(labels, weights, kernel, options)
     (loss, log_norm), _ = by_blocks(of_rows, x, b, c, labels, most=rows_at_once(kernel))
@@ -136,7 +137,8 @@ def linear_softmax_cross_entropy_bwd(residuals, loss_bar, *, options):
         log_norm = jnp.where(counts(b, c), log_norm, jnp.inf)
         x = read(x, b, c)
         z = logits(x, kernel, bias, options.soft_cap)  # (1), (2)
-        return bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, options.soft_cap)  # (5), (6), (7), (8), (9)
+        p = jnp.exp(z - log_norm[..., None])
+        return bars_of(x, kernel, bias, z, p, a, b, c, weights, labels, options.soft_cap)  # (5), (6), (7), (8), (9)
 
     (l_bar,) = wide(loss_bar)
     a, b, c = (None if share is None else weighted(l_bar, share) for share in shares(labels, weights, kernel, options))
@@ -160,8 +162,8 @@ def linear_softmax_cross_entropy_mean_fwd(x, kernel, bias, weights, labels, *, o
         def of_rows(x, a, b, c, labels):
             x = read(x, b, c)
             z = logits(x, kernel, bias, options.soft_cap)  # (1), (2)
-            loss, log_norm = loss_of(z, b, c, weights, labels)  # (3), (4)
-            x_bar, sums = bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, options.soft_cap)  # (5) to (9)
+            loss, _, p = loss_of(z, b, c, weights, labels)  # (3), (4)
+            x_bar, sums = bars_of(x, kernel, bias, z, p, a, b, c, weights, labels, options.soft_cap)  # (5) to (9)
             return x_bar.astype(x.dtype), (loss.sum(), sums)
 
         a, b, c = shares(labels, weights, kernel, options)
@@ -183,7 +185,7 @@ def linear_softmax_cross_entropy_mean_bwd(residuals, loss_bar, *, options):
         l_bar = jnp.broadcast_to(scale[..., None], labels.shape)
         return linear_softmax_cross_entropy_bwd(kept, l_bar, options=options)
     x_bar, sums, kernel, bias, weights = kept
-    sums = tuple(scale * bar for bar in sums)  # (8), (9)
+    sums = jax.tree.map(lambda bar: scale * bar, sums)  # (8), (9)
     x_bar = (scale * wide(x_bar)[0]).astype(x_bar.dtype)  # (7)
     return x_bar, *of_parameters(sums, kernel, bias, weights), None
 
@@ -227,28 +229,30 @@ def logits(x, kernel, bias, soft_cap):
 
 def loss_of(z, b, c, weights, labels):
     top = lax.stop_gradient(z.max(-1))
-    log_norm = top + jnp.log(jnp.exp(z - top[..., None]).sum(-1))  # (3)
+    e = jnp.exp(z - top[..., None])
+    total = e.sum(-1)
+    log_norm, p = top + jnp.log(total), e / total[..., None]  # (3); p: exp(z - s), without a second exp
     label = jnp.clip(labels, 0, z.shape[-1] - 1)[..., None]
     loss = weighted(b, log_norm - jnp.take_along_axis(z, label, -1)[..., 0])  # (4)
     if c is None:
-        return loss, log_norm
+        return loss, log_norm, p
     if weights is None:
         of_all = z.shape[-1] * log_norm - z.sum(-1)
     else:
         weights = weights.astype(z.dtype)
         of_all = weights.sum() * log_norm - z @ weights
-    return loss + weighted(c, of_all), log_norm  # (4)
+    return loss + weighted(c, of_all), log_norm, p  # (4)
 
 
-def bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, soft_cap):
+def bars_of(x, kernel, bias, z, p, a, b, c, weights, labels, soft_cap):
     is_label = (jnp.arange(z.shape[-1], dtype=jnp.int32) == labels[..., None]).astype(z.dtype)
-    u_bar = a[..., None] * jnp.exp(z - log_norm[..., None]) - b[..., None] * is_label  # (5)
+    u_bar = a[..., None] * p - b[..., None] * is_label  # (5)
     if c is not None:
         u_bar = u_bar - (c[..., None] if weights is None else c[..., None] * weights.astype(z.dtype))  # (5)
     if soft_cap is not None:
         u_bar = u_bar * (1 - z / soft_cap) * (1 + z / soft_cap)  # (6)
     rows = tuple(range(x.ndim - 1))
-    bias_bar = u_bar.sum(rows)  # (9)
+    bias_bar = None if bias is None else u_bar.sum(rows)  # (9)
     u_bar = u_bar.astype(x.dtype)
     x_bar = lax.dot_general(u_bar, kernel, (((len(rows),), (1,)), ((), ())), preferred_element_type=z.dtype)  # (7)
     kernel_bar = lax.dot_general(x, u_bar, ((rows, rows), ((), ())), preferred_element_type=z.dtype)  # (8)
@@ -256,7 +260,7 @@ def bars_of(x, kernel, z, log_norm, a, b, c, weights, labels, soft_cap):
 
 
 def rows_at_once(kernel):
-    """Rows of a block, whose logits take a few MB. With less than LEAST_ROWS, the sum of (8) over blocks is slow."""
+    """Rows of a block: few enough for little memory, and so many that the sum of (8) over the blocks is quick."""
     return max(LEAST_ROWS, min(MOST_ROWS, MOST_LOGITS // kernel.shape[1]))
 
 

@@ -1,4 +1,4 @@
-"""Convolution and pooling on configurations that hypothesis draws: always the same, 10 of each, 2,000 in the slow run.
+"""Convolution and pooling on configurations that hypothesis draws: always the same, 5 of each, 2,000 in the slow run.
 
     python -m pytest -m slow tests/rules/test_properties.py
 
@@ -22,7 +22,7 @@ drawn = itertools.count()
 KEPT = 200  # the most compiled programs kept
 
 always = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-quick, long = settings(always, max_examples=10), settings(always, max_examples=2000)
+quick, long = settings(always, max_examples=5), settings(always, max_examples=2000)
 quick_large, long_large = settings(always, max_examples=3), settings(always, max_examples=200)
 
 ORACLES = {"": None, "by_taps": by_taps.pulled, "by_torch": by_torch.pulled}

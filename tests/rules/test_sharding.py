@@ -80,6 +80,12 @@ def some_of(case):
 
 
 PARAMS, XS, INTEGERS = ({title: some_of(case)[part] for title, case in CASES.items()} for part in range(3))
+FIRST = {case.proof.page: title for title, case in reversed(CASES.items())}  # of each page
+
+
+def arguments_of(titles):
+    """Parameters, floating batches and integers of these rules."""
+    return tuple({title: part[title] for title in titles} for part in (PARAMS, XS, INTEGERS))
 
 
 def output_of(case, params, batch, is_mapped=True, **options):
@@ -106,12 +112,17 @@ def score(y):
 
 def scores(params, xs, integers):
     """The sum of the scores of every rule."""
-    return sum(score(output_of(case, params[name], xs[name] | integers[name])) for name, case in CASES.items())
+    return sum(score(output_of(CASES[name], params[name], xs[name] | integers[name])) for name in params)
 
 
 @functools.cache
 def of_one_device():
+    """The gradients of every rule; and the score, which is not that of a part of the rules."""
     return jax.jit(jax.value_and_grad(scores, (0, 1)))(PARAMS, XS, INTEGERS)
+
+
+def gradients_of_one_device(titles):
+    return [{title: bars[title] for title in titles} for bars in of_one_device()[1]]
 
 
 def largest_axis(leaf):
@@ -172,11 +183,15 @@ def test_every_rule_under_shard_map():
     assert all(c.kind != "all-gather" or set(c.shapes) <= set(shapes) for c in collectives_in(program.as_text()))
 
 
-@pytest.mark.parametrize("parameters", one_in(2, ["sharded", "replicated"]))
-def test_every_rule_on_explicit_axes(parameters):
+@pytest.mark.parametrize(
+    ("parameters", "titles"),
+    one_in(3, [("sharded", list(FIRST.values())), ("sharded", list(CASES)), ("replicated", list(CASES))]),
+    ids=["sharded, one rule a page", "sharded", "replicated"],
+)
+def test_every_rule_on_explicit_axes(parameters, titles):
     """A rule with sharded parameters is told how to shard its output: x and the parameters leave that open."""
-    is_sharded = parameters == "sharded"
-    specs = jax.tree.map(largest_axis if is_sharded else lambda _: P(), PARAMS)
+    is_sharded, (params, xs, integers) = parameters == "sharded", arguments_of(titles)
+    specs = jax.tree.map(largest_axis if is_sharded else lambda _: P(), params)
 
     def output(case, params, batch):
         function = case.proof.function
@@ -189,30 +204,31 @@ def test_every_rule_on_explicit_axes(parameters):
         ) / 2
 
     def total(params, xs, integers):
-        return sum(score(output(case, params[name], xs[name] | integers[name])) for name, case in CASES.items())
+        return sum(score(output(CASES[name], params[name], xs[name] | integers[name])) for name in params)
 
     with jax.set_mesh(mesh_of(AxisType.Explicit)):
-        arguments = jax.device_put(PARAMS, specs), *jax.device_put((XS, INTEGERS), P("data"))
-        program = jax.jit(jax.value_and_grad(total, (0, 1))).lower(*arguments).compile()
+        arguments = jax.device_put(params, specs), *jax.device_put((xs, integers), P("data"))
+        program = jax.jit(jax.grad(total, (0, 1))).lower(*arguments).compile()
         ours = program(*arguments)
-    assert_same(ours, of_one_device())
-    for leaf, spec in zip(jax.tree.leaves(ours[1][0]), jax.tree.leaves(specs), strict=True):
+    assert_same(list(ours), gradients_of_one_device(titles))
+    for leaf, spec in zip(jax.tree.leaves(ours[0]), jax.tree.leaves(specs), strict=True):
         assert leaf.sharding.is_equivalent_to(NamedSharding(leaf.sharding.mesh, spec), leaf.ndim)
-    assert {leaf.sharding.spec[0] for leaf in jax.tree.leaves(ours[1][1])} == {"data"}
+    assert {leaf.sharding.spec[0] for leaf in jax.tree.leaves(ours[1])} == {"data"}
     # Of a convolution of more groups than are split XLA gathers the batch; on explicit axes it is left to XLA.
     many_groups = (BATCH, *CASES["conv, many groups"].arrays["x"].shape)
     assert {shape for shape in gathered(program.as_text()) if BATCH in shape} <= {many_groups}
 
 
 def test_explicit_axes_of_the_arrays_alone(example):
-    """Without `jax.set_mesh`, where `jax.lax` works too: a network's gradients, and every rule's, which are traced."""
+    """Without `jax.set_mesh`, where `jax.lax` works too: a network's gradients, and rules', which are traced."""
     mesh = mesh_of(AxisType.Explicit)
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     params, xs, ys, expected = example
     ours = jax.jit(jax.value_and_grad(loss))(jax.device_put(params, whole), *jax.device_put((xs, ys), split))
     assert_same(ours, expected)
 
-    arguments = jax.device_put(PARAMS, whole), *jax.device_put((XS, INTEGERS), split)
+    params, xs, integers = arguments_of(FIRST.values())
+    arguments = jax.device_put(params, whole), *jax.device_put((xs, integers), split)
     of_params, of_xs = jax.eval_shape(jax.jit(jax.grad(scores, (0, 1))), *arguments)
     assert {leaf.sharding.spec for leaf in jax.tree.leaves(of_xs)} >= {P("data", None)}
     assert all(leaf.sharding.spec[0] == "data" for leaf in jax.tree.leaves(of_xs))
