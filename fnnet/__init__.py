@@ -69,6 +69,7 @@ from fnnet.rules.squared_error import squared_error as squared_error
 from fnnet.rules.transposed_convolution import conv_transpose as conv_transpose
 from fnnet.tracing.tracer import trace as trace
 from fnnet.training.batch_statistics import batch_statistics as batch_statistics
+from fnnet.training.data_warnings import DataWarning as DataWarning
 from fnnet.training.fitting import NonFiniteLossError as NonFiniteLossError
 from fnnet.training.fitting import evaluate as evaluate
 from fnnet.training.fitting import fit as fit

@@ -18,11 +18,12 @@ PACKAGE = Path(fnnet.__file__).parent
 # From the ground up. A name stands for a folder or a module; a module with an entry of its own is not its folder's.
 FLOORS = (
     ("core.geometry", "core.suggestions", "core.allocator", "core.supported", "core.compiler", "core.partials"),
-    ("core.arguments", "core.eager", "core.primitives", "core.explicit_axes", "core.jaxprs"),
+    ("core.arguments", "core.habits", "core.eager", "core.primitives", "core.explicit_axes", "core.jaxprs"),
     ("core",),
     ("formulations",),
     ("rules",),
-    ("layers.answers", "layers.protocol", "layers.containers", "layers.functions", "layers.precision", "layers.walk"),
+    ("layers.answers", "layers.habits", "layers.protocol"),
+    ("layers.containers", "layers.functions", "layers.precision", "layers.walk"),
     ("costs",),
     ("layers",),
     ("interop", "serving"),

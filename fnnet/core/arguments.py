@@ -2,7 +2,8 @@
 
 import math
 import operator
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -23,7 +24,10 @@ def as_floats(function: str, *, optional: Sequence[str] = (), **arrays: Any) -> 
     }
     for name, array in given.items():
         if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"{function}: {name} of dtype {array.dtype} must have a floating dtype")
+            scaled = " / 255 for pixels" if array.dtype == jnp.uint8 else ""
+            real = any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.bool_))
+            cast = f"; write {name}.astype(jnp.float32){scaled}" if real else ""
+            raise TypeError(f"{function}: {name} of dtype {array.dtype} must have a floating dtype{cast}")
     dtype = jnp.result_type(*given.values())
     return [given[name].astype(dtype) if name in given else None for name in arrays]
 
@@ -76,6 +80,36 @@ def as_soft_cap(function: str, value: Any) -> float | None:
     if number <= 0:
         raise ValueError(f"{function}: soft_cap (={value!r}) must be a positive number, or None")
     return number
+
+
+def described(value: Any) -> str:
+    """A wrong value in a few words, for an error."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, Mapping):
+        return f"a dictionary with the keys {', '.join(map(repr, value)) or '()'}"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    if value is None or isinstance(value, bool | int | float | str | bytes | os.PathLike):
+        return repr(value) if len(repr(value)) < 60 else f"{repr(value)[:60]}..."
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
+    return f"a {type(value).__name__}"
+
+
+def as_key(function: str, key: Any) -> jax.Array:
+    """`key` as one key of `jax.random`; an integer is its seed."""
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(key)
+    if isinstance(key, jax.Array | np.ndarray):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if (typed and key.ndim == 0) or (key.dtype == np.uint32 and key.ndim == 1):  # the latter of jax.random.PRNGKey
+            return jnp.asarray(key)
+    raise TypeError(
+        f"{function}: key must be one key of jax.random, such as jax.random.key(0), or an integer, not {described(key)}"
+    )
 
 
 def broadcasts(shape: Sequence[Any], onto: Sequence[Any]) -> bool:

@@ -10,6 +10,19 @@ from jax import Array
 INT32 = np.iinfo(np.int32)
 
 
+class OutsideError(ValueError):
+    """A number is outside its range; `place` is its index."""
+
+    def __init__(self, function: str, argument: str, place: tuple[int, ...], wanted: str):
+        """`wanted` is the rest of the sentence: the number, and what it must be."""
+        super().__init__(f"{function}: {argument}{list(place) or ''} {wanted}")
+        self.function, self.argument, self.place, self.wanted = function, argument, place, wanted
+
+    def at(self, place: tuple[int, ...]) -> "OutsideError":
+        """The same error of the same number at another place."""
+        return type(self)(self.function, self.argument, place, self.wanted)
+
+
 def as_held(function: str, argument: str, value: Any) -> Any:
     """JAX's arrays as they are, all else as NumPy's: JAX would wrap 64-bit integers, and 2**32 + 3 would be 3."""
     try:
@@ -26,7 +39,7 @@ def as_numbers(
     *,
     kind: str,
     ignored: int | None = None,
-    error: type[ValueError] = ValueError,
+    error: type[OutsideError] = OutsideError,
 ) -> Array:
     """Integers from `as_held` in int32. Where their values are known, outside jit and vmap, their range is checked.
 
@@ -46,11 +59,9 @@ def as_numbers(
         known = np.asarray(given)
         wrong = _first_outside(known, count, ignored)
         if wrong is not None:
-            place = [int(i) for i in wrong]
+            place = tuple(int(i) for i in wrong)
             also = "" if ignored is None else f", or ignore_index (={ignored})"
-            raise error(
-                f"{function}: {argument}{place or ''} (={known[wrong]}) must be {kind}, from 0 to {count - 1}{also}"
-            )
+            raise error(function, argument, place, f"(={known[wrong]}) must be {kind}, from 0 to {count - 1}{also}")
     return _saturated(given)
 
 

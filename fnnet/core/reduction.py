@@ -163,10 +163,19 @@ def losses_of(function: str, given: Any) -> Array:
 
 
 def wrong_shape(function: str, examples: int, shape: tuple[int, ...]) -> ValueError:
-    """The error for losses of a shape that is not one number per example."""
+    """The error for losses of a shape that is not one number per example, with what to write instead."""
+    hint = "jax.vmap makes a loss of one example into one of a batch"
+    if shape == ():
+        hint = f"leave out a mean over the batch; {hint}"
+    elif len(shape) > 1 and shape[0] == examples:
+        axes = -1 if len(shape) == 2 else tuple(range(1, len(shape)))
+        hint = (
+            f"take the mean over the other axes, lambda outputs, ys: loss(outputs, ys).mean({axes}), or for labels at "
+            "each position fnnet.LinearSoftmaxCrossEntropy()"
+        )
     return ValueError(
         f"{function}: loss must give one number for each of {examples} examples, shape ({examples},); it gave shape "
-        f"{shape} (jax.vmap makes a loss of one example into one of a batch)"
+        f"{shape} ({hint})"
     )
 
 

@@ -78,6 +78,11 @@ class Container(Layer):
         """Whether one of its layers is."""
         return any(layer.of_batch for layer in self.members.values())
 
+    @property
+    def spatial_axes(self) -> int | None:
+        """Those of the first of its layers that says."""
+        return next((axes for layer in self.members.values() if (axes := layer.spatial_axes) is not None), None)
+
     def statistics(self, params: Params) -> dict[str, Any]:
         """As each layer says."""
         return super().statistics(params) | {

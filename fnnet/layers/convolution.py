@@ -12,7 +12,7 @@ from fnnet.core.arguments import as_array
 from fnnet.core.geometry import Padding, Window, integer, window
 from fnnet.formulations.windows import valid
 from fnnet.layers.answers import Access, Call, Initializer, Layout, Parameter
-from fnnet.layers.fields import image_for, set_fields, set_flags, window_on
+from fnnet.layers.fields import AXES, image_for, set_fields, set_flags, window_of, window_on
 from fnnet.layers.gram_norms import norms_of_product, patches
 from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
 from fnnet.layers.protocol import MINI_BATCH, Layer, Params, with_fields
@@ -53,7 +53,7 @@ class Conv(Convolutional):
 
     Args:
         features: Number of output channels.
-        window: Size of the kernel's window; an integer means the same on each spatial axis of x.
+        window: Size of the kernel's window, one entry for each spatial axis of x; an integer means two axes.
         stride: Step between places, one for all axes or one an axis.
         padding: "SAME", "SAME_LOWER", "VALID", an integer, or for each axis an integer or a pair.
         dilation: Step between taps.
@@ -90,6 +90,11 @@ class Conv(Convolutional):
         if not 1 <= len(image) - 1 <= 3:
             raise ValueError(f"Conv: window (={self.window}) must have 1 to 3 entries, one for each spatial axis")
         self._place(image)
+
+    @property
+    def spatial_axes(self) -> int:
+        """As many as the window has."""
+        return len(window_of(self))
 
     def call(self, params: Params, x: Any) -> Call:
         """(*image, inputs) -> (*places, features)."""
@@ -135,14 +140,13 @@ class Conv(Convolutional):
 
 
 def check_one_example(layer: Any, params: Params, shape: tuple[int, ...]) -> None:
-    """Whether x has as many axes as the kernel is for: with one integer as the window, x alone would decide."""
+    """Whether x has as many axes as the kernel is for."""
     kernel = as_array(type(layer).__name__, 'params["kernel"]', params["kernel"])
-    rank = kernel.ndim - 2 if isinstance(layer.window, int) else len(layer.window)
-    if not 1 <= rank <= 3 or len(shape) == rank + 1:
+    rank = len(window_of(layer))
+    if len(shape) == rank + 1 or kernel.ndim != rank + 2:
         return
     own = type(layer).__name__
-    channels = kernel.shape[-2] * layer.groups if kernel.ndim == rank + 2 else "channels"
-    wanted = ", ".join([*("depth", "height", "width")[-rank:], str(channels)])
+    wanted = ", ".join([*AXES[rank], str(kernel.shape[-2] * layer.groups)])
     raise ValueError(
         f'{own}: x of shape {shape} must have shape ({wanted}), as params["kernel"] of shape {kernel.shape} says'
         + f"; {MINI_BATCH}" * (len(shape) > rank + 1)

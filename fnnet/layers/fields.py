@@ -1,5 +1,6 @@
 """The fields of a layer: how they are read when it is made."""
 
+import math
 import operator
 from typing import Any
 
@@ -7,27 +8,48 @@ from fnnet.core.arguments import as_flag
 from fnnet.core.geometry import per_axis
 from fnnet.layers.protocol import MINI_BATCH
 
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
 
 def window_on(layer: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The layer's window, one entry for each spatial axis of an example of that shape."""
-    name, rank = type(layer).__name__, len(shape) - 1
+    size = window_of(layer)
+    if len(shape) == len(size) + 1:
+        return size
+    name, axes = type(layer).__name__, ", ".join([*AXES[len(size)], "channels"])
     if isinstance(layer.window, int):
-        if not 1 <= rank <= 3:
-            raise ValueError(f"{name}: x of shape {shape} must have 1 to 3 spatial axes, then channels")
-        return (layer.window,) * rank
-    if rank != len(layer.window):
-        raise ValueError(
-            f"{name}: x of shape {shape} must have rank {len(layer.window) + 1}: the spatial axes of window "
-            f"{layer.window}, then channels" + f"; {MINI_BATCH}" * (rank > len(layer.window))
-        )
-    return layer.window
+        raise ValueError(f"{name}: x of shape {shape} must have shape ({axes}){_likely(layer.window, shape)}")
+    raise ValueError(
+        f"{name}: x of shape {shape} must have rank {len(size) + 1}, ({axes}), as window {size} says"
+        + (f"; {MINI_BATCH}" if len(shape) > len(size) + 1 else _with_channels(shape, len(size)))
+    )
+
+
+def window_of(layer: Any) -> tuple[int, ...]:
+    """The layer's window: an integer means two axes."""
+    return (layer.window,) * 2 if isinstance(layer.window, int) else layer.window
+
+
+def _likely(window: int, shape: tuple[int, ...]) -> str:
+    """What was likely meant by an example of another rank than an image."""
+    if len(shape) == 2:
+        return f"{_with_channels(shape, 2)}; window=({window},) is for a sequence (length, channels)"
+    if len(shape) == 4:
+        return f"; {MINI_BATCH}, and window={(window,) * 3} is for a volume"
+    side = math.isqrt(math.prod(shape))
+    if len(shape) == 1 and 1 < side == math.prod(shape) / side:
+        return f", such as ({side}, {side}, 1)"
+    return f"; {MINI_BATCH}" if len(shape) > 4 else ""
+
+
+def _with_channels(shape: tuple[int, ...], rank: int) -> str:
+    return f", such as {(*shape, 1)}, which x[..., None] has" if len(shape) == rank else ""
 
 
 def image_for(layer: Any, *names: str) -> tuple[int, ...]:
     """Makes these fields hashable; returns a shape of x, of their rank and with room for any window, to try them on."""
-    values = {name: hashable(getattr(layer, name)) for name in names}
-    set_fields(layer, **values)
-    rank = next((len(value) for value in values.values() if isinstance(value, tuple)), 1)
+    set_fields(layer, **{name: hashable(getattr(layer, name)) for name in names})
+    rank = len(layer.window) if isinstance(layer.window, tuple) else 2
     per_axis(type(layer).__name__, "window", layer.window, rank)
     return (2**62,) * rank + (1,)
 

@@ -24,6 +24,11 @@ class Flatten(Layer):
         """The next layer's."""
         return None
 
+    @property
+    def spatial_axes(self) -> int:
+        """None of them."""
+        return 0
+
     def access(self, x: Any) -> Access:
         """None."""
         return Access("view")

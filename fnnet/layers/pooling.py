@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from fnnet.core.arguments import accumulator, as_array
 from fnnet.core.geometry import Padding, pooling_window
 from fnnet.layers.answers import Access, Call
-from fnnet.layers.fields import image_for, set_flags, window_on
+from fnnet.layers.fields import image_for, set_flags, window_of, window_on
 from fnnet.layers.protocol import Layer, Params, check_entries, with_fields
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
@@ -20,7 +20,7 @@ from fnnet.rules.max_pooling import max_pool
 
 @dataclass(frozen=True, repr=False)
 class MaxPool(Layer):
-    """`fnnet.max_pool` over the spatial axes of x (*image, channels), an integer meaning the same on each of them."""
+    """`fnnet.max_pool` over the spatial axes of x (*image, channels); an integer window means two axes."""
 
     window: int | Sequence[int]
     _: dataclasses.KW_ONLY
@@ -42,6 +42,11 @@ class MaxPool(Layer):
         return Call(max_pool, (x, window_on(self, x.shape)), {name: getattr(self, name) for name in names})
 
     @property
+    def spatial_axes(self) -> int:
+        """As many as the window has."""
+        return len(window_of(self))
+
+    @property
     def gain(self) -> None:
         """The next layer's."""
         return None
@@ -53,7 +58,7 @@ class MaxPool(Layer):
 
 @dataclass(frozen=True, repr=False)
 class AvgPool(Layer):
-    """`fnnet.avg_pool` over the spatial axes of x (*image, channels), an integer meaning the same on each of them."""
+    """`fnnet.avg_pool` over the spatial axes of x (*image, channels); an integer window means two axes."""
 
     window: int | Sequence[int]
     _: dataclasses.KW_ONLY
@@ -75,6 +80,11 @@ class AvgPool(Layer):
         """(*image, channels) -> (*places, channels)."""
         names = "stride", "padding", "dilation", "count_padding", "divisor", "ceil_mode"
         return Call(avg_pool, (x, window_on(self, x.shape)), {name: getattr(self, name) for name in names})
+
+    @property
+    def spatial_axes(self) -> int:
+        """As many as the window has."""
+        return len(window_of(self))
 
     @property
     def gain(self) -> None:

@@ -18,15 +18,18 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fnnet.core.arguments import described
 from fnnet.core.partials import innermost, is_partial
 from fnnet.layers.answers import Access, Call, Layout, Parameter
+from fnnet.layers.habits import Habits
 
 Params = Mapping[str, Any]
 MINI_BATCH = "jax.vmap(net.apply, (None, 0)) takes a mini-batch"  # said where x may be one
 
 
-class Layer:
+class Layer(Habits):
     """What every layer has; without parameters, unless it says otherwise."""
 
     layout: ClassVar[Layout | None] = None  # None: interop refuses a layer with parameters, by name
@@ -34,7 +37,7 @@ class Layer:
     # What describes `apply`, and is not inherited by a subclass with another one.
     _OF_APPLY: ClassVar = (
         *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step", "last_product", "apart"),
-        *("flops", "products", "access", "squared_gradient_norms", "factor"),
+        *("spatial_axes", "flops", "products", "access", "squared_gradient_norms", "factor"),
     )
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -200,6 +203,11 @@ class Layer:
         return self.apply(params, row[None])[0], None
 
     @property
+    def spatial_axes(self) -> int | None:
+        """How many axes of its example it takes as space, channels being last; None: as many as there are."""
+        return None
+
+    @property
     def example_dtype(self) -> Any:
         """The dtype of an example, where that is an integer; None: the parameters' dtype."""
         return None
@@ -271,6 +279,8 @@ def check_entries(layer: Layer, params: Params) -> None:
 
 def example_shape(function: str, shape: Any) -> tuple[int, ...]:
     """The shape of one example as a tuple of positive integers."""
+    if hasattr(shape, "dtype") and np.ndim(shape) != 1:
+        raise TypeError(f"{function}: shape must be one example's shape, not {described(shape)}; write x.shape")
     try:
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:

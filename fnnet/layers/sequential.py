@@ -11,6 +11,7 @@ from typing import Any, overload
 import jax
 import jax.numpy as jnp
 
+from fnnet.core.arguments import as_key
 from fnnet.costs.summary import Summary, summarise
 from fnnet.costs.training_step import StepCost, step_cost
 from fnnet.layers.containers import Container, folded, layers_with_length, named_in_errors, plain_layers
@@ -70,11 +71,11 @@ class Sequential(Container):
         layers = map(as_layer, self.layers)
         return {f"{layer.kind}_{position}": layer for position, layer in enumerate(layers)}
 
-    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
+    def init(self, key: jax.Array | int, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
         """Parameters for one example of that shape, drawn in one jit: drawn one by one, each would be compiled.
 
         Args:
-            key: Each layer gets its own fold of it.
+            key: Each layer gets its own fold of it; an integer is the seed of one.
             shape: The shape of one example.
             dtype: Of the parameters, and of the example, which is int32 where `Embedding` comes first.
 
@@ -84,7 +85,7 @@ class Sequential(Container):
         Raises:
             Exception: What a layer says to its input's shape, with the layer's position in front.
         """
-        shape, dtype = example_shape("Sequential", shape), jnp.dtype(dtype)
+        key, shape, dtype = as_key("Sequential", key), example_shape("Sequential", shape), jnp.dtype(dtype)
         # A jit inside another takes no compiler options; there even a new array is traced, if not the caller's key.
         if any(isinstance(array, jax.core.Tracer) for array in (key, jnp.zeros(()))):
             return _drawn(self, key, shape, dtype)

@@ -10,7 +10,7 @@ from fnnet.core.geometry import Window, integer, transposed_window
 from fnnet.formulations.windows import valid
 from fnnet.layers.answers import Access, Call, Initializer, Layout
 from fnnet.layers.convolution import Convolutional, check_one_example
-from fnnet.layers.fields import hashable, image_for, set_fields, set_flags, window_on
+from fnnet.layers.fields import hashable, image_for, set_fields, set_flags, window_of, window_on
 from fnnet.layers.kernels import bias_of, entry, zeros
 from fnnet.layers.protocol import Params
 from fnnet.rules.transposed_convolution import conv_transpose
@@ -22,7 +22,7 @@ class ConvTranspose(Convolutional):
 
     Args:
         features: Number of output channels.
-        window: Size of the kernel's window; an integer means the same on each spatial axis of x.
+        window: Size of the kernel's window, one entry for each spatial axis of x; an integer means two axes.
         stride: By how much the image grows, one for all axes or one an axis.
         padding: How many entries are cut off at both ends: an integer, or for each axis an integer or a pair.
         output_padding: How many entries more the output has at its end.
@@ -60,6 +60,11 @@ class ConvTranspose(Convolutional):
         if not 1 <= len(image) - 1 <= 3:
             raise ValueError(f"ConvTranspose: window (={self.window}) must have 1 to 3 entries, one for each axis")
         self._place(image)
+
+    @property
+    def spatial_axes(self) -> int:
+        """As many as the window has."""
+        return len(window_of(self))
 
     def call(self, params: Params, x: Any) -> Call:
         """(*image, inputs) -> (*places, features)."""

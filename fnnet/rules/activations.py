@@ -47,10 +47,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import as_floats, wide
+from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
 from fnnet.formulations.branches import computed_once
 
 
+@hinted
 def relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """Rectified linear unit, max(z, 0), of a floating array of any shape; TypeError for another.
 
@@ -73,6 +75,7 @@ def relu_bwd(silent, y_bar):
 _relu = rule(relu_fwd, relu_bwd, batched=("z",), gain=math.sqrt(2))
 
 
+@hinted
 def leaky_relu(z: Float[ArrayLike, "*shape"], slope: float = 0.01) -> Float[Array, "*shape"]:
     """z where z > 0, else slope * z, of a floating array of any shape; TypeError for another.
 
@@ -95,6 +98,7 @@ def leaky_relu_bwd(positive, y_bar, *, slope):
 _leaky_relu = rule(leaky_relu_fwd, leaky_relu_bwd, batched=("z",), gain=math.sqrt(2))
 
 
+@hinted
 def sigmoid(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """Logistic function 1 / (1 + exp(-z)), of a floating array of any shape; TypeError for another.
 
@@ -115,6 +119,7 @@ def sigmoid_bwd(y, y_bar):
 _sigmoid = rule(sigmoid_fwd, sigmoid_bwd, batched=("z",))
 
 
+@hinted
 def tanh(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """Hyperbolic tangent, of a floating array of any shape; TypeError for another."""
     return _tanh(*as_floats("tanh", z=z))
@@ -132,6 +137,7 @@ def tanh_bwd(y, y_bar):
 _tanh = rule(tanh_fwd, tanh_bwd, batched=("z",))
 
 
+@hinted
 def softplus(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """log(1 + exp(z)), of a floating array of any shape; TypeError for another. It does not overflow.
 
@@ -152,6 +158,7 @@ def softplus_bwd(y, y_bar):
 _softplus = rule(softplus_fwd, softplus_bwd, batched=("z",))
 
 
+@hinted
 def silu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """Sigmoid linear unit z sigmoid(z), of a floating array of any shape; TypeError for another.
 
@@ -176,6 +183,7 @@ def silu_bwd(z, y_bar):
 _silu = rule(silu_fwd, silu_bwd, batched=("z",))
 
 
+@hinted
 def gelu(z: Float[ArrayLike, "*shape"], approximate: bool = True) -> Float[Array, "*shape"]:
     """Gaussian error linear unit z P(N(0, 1) <= z), of a floating array of any shape.
 
@@ -218,6 +226,7 @@ def normal_cdf(z):
 _gelu = rule(gelu_fwd, gelu_bwd, batched=("z",))
 
 
+@hinted
 def elu(z: Float[ArrayLike, "*shape"], alpha: float = 1.0) -> Float[Array, "*shape"]:
     """Exponential linear unit: z where z > 0, else alpha (exp(z) - 1), of a floating array; TypeError for another.
 

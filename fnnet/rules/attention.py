@@ -32,6 +32,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from fnnet.core.arguments import as_array, as_finite, as_flag, as_floats, as_soft_cap, broadcasts, wide
+from fnnet.core.habits import hinted
 from fnnet.core.indices import as_int32
 from fnnet.core.primitives import with_shardings
 from fnnet.core.registration import rule
@@ -40,6 +41,7 @@ from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.visibility import capped, exponentials, probabilities, summed_to, uncapped, visible
 
 
+@hinted
 def attention(
     q: Float[ArrayLike, "*batch length heads width"],
     k: Float[ArrayLike, "*batch keys key_heads width"],

@@ -22,10 +22,12 @@ from jaxtyping import Float
 
 from fnnet.core.arguments import as_flag, as_floats, wide
 from fnnet.core.geometry import Padding, Window, pooling_window
+from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
 from fnnet.formulations.windows import single_axis, spread, taps
 
 
+@hinted
 def avg_pool(
     x: Float[ArrayLike, "*batch_and_image channels"],
     window: int | Sequence[int],

@@ -32,11 +32,13 @@ from jaxtyping import Float
 
 from fnnet.core.arguments import as_epsilon, as_floats, axes_from_end, wide
 from fnnet.core.geometry import integer
+from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
 from fnnet.formulations.reductions import merged
 from fnnet.rules.layer_norm import check_sizes, computed_again
 
 
+@hinted
 def batch_norm(
     x: Float[ArrayLike, "*shape"],
     scale: Float[ArrayLike, "*channels"] | None = None,
@@ -106,6 +108,7 @@ def batch_norm_bwd(residuals, bars, *, axes, kept, epsilon):
 _batch_norm = rule(batch_norm_fwd, batch_norm_bwd, batched=("x",))
 
 
+@hinted
 def group_norm(
     x: Float[ArrayLike, "*batch_and_image channels"],
     groups: int,

@@ -29,12 +29,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Num
 
 from fnnet.core.arguments import wide
+from fnnet.core.habits import hinted
 from fnnet.core.reduction import unweighted
 from fnnet.core.registration import rule
 from fnnet.rules.labels import Targets, as_rows, as_weights_of, weighted
 
 
 @unweighted
+@hinted
 def sigmoid_binary_cross_entropy(
     logits: Float[ArrayLike, "... entries"], targets: Targets, *, positive_weights: Num[ArrayLike, "..."] | None = None
 ) -> Float[Array, "..."]:
@@ -94,6 +96,7 @@ _sigmoid_binary_cross_entropy = rule(
 
 
 @unweighted
+@hinted
 def binary_cross_entropy(probabilities: Float[ArrayLike, "... entries"], targets: Targets) -> Float[Array, "..."]:
     """Binary cross-entropy of probabilities, one number per example: the sum over the last axis of (5).
 

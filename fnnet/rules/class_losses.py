@@ -29,6 +29,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import wide
+from fnnet.core.habits import hinted
 from fnnet.core.reduction import unweighted, weighed_by
 from fnnet.core.registration import rule
 from fnnet.rules.labels import Labels, as_targets, weighted, weights_of_examples
@@ -44,6 +45,7 @@ def _softmax_cross_entropy_weight(logits, labels, *, label_smoothing=0.0, class_
 
 
 @weighed_by(_softmax_cross_entropy_weight)
+@hinted
 def softmax_cross_entropy(
     logits: Float[ArrayLike, "*batch classes"],
     labels: Labels,
@@ -108,6 +110,7 @@ _softmax_cross_entropy = rule(softmax_cross_entropy_fwd, softmax_cross_entropy_b
 
 
 @unweighted
+@hinted
 def cross_entropy(probabilities: Float[ArrayLike, "*batch classes"], labels: Labels) -> Float[Array, "*batch"]:
     """Cross-entropy of probabilities, one number per example: -sum_c t_c log p_c.
 
@@ -155,6 +158,7 @@ def _negative_log_likelihood_weight(log_probabilities, labels, *, class_weights=
 
 
 @weighed_by(_negative_log_likelihood_weight)
+@hinted
 def negative_log_likelihood(
     log_probabilities: Float[ArrayLike, "*batch classes"],
     labels: Labels,

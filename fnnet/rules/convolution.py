@@ -24,6 +24,7 @@ from jaxtyping import Float
 
 from fnnet.core.arguments import as_floats
 from fnnet.core.geometry import Padding, integer, window
+from fnnet.core.habits import hinted
 from fnnet.core.multilinear import Form
 from fnnet.core.registration import rule
 from fnnet.formulations import convolution
@@ -32,6 +33,7 @@ from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import column_sums
 
 
+@hinted
 def conv(
     x: Float[ArrayLike, "*batch_and_image inputs"],
     kernel: Float[ArrayLike, "*window inputs_per_group outputs"],

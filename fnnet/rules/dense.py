@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import accumulator, as_floats
+from fnnet.core.habits import hinted
 from fnnet.core.multilinear import Form
 from fnnet.core.registration import rule
 from fnnet.formulations.branches import of_unknown_kernel
@@ -28,6 +29,7 @@ from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import column_sums
 
 
+@hinted
 def dense(
     x: Float[ArrayLike, "*batch inputs"],
     kernel: Float[ArrayLike, "inputs outputs"],

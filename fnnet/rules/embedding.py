@@ -20,11 +20,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
 from fnnet.core.arguments import accumulator, as_floats
+from fnnet.core.habits import hinted
 from fnnet.core.indices import as_held, as_numbers
 from fnnet.core.primitives import with_shardings
 from fnnet.core.registration import rule
 
 
+@hinted
 def embedding(
     table: Float[ArrayLike, "vocabulary features"],
     indices: Integer[ArrayLike, "*batch"],

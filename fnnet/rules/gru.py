@@ -27,6 +27,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
 from fnnet.core.arguments import wide
+from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
 from fnnet.rules.dense import x_gradient
 from fnnet.rules.sequences import (
@@ -43,6 +44,7 @@ from fnnet.rules.sequences import (
 )
 
 
+@hinted
 def gru(
     xs: Float[ArrayLike, "*batch time features"],
     input_kernel: Float[ArrayLike, "features three_hidden"],

@@ -20,14 +20,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Integer, Num
 
 from fnnet.core.arguments import accumulator, as_array, as_floats
-from fnnet.core.indices import INT32, as_held, as_numbers
+from fnnet.core.indices import INT32, OutsideError, as_held, as_numbers
 from fnnet.core.reduction import noted
 
 Labels = Integer[ArrayLike, "*batch"] | Float[ArrayLike, "*batch classes"]
 Targets = Num[ArrayLike, "... entries"] | Bool[ArrayLike, "... entries"]
 
 
-class LabelError(ValueError):
+class LabelError(OutsideError):
     """A label is no class."""
 
 

@@ -31,10 +31,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import as_epsilon, as_floats, axes_from_end, wide
+from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
 from fnnet.formulations.reductions import sums_over_other_axes
 
 
+@hinted
 def layer_norm(
     x: Float[ArrayLike, "*shape"],
     scale: Float[ArrayLike, "*normalised"] | None = None,
@@ -93,6 +95,7 @@ def layer_norm_bwd(residuals, y_bar, *, axes, epsilon):
 _layer_norm = rule(layer_norm_fwd, layer_norm_bwd, batched=("x",))
 
 
+@hinted
 def rms_norm(
     x: Float[ArrayLike, "*shape"],
     scale: Float[ArrayLike, "*normalised"] | None = None,

@@ -31,6 +31,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Integer
 
 from fnnet.core.arguments import accumulator, as_floats, as_soft_cap, wide
+from fnnet.core.habits import hinted
 from fnnet.core.indices import as_held
 from fnnet.core.primitives import with_shardings
 from fnnet.core.reduction import noted, weighed_by
@@ -59,6 +60,7 @@ def _weight(x, kernel, labels, *, ignore_index=None, class_weights=None, **other
 
 
 @weighed_by(_weight)
+@hinted
 def linear_softmax_cross_entropy(
     x: Float[ArrayLike, "*batch features"],
     kernel: Float[ArrayLike, "features classes"],

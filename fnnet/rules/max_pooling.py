@@ -23,6 +23,7 @@ from jaxtyping import Int32, Num
 
 from fnnet.core.arguments import as_flag, as_reals
 from fnnet.core.geometry import Padding, Window, pooling_window
+from fnnet.core.habits import hinted
 from fnnet.core.multilinear import Form
 from fnnet.core.registration import rule
 from fnnet.formulations.branches import computed_once
@@ -31,6 +32,7 @@ from fnnet.formulations.windows import single_axis, spread, taps, valid
 MOST_TAPS = 16  # more are pooled axis by axis: k + k taps instead of k * k
 
 
+@hinted
 def max_pool(
     x: Num[ArrayLike, "*batch_and_image channels"],
     window: int | Sequence[int],
@@ -70,6 +72,7 @@ def max_pool(
     return x
 
 
+@hinted
 def max_pool_indices(
     x: Num[ArrayLike, "*batch_and_image channels"],
     window: int | Sequence[int],

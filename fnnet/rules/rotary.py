@@ -17,10 +17,12 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from fnnet.core.arguments import as_finite, as_flag, as_floats, broadcasts, wide
+from fnnet.core.habits import hinted
 from fnnet.core.indices import as_int32
 from fnnet.core.registration import rule
 
 
+@hinted
 def rotary(
     x: Float[ArrayLike, "*batch length heads width"],
     positions: Int[ArrayLike, "..."],

@@ -21,11 +21,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import as_floats, axes_from_end, wide
+from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
 from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.reductions import summed_products
 
 
+@hinted
 def softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
     """Probabilities (2): exp(z), scaled to the sum 1 along `axis`.
 
@@ -67,6 +69,7 @@ def product_sums(p, p_bar, *, axes):
 _softmax = rule(softmax_fwd, softmax_bwd, batched=("z",), precise=True)
 
 
+@hinted
 def log_softmax(z: Float[ArrayLike, "*shape"], axis: int | Sequence[int] = -1) -> Float[Array, "*shape"]:
     """Logarithms (1) of the probabilities along `axis`: z - log sum exp(z).
 

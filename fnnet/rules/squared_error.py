@@ -15,12 +15,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from fnnet.core.arguments import wide
+from fnnet.core.habits import hinted
 from fnnet.core.reduction import unweighted
 from fnnet.core.registration import rule
 from fnnet.rules.labels import Targets, as_rows
 
 
 @unweighted
+@hinted
 def squared_error(prediction: Float[ArrayLike, "... entries"], target: Targets) -> Float[Array, "..."]:
     """Half the sum over the last axis of the squared differences, one number per example.
 

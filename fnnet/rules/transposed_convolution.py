@@ -24,11 +24,13 @@ from jaxtyping import Float
 
 from fnnet.core.arguments import as_floats
 from fnnet.core.geometry import integer, transposed_window
+from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
 from fnnet.formulations.reductions import column_sums
 from fnnet.rules import convolution
 
 
+@hinted
 def conv_transpose(
     x: Float[ArrayLike, "*batch_and_image inputs"],
     kernel: Float[ArrayLike, "*window inputs_per_group outputs"],

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.training.arguments import as_batch
+from fnnet.training.data_warnings import warn_of_left_out
 from fnnet.training.placement import Batch
 
 SECONDS_A_CALL = 0.5
@@ -50,22 +52,22 @@ def iterated_anew(function: str, batches: Iterable[Batch]) -> Batch:
     first = next(iter(batches), None)
     if first is None:
         raise ValueError(f"{function}: data is empty")
-    return first
+    return as_batch(function, first)
 
 
 def whole_batches(batches: Iterable[Batch], size: int, shape: tuple[int, ...]) -> Iterator[Batch]:
     """The mini-batches of `size` examples; smaller ones are left out, others raise ValueError."""
+    left_out = 0
     for pair in batches:
-        xs, ys = matching("fit", *pair)
+        xs, ys = matching("fit", *as_batch("fit", pair))
         if len(xs) > size or xs.shape[1:] != shape:
             raise ValueError(f"fit: a batch of shape {xs.shape} follows a first one of shape {(size, *shape)}")
         if len(xs) == size:
             yield xs, ys
-
-
-def is_pair(data: Any) -> bool:
-    """Whether `data` is (xs, ys) rather than an iterable of such pairs."""
-    return isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(a, "shape") for a in data)
+            continue
+        left_out += 1
+        if left_out == 2:
+            warn_of_left_out(size)
 
 
 def refuse_nonfinite(function: str, **arrays: Any) -> None:

@@ -23,7 +23,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from fnnet.training.batches import Pace, is_pair, matching
+from fnnet.training.arguments import is_pair
+from fnnet.training.batches import Pace, matching
 from fnnet.training.one_device import OneDevice
 from fnnet.training.placement import Batch, Placement, Source
 from fnnet.training.sharded_batches import (

@@ -16,9 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.core.arguments import as_key
 from fnnet.core.compiler import safe_options
+from fnnet.core.habits import hinted
+from fnnet.core.indices import OutsideError
 from fnnet.core.reduction import losses_and_weights, wrong_shape
+from fnnet.training.arguments import as_data, as_loss, as_network, as_optimizer
 from fnnet.training.batches import Pace, refuse_nonfinite
+from fnnet.training.data_warnings import warn_of_channels_first, warn_of_shorter_epoch
 from fnnet.training.device_mesh import placement_on
 from fnnet.training.placement import Batch, Placement, Source
 from fnnet.training.processes import lost_ones_named
@@ -37,13 +42,14 @@ class NonFiniteLossError(FloatingPointError):
         self.state, self.history = state, history
 
 
+@hinted
 def fit(
     net: Any,
     loss: Callable,
     optimizer: Any,
     data: Batch | Iterable[Batch],
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     epochs: int = 1,
     batch_size: int = 32,
     accumulate: int = 1,
@@ -64,11 +70,12 @@ def fit(
         net: Has `init(key, shape) -> params` and `apply(params, x, *, key) -> output`, for one example; hashable.
         loss: loss(outputs, ys) -> one number per example, or the pair (losses, weights). A mini-batch's loss is their
             mean, as `fnnet.mean_loss` takes it; `jax.vmap` makes a loss of one example into such a loss.
-        optimizer: Any optax transformation, with its schedules and clipping.
+        optimizer: Any optax transformation, with its schedules and clipping; or "adam", "adamw", "nadam", "rmsprop" or
+            "sgd" for that of optax with Keras' default rate: 1e-3, for "sgd" 1e-2.
         data: The pair (xs, ys) of arrays with the examples along the first axis, such as `fnnet.data.windows` makes of
-            a text; or an iterable of such pairs, each one mini-batch, which can be iterated once an epoch: for data
-            larger than memory.
-        key: A key of `jax.random`: it settles the initial parameters, each epoch's order, and dropout.
+            a text, or of lists or tables that NumPy makes into arrays; or an iterable of such pairs, each one
+            mini-batch, which can be iterated once an epoch: for data larger than memory.
+        key: A key of `jax.random`, or its seed: it settles the initial parameters, each epoch's order, and dropout.
         epochs: How many times to go through the data.
         batch_size: Examples in a mini-batch. Only complete ones are used: the leftovers of an epoch's random order are
             dropped, and, of an iterable, the batches that are smaller than its first.
@@ -100,7 +107,12 @@ def fit(
         The trained parameters and the history: for each epoch a dictionary with "epoch", "loss", "seconds", and, with
         validation, "validation_loss" and "validation_accuracy" (integer labels only).
 
+    Warns:
+        DataWarning: Examples that the network reads as images look channels-first; an iterable gives fewer mini-batches
+            in a later epoch, or several of fewer examples than its first.
+
     Raises:
+        TypeError: The network, loss, optimiser, data or key is of a wrong type.
         ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
             divisible by `accumulate` and the mesh's devices; checkpoints of another training, or in use by one; a loss
             that does not give one number per example, or hides its weights (`fnnet.mean_loss`).
@@ -114,9 +126,15 @@ def fit(
         _at_least_one("fit", "patience", patience)
         if validation is None:
             raise ValueError("fit: patience needs validation data")
+    as_network("fit", net)
+    as_loss("fit", loss)
+    optimizer, key = as_optimizer("fit", optimizer), as_key("fit", key)
     placement = placement_on("fit", mesh, shard_parameters)
-    source = placement.source(data, batch_size, finite=not allow_nonfinite)
+    source = placement.source(as_data("fit", data), batch_size, finite=not allow_nonfinite)
     placement.check("fit", source.batch_size, accumulate)
+    if validation is not None:
+        validation = as_data("fit", validation, "validation")
+    warn_of_channels_first(net, source.shape)
     trained, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
     state = start(net, optimizer, key, source.shape, params, placement)
     _check_loss("fit", net, loss, state.params, *source.sample())
@@ -131,7 +149,7 @@ def fit(
             best = None if resumed.best is None else (resumed.best[0], put(resumed.best[1]))
             moment = resumed._replace(state=put(resumed.state), tally=put(resumed.tally), best=best)
         del state, resumed  # their buffers go with the first call
-        history, best, since_best = moment.history, moment.best, moment.since_best
+        history, best, since_best, warned = moment.history, moment.best, moment.since_best, False
         for epoch in range(int(moment.state.epoch) + 1, epochs + 1):
             if patience is not None and since_best >= patience:
                 break  # it had ended before it was resumed
@@ -139,13 +157,17 @@ def fit(
             label = f"epoch {epoch}/{epochs}"
             programs = _programs(trained, loss, optimizer, accumulate, placement)
             state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
+            taken, before = int(tally.steps), int(state.step) - int(tally.steps)
             if not np.isfinite(tally.last_loss):
                 raise NonFiniteLossError(
                     f"fit: the loss is {float(tally.last_loss)} in epoch {epoch}, step {int(tally.steps)}",
                     state,
                     history,
                 )
-            record = {"epoch": epoch, "loss": float(tally.loss_sum) / int(tally.steps)}
+            if not warned and taken * (epoch - 1) < before:
+                warned = True
+                warn_of_shorter_epoch(epoch, taken, before / (epoch - 1))
+            record = {"epoch": epoch, "loss": float(tally.loss_sum) / taken}
             if validation is not None:
                 scores = evaluate(net, state.params, loss, validation, mesh=mesh, shard_parameters=shard_parameters)
                 record |= {f"validation_{name}": value for name, value in scores.items()}
@@ -165,6 +187,7 @@ def fit(
     return (moment.state.params if best is None else best[1]), history
 
 
+@hinted
 def evaluate(
     net: Any,
     params: Any,
@@ -195,6 +218,9 @@ def evaluate(
         ValueError: No data, or data that do not match; a loss that `fit` would refuse.
     """
     _at_least_one("evaluate", "batch_size", batch_size)
+    as_network("evaluate", net)
+    as_loss("evaluate", loss)
+    data = as_data("evaluate", data)
     placement = placement_on("evaluate", mesh, shard_parameters)
     score = _programs(net, loss, placement=placement).score
     at_once, pieces = placement.pieces(data, batch_size)
@@ -270,19 +296,46 @@ def _epoch(
 def _check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any) -> None:
     """Trace the loss with labels whose values it can read, and refuse: integers at the least and the largest.
 
-    Of 2 and of 3 examples: a sum over the batch may have the right shape for one size, such as (classes,).
+    Of 2 and of 3 examples: a sum over the batch may have the right shape for one size, such as (classes,). An error is
+    that of all examples, with their shape and the place of a wrong label.
     """
-    some = np.asarray(ys if ys.ndim == 1 else ys[:2])
-    ends = some[[some.argmin(), some.argmax()]] if ys.ndim == 1 else some
+    rows = _telling_rows(ys)
+    some = np.asarray(ys[rows])
     x = jax.ShapeDtypeStruct((1, *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
     like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
     one = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
-    for examples in (2, 3):
-        labels = jnp.asarray(np.resize(ends, (examples, *ends.shape[1:])))
-        outputs = jax.tree.map(lambda o, n=examples: jax.ShapeDtypeStruct((n, *o.shape[1:]), o.dtype), one)
-        losses, _ = jax.eval_shape(lambda o, y=labels: losses_and_weights(function, loss, o, y), outputs)
+
+    def check(examples: int, labels: Any = None) -> None:
+        outputs = jax.tree.map(lambda o: jax.ShapeDtypeStruct((examples, *o.shape[1:]), o.dtype), one)
+        if labels is None:
+            labels = jax.ShapeDtypeStruct((examples, *ys.shape[1:]), jax.dtypes.canonicalize_dtype(ys.dtype))
+            losses, _ = jax.eval_shape(lambda o, y: losses_and_weights(function, loss, o, y), outputs, labels)
+        else:
+            losses, _ = jax.eval_shape(lambda o: losses_and_weights(function, loss, o, labels), outputs)
         if losses.shape != (examples,):
             raise wrong_shape(function, examples, losses.shape)
+
+    try:
+        for examples in (2, 3):
+            check(examples, jnp.asarray(np.resize(some, (examples, *some.shape[1:]))))
+    except OutsideError as error:
+        row, *rest = error.place
+        raise error.at((int(rows[row % len(rows)]), *rest)) from None
+    except Exception as error:
+        try:
+            check(len(ys))
+        except Exception as of_all:
+            raise of_all from None
+        raise error from None
+
+
+def _telling_rows(ys: Any) -> np.ndarray:
+    """Two rows: of integers those with the least and the largest, else the first two, if there are as many."""
+    array = isinstance(ys, np.ndarray | jax.Array) and not (isinstance(ys, np.memmap) and ys.ndim > 1)
+    if array and np.issubdtype(ys.dtype, np.integer) and ys.size:
+        held = np.asarray(ys)
+        return np.array([at // (held.size // len(held)) for at in (held.argmin(), held.argmax())])
+    return np.arange(min(2, len(ys)))
 
 
 def _at_least_one(function: str, argument: str, value: Any) -> None:

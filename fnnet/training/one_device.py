@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnnet.training.batches import Pace, checked_pair, is_pair, iterated_anew, whole_batches
+from fnnet.training.arguments import as_batch, is_pair
+from fnnet.training.batches import Pace, checked_pair, iterated_anew, whole_batches
 from fnnet.training.placement import Batch, Placement, Source
 from fnnet.training.state import State
 
@@ -43,7 +44,7 @@ class OneDevice(Placement):
 
     def pieces(self, data: Any, batch_size: int) -> tuple[int, Iterator[tuple[Batch, tuple]]]:
         """The pair, or each pair of an iterable."""
-        pairs = (checked_pair("evaluate", *pair) for pair in ([data] if is_pair(data) else data))
+        pairs = (checked_pair("evaluate", *as_batch("evaluate", pair)) for pair in ([data] if is_pair(data) else data))
         return batch_size, ((pair, pair) for pair in pairs)
 
     def pace(self) -> Pace:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from fnnet.training.batches import Pace, is_pair, iterated_anew, matching, refuse_nonfinite, whole_batches
+from fnnet.training.arguments import as_batch, is_pair
+from fnnet.training.batches import Pace, iterated_anew, matching, refuse_nonfinite, whole_batches
 from fnnet.training.placement import Batch, Source
 from fnnet.training.processes import agreed, agreed_text, largest, smallest
 from fnnet.training.state import State
@@ -162,7 +163,7 @@ def parts_together(
     The parts may have any sizes, and a process may have fewer of them: then its last one stands in, and does not count.
     Raises ValueError, in the name of `function`, where a process has none.
     """
-    pairs = (matching(function, *pair) for pair in batches)
+    pairs = (matching(function, *as_batch(function, pair)) for pair in batches)
     local, sharding = placement.devices // jax.process_count(), placement.of_batch()
     own = next(pairs, None)
     if not smallest(int(own is not None)) or own is None:

@@ -69,8 +69,8 @@ def test_numbers_by_hand():
         (Conv(6, 3, groups=2, bias=False), (9, 8, 4)),
         (Conv(8, 3, groups=4, padding=((0, 3), (1, 0))), (9, 8, 4)),
         (Conv(6, 5), (3, 3, 4)),  # a window that is larger than the image
-        (Conv(3, 5, stride=2), (20, 2)),
-        (Conv(3, 2), (4, 5, 6, 2)),
+        (Conv(3, (5,), stride=2), (20, 2)),
+        (Conv(3, (2, 2, 2)), (4, 5, 6, 2)),
         (Dense(7), (9,)),
         (Dense(7, bias=False), (2, 3, 9)),
     ],

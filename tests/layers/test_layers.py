@@ -16,6 +16,7 @@ from fnnet.layers.flatten import Flatten
 from fnnet.layers.functions import Function
 from fnnet.layers.pooling import AvgPool, MaxPool
 from fnnet.layers.protocol import Layer
+from fnnet.layers.transposed_convolution import ConvTranspose
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 
@@ -44,8 +45,8 @@ def test_dense_is_a_matrix_product():
             ("NHWC", "HWIO", "NHWC"),
         ),
         (Conv(4, 3, groups=2, padding=1), (7, 6, 2), (3, 3, 1, 4), ("NHWC", "HWIO", "NHWC")),
-        (Conv(4, 3), (7, 2), (3, 2, 4), ("NWC", "WIO", "NWC")),
-        (Conv(4, 2, bias=False), (3, 4, 5, 2), (2, 2, 2, 2, 4), ("NDHWC", "DHWIO", "NDHWC")),
+        (Conv(4, (3,)), (7, 2), (3, 2, 4), ("NWC", "WIO", "NWC")),
+        (Conv(4, (2, 2, 2), bias=False), (3, 4, 5, 2), (2, 2, 2, 2, 4), ("NDHWC", "DHWIO", "NDHWC")),
     ],
 )
 def test_conv_is_laxs_convolution(layer, shape, kernel, names):
@@ -66,10 +67,27 @@ def test_conv_is_laxs_convolution(layer, shape, kernel, names):
 
 
 @pytest.mark.parametrize("shape", [(9, 2), (9, 8, 2), (4, 5, 6, 2)])
-def test_an_integer_window_means_the_same_on_every_spatial_axis(shape):
+def test_pools_take_as_many_axes_as_the_window_has(shape):
     x, window = draw(*shape), (2,) * (len(shape) - 1)
-    np.testing.assert_array_equal(MaxPool(2).apply({}, x), max_pool(x, window))
-    np.testing.assert_array_equal(AvgPool(2).apply({}, x), avg_pool(x, window))
+    np.testing.assert_array_equal(MaxPool(window).apply({}, x), max_pool(x, window))
+    np.testing.assert_array_equal(AvgPool(window).apply({}, x), avg_pool(x, window))
+
+
+@pytest.mark.parametrize("layer", [Conv(4, 3), ConvTranspose(4, 3), MaxPool(3), AvgPool(3)])
+@pytest.mark.parametrize(
+    ("shape", "meant"),
+    [
+        ((8, 8), ", such as (8, 8, 1), which x[..., None] has; window=(3,) is for a sequence (length, channels)"),
+        ((6, 8, 8, 2), "; jax.vmap(net.apply, (None, 0)) takes a mini-batch, and window=(3, 3, 3) is for a volume"),
+        ((64,), ", such as (8, 8, 1)"),
+        ((63,), ""),
+    ],
+)
+def test_an_integer_window_is_for_images(layer, shape, meant, unchecked_shapes):
+    with pytest.raises(ValueError, match="must have shape") as caught:
+        jax.eval_shape(lambda x: layer.apply(layer.init(KEY, shape), x), jax.ShapeDtypeStruct(shape, jnp.float32))
+    name = type(layer).__name__
+    assert str(caught.value) == f"{name}: x of shape {shape} must have shape (height, width, channels){meant}"
 
 
 def test_pools_pass_their_fields_on():
@@ -213,12 +231,13 @@ def test_what_cannot_be_is_refused_at_once(make, error, message, unchecked_shape
         (Dense(3), (), ValueError, "Dense: x of shape () must have one axis or more"),
         (Dense(3), 5, TypeError, "Dense: shape (=5) must be one example's shape, such as (28, 28, 1)"),
         (Dense(3), (5, 0), ValueError, "Dense: shape (=(5, 0)) must have sizes of 1 or more"),
-        (Conv(3, 3), (5,), ValueError, "Conv: x of shape (5,) must have 1 to 3 spatial axes, then channels"),
+        (Conv(3, 3), (5,), ValueError, "Conv: x of shape (5,) must have shape (height, width, channels)"),
         (
             Conv(3, (3, 3)),
             (5, 4),
             ValueError,
-            "Conv: x of shape (5, 4) must have rank 3: the spatial axes of window (3, 3)",
+            "Conv: x of shape (5, 4) must have rank 3, (height, width, channels), as window (3, 3) says, such as "
+            "(5, 4, 1), which x[..., None] has",
         ),
         (Conv(4, 3, groups=2), (5, 5, 3), ValueError, "Conv: groups (=2) must divide x's 3 channels"),
     ],
@@ -267,7 +286,7 @@ def test_shapes_that_do_not_fit_are_refused_by_init(layer, shape, error, message
             {"kernel": (3, 3, 3), "bias": (3,)},
             (6, 6, 1),
             ValueError,
-            'Conv: x of shape (6, 6, 1) must have shape (width, 3), as params["kernel"] of shape (3, 3, 3) says',
+            'Conv: params["kernel"] of shape (3, 3, 3) must have shape (3, 3, inputs / groups, 3)',
         ),
         (
             Conv(3, 3),
@@ -277,7 +296,7 @@ def test_shapes_that_do_not_fit_are_refused_by_init(layer, shape, error, message
             "conv: x of shape (6, 6, 1) has 1 channels",
         ),
         (Flatten(), {"kernel": (1,)}, (2, 2), ValueError, 'Flatten: params has "kernel"; it takes no parameters'),
-        (MaxPool(2), {}, (5,), ValueError, "MaxPool: x of shape (5,) must have 1 to 3 spatial axes, then channels"),
+        (MaxPool(2), {}, (5,), ValueError, "MaxPool: x of shape (5,) must have shape (height, width, channels)"),
         (MaxPool((2, 2)), {}, (1, 5, 5, 2), ValueError, "MaxPool: x of shape (1, 5, 5, 2) must have rank 3"),
         (
             Conv(3, (3, 3)),

@@ -33,7 +33,8 @@ def params():
         (
             Sequential(Dense(3), Residual(Conv(3, (3, 3, 3)))),
             (8, 8, 1),
-            "layer 1, Residual(...): layer 0, Conv(3, (3, 3, 3)): Conv: x of shape (8, 8, 3) must have rank 4",
+            "layer 1, Residual(...): layer 0, Conv(3, (3, 3, 3)): Conv: x of shape (8, 8, 3) must have rank 4, (depth, "
+            "height, width, channels), as window (3, 3, 3) says, such as (8, 8, 3, 1), which x[..., None] has",
         ),
         (
             Sequential(Residual(Flatten(), shortcut=Conv(3, 3, groups=3))),
@@ -84,7 +85,7 @@ def test_apply_names_the_layer_that_does_not_fit(params, unchecked_shapes):
             Sequential(Conv(4, (3,), groups=2)),
             (6, 2),
             (5, 6, 2),
-            "layer 0, Conv(4, (3,), groups=2): Conv: x of shape (5, 6, 2) must have shape (width, 2), as "
+            "layer 0, Conv(4, (3,), groups=2): Conv: x of shape (5, 6, 2) must have shape (length, 2), as "
             'params["kernel"] of shape (3, 1, 4) says; jax.vmap(net.apply, (None, 0)) takes a mini-batch',
         ),
         (
@@ -98,8 +99,8 @@ def test_apply_names_the_layer_that_does_not_fit(params, unchecked_shapes):
             Sequential(MaxPool((2, 2))),
             (6, 4, 2),
             (5, 6, 4, 2),
-            "layer 0, MaxPool((2, 2)): MaxPool: x of shape (5, 6, 4, 2) must have rank 3: the spatial axes of window "
-            "(2, 2), then channels; jax.vmap(net.apply, (None, 0)) takes a mini-batch",
+            "layer 0, MaxPool((2, 2)): MaxPool: x of shape (5, 6, 4, 2) must have rank 3, (height, "
+            "width, channels), as window (2, 2) says; jax.vmap(net.apply, (None, 0)) takes a mini-batch",
         ),
         (
             Sequential(Flatten(), Dense(3)),
