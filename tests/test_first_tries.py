@@ -1,6 +1,7 @@
 """What people try first, and the answer: its success, or one error that says what to write instead."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-import fnnet
+import fnnet as typed
 
+fnnet: Any = typed  # mypy knows that the calls are wrong
 RNG = np.random.default_rng(0)
 XS, YS = RNG.normal(size=(16, 8, 8, 1)).astype(np.float32), np.arange(16) % 3
 WRONG = np.where(np.arange(16) == 13, 3, YS)
 NET = fnnet.Sequential(fnnet.Conv(2, 3), fnnet.relu, fnnet.Flatten(), fnnet.Dense(3))
+COLUMN = fnnet.Sequential(fnnet.Flatten(), fnnet.Dense(1))
 WORDS = fnnet.Sequential(fnnet.Embedding(5, 4), fnnet.Dense(5))
 LOSS = fnnet.softmax_cross_entropy
 TOKENS = RNG.integers(0, 5, (16, 6))
@@ -71,6 +74,7 @@ TAKEN = {
     "a key of the old kind": lambda: fit(key=jax.random.PRNGKey(0)),
     "a NumPy integer as the key": lambda: fit(key=np.int64(3)),
     "the class labels as uint8": lambda: fit((XS, YS.astype(np.uint8))),
+    "metrics by name": lambda: fit(validation=(XS, YS), metrics=["top-2", "f1"]),
     "init with an integer": lambda: NET.init(0, (8, 8, 1)),
     "init with a list": lambda: NET.init(jax.random.key(0), [8, 8, 1]),
     "padding in small letters": lambda: fnnet.conv(XS[0], np.ones((3, 3, 1, 2), np.float32), padding="valid"),
@@ -230,6 +234,44 @@ REFUSED = {
         "fit: loss must give one number for each of 16 examples, shape (16,); it gave shape (16, 6) (take the mean "
         "over the other axes, lambda outputs, ys: loss(outputs, ys).mean(-1), or for labels at each position "
         "fnnet.LinearSoftmaxCrossEntropy())",
+    ),
+    "a loss that broadcasts": (
+        lambda: fit((XS, YS * 1.0), net=COLUMN, loss=lambda outputs, ys: (outputs - ys) ** 2),
+        "it gave shape (16, 16) (outputs and ys of different shapes were broadcast; ys[:, None] makes a column of "
+        "them)",
+    ),
+    "one number for each target": (
+        lambda: fit((XS, YS * 1.0), net=COLUMN, loss=fnnet.squared_error),
+        "squared_error: prediction of shape (16, 1) and target of shape (16,) must have equal last axes; write "
+        "target[..., None]",
+    ),
+    "metrics without validation": (
+        lambda: fit(metrics="f1"),
+        "fit: metrics need validation data; the history has loss and accuracy of the training",
+    ),
+    "a metric with another name": (
+        lambda: fit(validation=(XS, YS), metrics=["acc"]),
+        "fit: there is no metric 'acc'; did you mean accuracy?",
+    ),
+    "a weight for each class": (
+        lambda: fit(sample_weight=[1, 2, 3]),
+        "fit: sample_weight of shape (3,) must have shape (16,), one number for each example",
+    ),
+    "weights for an iterable": (
+        lambda: fit([(XS, YS)], sample_weight=np.ones(16)),
+        "fit: sample_weight needs arrays (xs, ys) on one device; else let the loss return the pair (losses, weights)",
+    ),
+    "an average over so many steps": (
+        lambda: fit(average=100),
+        "fit: average (=100) must be a number between 0 and 1, such as 0.999, or None",
+    ),
+    "augmentation by name": (
+        lambda: fit(augment="flip"),
+        "fit: augment must be a function augment(key, x), such as fnnet.data.Augment(shift=2), not 'flip'",
+    ),
+    "augmentation to another size": (
+        lambda: fit(augment=lambda key, x: x[1:]),
+        "fit: augment must keep shape (8, 8, 1) and dtype float32; it gave (7, 8, 1) and float32",
     ),
     "a list of layers": (
         lambda: fit(net=[fnnet.Flatten(), fnnet.Dense(3)]),

@@ -106,7 +106,7 @@ def as_key(function: str, key: Any) -> jax.Array:
     if isinstance(key, jax.Array | np.ndarray):
         typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         if (typed and key.ndim == 0) or (key.dtype == np.uint32 and key.ndim == 1):  # the latter of jax.random.PRNGKey
-            return jnp.asarray(key)
+            return key if isinstance(key, jax.Array) else jnp.asarray(key)
     raise TypeError(
         f"{function}: key must be one key of jax.random, such as jax.random.key(0), or an integer, not {described(key)}"
     )

@@ -27,6 +27,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from fnnet.core.arguments import accumulator, as_array
+from fnnet.core.habits import hinted
 from fnnet.core.partials import is_partial
 
 P = ParamSpec("P")
@@ -74,6 +75,7 @@ def noted(loss: str, labels: Array) -> Array:
     return checkpoint_name(labels, NOTE + loss)
 
 
+@hinted
 def mean_loss(loss: Callable[..., Any], predictions: Any, labels: Any) -> Array:
     """The mean (1) of loss(predictions, labels) over all examples, each with its weight.
 
@@ -167,6 +169,8 @@ def wrong_shape(function: str, examples: int, shape: tuple[int, ...]) -> ValueEr
     hint = "jax.vmap makes a loss of one example into one of a batch"
     if shape == ():
         hint = f"leave out a mean over the batch; {hint}"
+    elif shape == (examples, examples):
+        hint = "outputs and ys of different shapes were broadcast; ys[:, None] makes a column of them"
     elif len(shape) > 1 and shape[0] == examples:
         axes = -1 if len(shape) == 2 else tuple(range(1, len(shape)))
         hint = (

@@ -6,12 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnnet.core.habits import hinted
 from fnnet.core.paths import nested_dictionary
 from fnnet.layers.containers import Container, is_threaded
 from fnnet.layers.protocol import Layer, Params, example_shape
 from fnnet.layers.walk import walk
 
 
+@hinted
 def decayed(net: Layer, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
     """A tree of booleans like the parameters: True for kernels, False for biases and for the scales of norms.
 

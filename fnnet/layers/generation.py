@@ -11,11 +11,13 @@ from jaxtyping import Int, Int32
 
 from fnnet.core.compiler import safe_options
 from fnnet.core.geometry import integer
+from fnnet.core.habits import hinted
 from fnnet.layers.protocol import Layer
 
 LEAST_SIZE = 64  # of a compiled program, in tokens
 
 
+@hinted
 def generate(
     net: Layer,
     params: Any,

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.core.arguments import described
+from fnnet.core.arguments import as_key, described
 from fnnet.core.partials import innermost, is_partial
 from fnnet.layers.answers import Access, Call, Layout, Parameter
 from fnnet.layers.habits import Habits
@@ -67,7 +67,7 @@ class Layer(Habits):
     def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
         """Parameters for one example of that shape, each drawn from its own part of the key."""
         wanted = self.parameters(example_shape(type(self).__name__, shape))
-        keys = jax.random.split(key, max(2, len(wanted)))
+        keys = jax.random.split(as_key(type(self).__name__, key), max(2, len(wanted)))
         return {
             name: one.initializer(k, one.shape, dtype) for (name, one), k in zip(wanted.items(), keys, strict=False)
         }

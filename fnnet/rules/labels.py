@@ -55,7 +55,8 @@ def as_rows(function: str, **pair: Any) -> list[Array]:
             raise ValueError(f"{function}: {name} of shape () must have a last axis, over which the loss is summed")
     shapes = f"{first} of shape {prediction.shape} and {second} of shape {target.shape}"
     if prediction.shape[-1] != target.shape[-1]:
-        raise ValueError(f"{function}: {shapes} must have equal last axes")
+        column = f"; write {second}[..., None]" if target.shape == prediction.shape[:-1] else ""
+        raise ValueError(f"{function}: {shapes} must have equal last axes{column}")
     try:
         examples = jnp.broadcast_shapes(prediction.shape[:-1], target.shape[:-1])
     except ValueError:

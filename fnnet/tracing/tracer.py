@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from fnnet.tracing.traces import Trace
 
 
+@hinted
 def trace(
     net: Any,
     loss: Callable,

@@ -46,6 +46,16 @@ def as_loss(function: str, loss: Any) -> None:
     _hashable(function, "loss", loss)
 
 
+def as_augment(function: str, augment: Any) -> None:
+    """Raises TypeError where `augment` is no function of a key and an example, or not hashable."""
+    if isinstance(augment, type) or not callable(augment):
+        raise TypeError(
+            f"{function}: augment must be a function augment(key, x), such as fnnet.data.Augment(shift=2), not "
+            f"{described(augment)}"
+        )
+    _hashable(function, "augment", augment)
+
+
 def _hashable(function: str, argument: str, value: Any) -> None:
     try:
         hash(value)

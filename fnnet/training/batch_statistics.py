@@ -13,10 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnnet.core.arguments import as_key
 from fnnet.core.eager import compiled
+from fnnet.core.habits import hinted
 from fnnet.core.paths import merged
 
 
+@hinted
 def batch_statistics(net: Any, params: Any, xs: Any, *, key: jax.Array, batch_size: int = 128) -> Any:
     """The parameters with statistics of these examples in the place of those that they had.
 
@@ -33,7 +36,7 @@ def batch_statistics(net: Any, params: Any, xs: Any, *, key: jax.Array, batch_si
     Raises:
         ValueError: There are fewer examples than `batch_size`.
     """
-    xs = jnp.asarray(xs)
+    xs, key = jnp.asarray(xs), as_key("batch_statistics", key)
     if not 1 <= batch_size <= len(xs):
         raise ValueError(f"batch_statistics: batch_size (={batch_size}) must be 1 to the number of examples, {len(xs)}")
     rows = jnp.arange(len(xs) // batch_size * batch_size).reshape(-1, batch_size)

@@ -19,15 +19,18 @@ import numpy as np
 from fnnet.core.arguments import as_key
 from fnnet.core.compiler import safe_options
 from fnnet.core.habits import hinted
-from fnnet.core.indices import OutsideError
-from fnnet.core.reduction import losses_and_weights, wrong_shape
-from fnnet.training.arguments import as_data, as_loss, as_network, as_optimizer
+from fnnet.training.arguments import as_augment, as_data, as_loss, as_network, as_optimizer, is_pair
+from fnnet.training.augmented import Augmented
+from fnnet.training.averaging import as_decay, average_of, averaging
 from fnnet.training.batches import Pace, refuse_nonfinite
 from fnnet.training.data_warnings import warn_of_channels_first, warn_of_shorter_epoch
 from fnnet.training.device_mesh import placement_on
+from fnnet.training.loss_check import check_loss
+from fnnet.training.metrics import Metric, Metrics, as_metrics
 from fnnet.training.placement import Batch, Placement, Source
 from fnnet.training.processes import lost_ones_named
 from fnnet.training.resumption import Checkpoints, Moment
+from fnnet.training.sample_weights import WeightedLabels, WeightedLoss, as_sample_weight, plain_labels
 from fnnet.training.state import State, Tally, nothing_yet
 from fnnet.training.steps import ONE_DEVICE, epoch_order, run, score, start
 from fnnet.training.trainable import part_of
@@ -55,7 +58,11 @@ def fit(
     accumulate: int = 1,
     params: Any = None,
     trainable: Any = None,
+    sample_weight: Any = None,
+    augment: Callable | None = None,
     validation: Batch | Iterable[Batch] | None = None,
+    metrics: Metrics | None = None,
+    average: float | None = None,
     patience: int | None = None,
     callback: Callable[[dict, State], Any] | None = None,
     progress: bool = True,
@@ -86,7 +93,14 @@ def fit(
         trainable: Which parameters are trained. The others keep their bits, without gradients or optimiser state: a
             tree of booleans like the parameters, in which one may stand for a whole layer; or a function of a
             parameter's name, such as `lambda name: name.startswith("dense_7/")`. None: all.
+        sample_weight: A number of 0 or more for each example of arrays: its loss counts so often. The mean of a
+            mini-batch is over the weights. With an iterable, return the pair (losses, weights) from the loss.
+        augment: augment(key, x) -> x changes an example in the training, such as `fnnet.data.Augment(shift=2)`; it is
+            compiled into the step, and gets a key of its own for each example and step. Hashable.
         validation: Held-out data, evaluated after each epoch.
+        metrics: What to measure on the validation data, as in `evaluate`.
+        average: The decay of an exponential moving average of the parameters over the steps, such as 0.999. Validation
+            takes the average, and `fit` returns it. The state of `callback` has the last step's parameters.
         patience: Stop after so many epochs without a lower validation loss, and return the best epoch's parameters.
         callback: callback(record, state) after each epoch, with the epoch's entry of the history; the training ends
             when it returns True. The state's buffers are donated to the next step: a callback copies what it keeps.
@@ -104,8 +118,11 @@ def fit(
             array along its largest axis that they divide.
 
     Returns:
-        The trained parameters and the history: for each epoch a dictionary with "epoch", "loss", "seconds", and, with
-        validation, "validation_loss" and "validation_accuracy" (integer labels only).
+        The trained parameters and the history: for each epoch a dictionary with "epoch", "loss", "seconds", with
+        integer labels "accuracy", and, with validation, "validation_loss", "validation_accuracy" (integer labels only)
+        and "validation_<name>" for each of the metrics. Loss and accuracy are means over the epoch's mini-batches as
+        they were trained on, dropout included. A loss that forms no outputs (`LinearSoftmaxCrossEntropy`) has no
+        accuracy.
 
     Warns:
         DataWarning: Examples that the network reads as images look channels-first; an iterable gives fewer mini-batches
@@ -130,16 +147,26 @@ def fit(
     as_loss("fit", loss)
     optimizer, key = as_optimizer("fit", optimizer), as_key("fit", key)
     placement = placement_on("fit", mesh, shard_parameters)
-    source = placement.source(as_data("fit", data), batch_size, finite=not allow_nonfinite)
+    data, trained_loss = _weighted("fit", as_data("fit", data), loss, sample_weight, placement)
+    source = placement.source(data, batch_size, finite=not allow_nonfinite)
     placement.check("fit", source.batch_size, accumulate)
+    average, measured = as_decay("fit", average), as_metrics("fit", metrics)
     if validation is not None:
         validation = as_data("fit", validation, "validation")
+    elif measured:
+        raise ValueError("fit: metrics need validation data; the history has loss and accuracy of the training")
     warn_of_channels_first(net, source.shape)
     trained, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
+    if augment is not None:
+        as_augment("fit", augment)
+        trained = Augmented(trained, augment)
+    if average is not None:
+        optimizer = averaging(optimizer, average)
     state = start(net, optimizer, key, source.shape, params, placement)
-    _check_loss("fit", net, loss, state.params, *source.sample())
+    xs, ys = source.sample()
+    check_loss("fit", net, loss, state.params, xs, plain_labels(ys))
     if not allow_nonfinite:
-        refuse_nonfinite("fit", **dict(zip(("xs", "ys"), source.sample(), strict=True)))
+        refuse_nonfinite("fit", xs=xs, ys=plain_labels(ys))
     pace, put = placement.pace(), placement.put
     with lost_ones_named("fit"), contextlib.nullcontext() if checkpoints is None else checkpoints:
         resumed = None if checkpoints is None else checkpoints.resume(state)
@@ -155,7 +182,7 @@ def fit(
                 break  # it had ended before it was resumed
             began = time.perf_counter() - moment.seconds
             label = f"epoch {epoch}/{epochs}"
-            programs = _programs(trained, loss, optimizer, accumulate, placement)
+            programs = _programs(trained, trained_loss, optimizer, accumulate, placement)
             state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
             taken, before = int(tally.steps), int(state.step) - int(tally.steps)
             if not np.isfinite(tally.last_loss):
@@ -167,16 +194,20 @@ def fit(
             if not warned and taken * (epoch - 1) < before:
                 warned = True
                 warn_of_shorter_epoch(epoch, taken, before / (epoch - 1))
-            record = {"epoch": epoch, "loss": float(tally.loss_sum) / taken}
+            record: dict[str, Any] = {"epoch": epoch, "loss": float(tally.loss_sum) / taken}
+            if tally.counted > 0:
+                record["accuracy"] = float(tally.right) / float(tally.counted)
+            result = _result(net, state, average)
             if validation is not None:
-                scores = evaluate(net, state.params, loss, validation, mesh=mesh, shard_parameters=shard_parameters)
+                where: dict[str, Any] = {"mesh": mesh, "shard_parameters": shard_parameters}
+                scores = evaluate(net, result, loss, validation, metrics=metrics, **where)
                 record |= {f"validation_{name}": value for name, value in scores.items()}
             record["seconds"] = time.perf_counter() - began
             history.append(record)
             if patience is not None:
                 since_best += 1
                 if best is None or record["validation_loss"] < best[0]:
-                    best, since_best = (record["validation_loss"], jax.tree.map(jnp.copy, state.params)), 0
+                    best, since_best = (record["validation_loss"], jax.tree.map(jnp.copy, result)), 0
             stop = callback is not None and callback(record, state)
             ended = bool(stop) or epoch == epochs or (patience is not None and since_best >= patience)
             moment = Moment(state, put(nothing_yet()), history, best, since_best, ended=ended)
@@ -184,7 +215,7 @@ def fit(
                 checkpoints(moment)
             if ended:
                 break
-    return (moment.state.params if best is None else best[1]), history
+    return (_result(net, moment.state, average) if best is None else best[1]), history
 
 
 @hinted
@@ -195,10 +226,12 @@ def evaluate(
     data: Batch | Iterable[Batch],
     *,
     batch_size: int = 256,
+    sample_weight: Any = None,
+    metrics: Metrics | None = None,
     mesh: jax.sharding.Mesh | None = None,
     shard_parameters: bool = False,
-) -> dict[str, float]:
-    """Mean loss, and with integer labels the accuracy, over every example of `data`.
+) -> dict[str, Any]:
+    """Mean loss, with integer labels the accuracy, and the metrics, over every example of `data`.
 
     Args:
         net: As in `fit`; dropout is off.
@@ -206,13 +239,20 @@ def evaluate(
         loss: As in `fit`.
         data: The pair (xs, ys), or an iterable of such pairs of any sizes.
         batch_size: Examples computed at once; the result does not depend on it but for rounding.
+        sample_weight: As in `fit`, for the loss. In the accuracy and the metrics an example of weight 0 does not count,
+            and any other counts 1.
+        metrics: A name, a function, several in a list, or a dictionary of names. Of classes, "accuracy", "top_5" (or
+            another number), "precision", "recall" and "f1", the means over the classes as by scikit-learn's
+            average="macro", and "confusion", the array whose entry [i, j] counts the examples of class i that are taken
+            for class j. Of numbers "mean_absolute_error" and "mean_squared_error". A function metric(outputs, ys) gives
+            one number, or one array, for each example; the result is their mean.
         mesh, shard_parameters: As in `fit`; of several processes each reads its devices' part of the arrays, and gives,
             of an iterable, its own part, in pieces of any sizes.
 
     Returns:
         {"loss": ..., "accuracy": ...}; the accuracy, the share of labels that are the place of the largest output, is
         there where ys are integers of the outputs' shape without the last axis. Examples of weight 0 (`ignore_index`)
-        do not count.
+        do not count. The metrics stand beside them under their names, as numbers, or as NumPy arrays.
 
     Raises:
         ValueError: No data, or data that do not match; a loss that `fit` would refuse.
@@ -220,22 +260,23 @@ def evaluate(
     _at_least_one("evaluate", "batch_size", batch_size)
     as_network("evaluate", net)
     as_loss("evaluate", loss)
-    data = as_data("evaluate", data)
-    placement = placement_on("evaluate", mesh, shard_parameters)
-    score = _programs(net, loss, placement=placement).score
+    placement, measured = placement_on("evaluate", mesh, shard_parameters), as_metrics("evaluate", metrics)
+    data, weighted_loss = _weighted("evaluate", as_data("evaluate", data), loss, sample_weight, placement)
+    score = _programs(net, weighted_loss, placement=placement, metrics=measured).score
     at_once, pieces = placement.pieces(data, batch_size)
     totals = None
     for (xs, ys), examples in pieces:
-        _check_loss("evaluate", net, loss, params, xs[:1], ys)
+        check_loss("evaluate", net, loss, params, xs[:1], plain_labels(ys))
         sums = score(params, *examples, batch_size=min(at_once, len(examples[0])))
         totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
     if totals is None:
         raise ValueError("evaluate: data is empty")
+    of_metrics = totals.pop("metrics")
     sums = {name: float(value) for name, value in totals.items()}
-    scores = {"loss": sums["loss"] / sums["weight"] if sums["weight"] else float("nan")}
-    if "correct" in sums:
-        scores["accuracy"] = sums["correct"] / sums["counted"] if sums["counted"] else float("nan")
-    return scores
+    scores: dict[str, Any] = {"loss": sums["loss"] / sums["weight"] if sums["weight"] else float("nan")}
+    if sums["counted"]:
+        scores["accuracy"] = sums["correct"] / sums["counted"]
+    return scores | {metric.name: metric.value(of) for metric, of in zip(measured, of_metrics, strict=True)}
 
 
 # Under the public functions.
@@ -249,11 +290,16 @@ class _Programs(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 def _programs(
-    net: Any, loss: Callable, optimizer: Any = None, accumulate: int = 1, placement: Placement = ONE_DEVICE
+    net: Any,
+    loss: Callable,
+    optimizer: Any = None,
+    accumulate: int = 1,
+    placement: Placement = ONE_DEVICE,
+    metrics: tuple[Metric, ...] = (),
 ) -> _Programs:
     """The compiled programs of one network, loss and optimiser: made once, so that an epoch compiles nothing."""
     ran = placement.staying(functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement))
-    scored = functools.partial(score, net, loss, placement)
+    scored = functools.partial(score, net, loss, placement, metrics)
     return _Programs(
         jax.jit(ran, donate_argnums=(0, 1), compiler_options=safe_options()),
         jax.jit(epoch_order, static_argnums=(1, 2)),
@@ -293,49 +339,24 @@ def _epoch(
     return state._replace(epoch=state.epoch + 1), tally
 
 
-def _check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys: Any) -> None:
-    """Trace the loss with labels whose values it can read, and refuse: integers at the least and the largest.
-
-    Of 2 and of 3 examples: a sum over the batch may have the right shape for one size, such as (classes,). An error is
-    that of all examples, with their shape and the place of a wrong label.
-    """
-    rows = _telling_rows(ys)
-    some = np.asarray(ys[rows])
-    x = jax.ShapeDtypeStruct((1, *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
-    like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
-    one = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
-
-    def check(examples: int, labels: Any = None) -> None:
-        outputs = jax.tree.map(lambda o: jax.ShapeDtypeStruct((examples, *o.shape[1:]), o.dtype), one)
-        if labels is None:
-            labels = jax.ShapeDtypeStruct((examples, *ys.shape[1:]), jax.dtypes.canonicalize_dtype(ys.dtype))
-            losses, _ = jax.eval_shape(lambda o, y: losses_and_weights(function, loss, o, y), outputs, labels)
-        else:
-            losses, _ = jax.eval_shape(lambda o: losses_and_weights(function, loss, o, labels), outputs)
-        if losses.shape != (examples,):
-            raise wrong_shape(function, examples, losses.shape)
-
-    try:
-        for examples in (2, 3):
-            check(examples, jnp.asarray(np.resize(some, (examples, *some.shape[1:]))))
-    except OutsideError as error:
-        row, *rest = error.place
-        raise error.at((int(rows[row % len(rows)]), *rest)) from None
-    except Exception as error:
-        try:
-            check(len(ys))
-        except Exception as of_all:
-            raise of_all from None
-        raise error from None
+def _weighted(
+    function: str, data: Any, loss: Callable, sample_weight: Any, placement: Placement
+) -> tuple[Any, Callable]:
+    """Data and loss where each example has a weight."""
+    if sample_weight is None:
+        return data, loss
+    if not is_pair(data) or placement.devices > 1:
+        raise ValueError(
+            f"{function}: sample_weight needs arrays (xs, ys) on one device; else let the loss return the pair "
+            "(losses, weights)"
+        )
+    xs, ys = data
+    return (xs, WeightedLabels(ys, as_sample_weight(function, sample_weight, ys))), WeightedLoss(loss)
 
 
-def _telling_rows(ys: Any) -> np.ndarray:
-    """Two rows: of integers those with the least and the largest, else the first two, if there are as many."""
-    array = isinstance(ys, np.ndarray | jax.Array) and not (isinstance(ys, np.memmap) and ys.ndim > 1)
-    if array and np.issubdtype(ys.dtype, np.integer) and ys.size:
-        held = np.asarray(ys)
-        return np.array([at // (held.size // len(held)) for at in (held.argmin(), held.argmax())])
-    return np.arange(min(2, len(ys)))
+def _result(net: Any, state: State, average: float | None) -> Any:
+    """The parameters that `fit` returns: the last step's, or their average."""
+    return state.params if average is None else average_of(net, state.params, state.opt_state, average)
 
 
 def _at_least_one(function: str, argument: str, value: Any) -> None:

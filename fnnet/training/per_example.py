@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import accumulator
+from fnnet.core.habits import hinted
 from fnnet.core.paths import nested_dictionary
 from fnnet.core.reduction import losses_of, wrong_shape
 from fnnet.layers.containers import is_threaded
@@ -28,6 +29,7 @@ from fnnet.layers.walk import walk
 from fnnet.training.batches import checked_pair
 
 
+@hinted
 def gradient_norms(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, key: Any = None) -> jax.Array:
     """The l2 norm of each example's gradient over all parameters, (1).
 
@@ -69,6 +71,7 @@ def gradient_norms(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, k
     return _norms(passed) if passed else jnp.zeros(len(xs))
 
 
+@hinted
 def clipped_gradients(
     net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, max_norm: Any, key: Any = None
 ) -> Any:

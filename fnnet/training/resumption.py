@@ -239,12 +239,16 @@ def record_of(moment: Moment) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
+    if isinstance(value, np.ndarray):  # of a metric
+        return [_text(one) for one in value.tolist()] if value.ndim == 1 else [_text(one) for one in value]
     if value is None or isinstance(value, bool | int | str):
         return value
     return float(value) if math.isfinite(value) else str(float(value))
 
 
 def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return np.array([_number(one) for one in value])
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 
@@ -253,6 +257,7 @@ def moment_of(saved: Saved, state: State) -> Moment:
     tally = nothing_yet()
     like = trees_of(Moment(state, tally, [], best=(0.0, state.params) if "best" in saved.trees else None))
     there = {name: {} for name in like if not jax.tree.leaves(like[name])} | saved.trees  # sgd has no arrays
+    there["tally"] = {"right": tally.right, "counted": tally.counted} | there["tally"]  # older checkpoints lack these
     trees = checkpoint.restore(there, like, name="")
     if not np.array_equal(jax.random.key_data(trees["key"]), jax.random.key_data(state.key)):
         raise ValueError(f"resume: {saved.directory} was trained with another key")

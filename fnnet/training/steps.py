@@ -8,18 +8,20 @@ so the upper sum may be taken in chunks, one after the other, or by several devi
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fnnet.core.arguments import accumulator
-from fnnet.core.reduction import losses_and_weights, mean_loss
+from fnnet.core.reduction import losses_and_weights, weighted_mean
 from fnnet.training.batch_statistics import is_of_batch
 from fnnet.training.last_layer_loss import split_for
+from fnnet.training.metrics import Metric, counted, labels_of, preferred
 from fnnet.training.one_device import OneDevice
 from fnnet.training.placement import Placement
+from fnnet.training.sample_weights import plain_labels
 from fnnet.training.state import State, Tally
 
 ONE_DEVICE = OneDevice()
@@ -54,13 +56,25 @@ def _copied(tree: Any) -> Any:
 def batch_loss(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None
 ) -> tuple[jax.Array, Any]:
-    """The mean loss of a mini-batch, and what `apply_batch` measured."""
+    """The mean loss of a mini-batch, and what was measured: statistics by `apply_batch`, and `answers`."""
     keys = None if key is None else jax.random.split(key, len(x))
     split = split_for(loss, net, params)
     if split is not None:
-        return split.mean(_outputs(split.body, split.params, x, keys)[0], y), {}
+        return split.mean(_outputs(split.body, split.params, x, keys)[0], y), ({}, answers(None, y, None))
     outputs, statistics = _outputs(net, params, x, keys)
-    return mean_loss(loss, outputs, y), statistics
+    losses, weights = losses_and_weights("mean_loss", loss, outputs, y)
+    return weighted_mean(losses, weights), (statistics, answers(outputs, y, weights))
+
+
+def answers(outputs: Any, y: Any, weights: Any) -> tuple[jax.Array, jax.Array]:
+    """How many labels are the place of the largest output, and how many count; 0 where they are no integers."""
+    y = plain_labels(y)
+    labels = labels_of(outputs, y) if jnp.issubdtype(y.dtype, jnp.integer) else None
+    if labels is None:
+        return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
+    within = counted(outputs, labels, weights != 0)
+    right = within & ~preferred(outputs, labels).any(-1)
+    return right.sum(dtype=jnp.float32), within.sum(dtype=jnp.float32)
 
 
 def chunked_gradient(
@@ -82,28 +96,28 @@ def chunked_gradient(
     keys = jax.random.split(key, examples)  # as without chunks and devices
 
     def of_device(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[Any, Any]:
-        params_bar, (total, weight, statistics) = _sums(net, loss, params, x, y, keys, chunks, examples)
-        return params_bar, (total, weight, jax.tree.map(lambda a: a / placement.devices, statistics))
+        params_bar, (total, weight, statistics, right) = _sums(net, loss, params, x, y, keys, chunks, examples)
+        return params_bar, (total, weight, jax.tree.map(lambda a: a / placement.devices, statistics), right)
 
-    params_bar, (total, weight, statistics) = placement.sums(of_device, params, x, y, keys, gradients=True)
+    params_bar, (total, weight, statistics, right) = placement.sums(of_device, params, x, y, keys, gradients=True)
     scale = examples / weight
     params_bar = jax.tree.map(lambda bar, p: (bar * scale.astype(bar.dtype)).astype(p.dtype), params_bar, params)
-    return (total / weight, statistics), params_bar
+    return (total / weight, (statistics, right)), params_bar
 
 
 def _sums(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array, chunks: int, examples: int
-) -> tuple[Any, tuple[jax.Array, jax.Array, Any]]:
-    """The upper sum of (1), divided by `examples`; the sum of the losses, that of the weights, and the statistics.
+) -> tuple[Any, tuple[jax.Array, jax.Array, Any, Any]]:
+    """The upper sum of (1), divided by `examples`; the sums of losses and of weights, the statistics, the answers.
 
     A chunk takes every n-th example, so that a batch that is sharded over devices stays where it is.
     """
 
-    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-        losses, weights, statistics, _ = _losses("fit", net, loss, params, x, y, keys)
+    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any, Any]]:
+        losses, weights, statistics, outputs = _losses("fit", net, loss, params, x, y, keys)
         dtype = accumulator(losses.dtype)
         total = losses.astype(dtype).sum()
-        sums = total, weights.astype(dtype).sum(), statistics
+        sums = total, weights.astype(dtype).sum(), statistics, answers(outputs, y, weights)
         return total / examples, sums  # no larger than a mean's: f16 would overflow
 
     if chunks == 1:
@@ -111,14 +125,17 @@ def _sums(
         return jax.tree.map(lambda bar: bar.astype(accumulator(bar.dtype)), params_bar), sums
     apart = jax.tree.map(lambda a: a.reshape(len(a) // chunks, chunks, *a.shape[1:]), (x, y, keys))
 
-    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array, Any]]:
+    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array, Any, Any]]:
         piece = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, chunk, 1, keepdims=False), apart)
         bar, sums = jax.grad(share, has_aux=True)(params, *piece)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), params_bar, bar), sums
 
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulator(p.dtype)), params)
-    params_bar, (totals, weights, statistics) = jax.lax.scan(add, zeros, jnp.arange(chunks))
-    return params_bar, (totals.sum(), weights.sum(), jax.tree.map(lambda a: a.mean(0), statistics))
+    params_bar, (totals, weights, statistics, right) = jax.lax.scan(add, zeros, jnp.arange(chunks))
+    mean, total = (
+        jax.tree.map(over, of) for over, of in ((lambda a: a.mean(0), statistics), (lambda a: a.sum(0), right))
+    )
+    return params_bar, (totals.sum(), weights.sum(), mean, total)
 
 
 def train_step(
@@ -133,6 +150,13 @@ def train_step(
     placement: Placement = ONE_DEVICE,
 ) -> tuple[State, jax.Array]:
     """One step on one mini-batch: the next state, or the same where the loss is not finite, and the loss."""
+    return _measured_step(net, loss, optimizer, state, x, y, accumulate, placement)[:2]
+
+
+def _measured_step(
+    net: Any, loss: Callable, optimizer: Any, state: State, x: Any, y: Any, accumulate: int, placement: Placement
+) -> tuple[State, jax.Array, tuple[jax.Array, jax.Array]]:
+    """`train_step`, and the answers."""
     import optax
 
     key = jax.random.fold_in(_keys(state)[1], state.step)
@@ -141,7 +165,7 @@ def train_step(
     else:
         of_batch = functools.partial(batch_loss, net, loss, x=x, y=y, key=key)
         ended = jax.value_and_grad(of_batch, has_aux=True)(state.params)
-    (value, statistics), params_bar = ended
+    (value, (statistics, right)), params_bar = ended
     updates, opt_state = optimizer.update(params_bar, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     if statistics:
@@ -150,7 +174,7 @@ def train_step(
     still = (state.params, state.opt_state, state.step)
     finite = jnp.isfinite(value)
     params, opt_state, step = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, still)
-    return State(params, opt_state, state.key, state.epoch, step), value
+    return State(params, opt_state, state.key, state.epoch, step), value, right
 
 
 def run(
@@ -179,11 +203,12 @@ def run(
     def step(carry: tuple[State, Tally]) -> tuple[State, Tally]:
         state, tally = carry
         at = rows[tally.steps % len(rows)]
-        state, value = train_step(
-            net, loss, optimizer, state, xs[at], ys[at], accumulate=accumulate, placement=placement
+        state, value, (right, number) = _measured_step(
+            net, loss, optimizer, state, xs[at], ys[at], accumulate, placement
         )
         value = value.astype(jnp.float32)
-        return state, Tally(tally.steps + 1, tally.loss_sum + value, value)
+        sums = tally.loss_sum + value, value, tally.right + right, tally.counted + number
+        return state, Tally(tally.steps + 1, *sums)
 
     return jax.lax.while_loop(goes_on, step, (state, tally))
 
@@ -196,43 +221,67 @@ def epoch_order(state: State, examples: int, batch_size: int) -> jax.Array:
 
 
 def score(
-    net: Any, loss: Callable, placement: Placement, params: Any, *examples: Any, batch_size: int
-) -> dict[str, jax.Array]:
-    """Sums over all examples, each device taking `batch_size` of its own at once: of loss, weight, right answers, and
-    examples that count.
+    net: Any,
+    loss: Callable,
+    placement: Placement,
+    metrics: Sequence[Metric],
+    params: Any,
+    *examples: Any,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Sums over all examples, each device taking `batch_size` of its own at once: of loss, weight, right answers,
+    examples that count, and of the metrics.
 
     `examples` are xs and ys, and perhaps of each example whether it is one, or is there to make the number round.
     """
 
-    scores = functools.partial(_scores, net, loss, batch_size=batch_size)
+    scores = functools.partial(_scores, net, loss, metrics, batch_size=batch_size)
     return placement.sums(scores, params, *examples)
 
 
 def _scores(
-    net: Any, loss: Callable, params: Any, xs: Any, ys: Any, inside: Any = True, *, batch_size: int
-) -> dict[str, jax.Array]:
+    net: Any,
+    loss: Callable,
+    metrics: Sequence[Metric],
+    params: Any,
+    xs: Any,
+    ys: Any,
+    inside: Any = True,
+    *,
+    batch_size: int,
+) -> dict[str, Any]:
     inside = jnp.broadcast_to(inside, len(xs))
 
-    def of_batch(index: jax.Array) -> dict[str, jax.Array]:
+    def of_batch(index: jax.Array) -> dict[str, Any]:
         rows = index * batch_size + jnp.arange(batch_size)
         at = jnp.minimum(rows, len(xs) - 1)
         counts, x, y = (rows < len(xs)) & inside[at], xs[at], ys[at]
-        losses, weights, _, outputs = _losses("evaluate", net, loss, params, x, y, None)
+        losses, weights, _, outputs = _losses("evaluate", net, loss, params, x, y, None, whole=bool(metrics))
         sums = {"loss": jnp.where(counts, losses, 0), "weight": jnp.where(counts, weights, 0)}
-        if outputs is not None and jnp.issubdtype(y.dtype, jnp.integer) and y.shape == outputs.shape[:-1]:
-            counted = (counts & (weights != 0)).reshape(-1, *(1,) * (y.ndim - 1)) & jnp.ones(y.shape, bool)
-            sums |= {"correct": counted & (outputs.argmax(-1) == y), "counted": counted}
-        return {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
+        sums = {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
+        counts &= weights != 0
+        sums["correct"], sums["counted"] = answers(outputs, y, counts)
+        return sums | {"metrics": [metric.sums(outputs, plain_labels(y), counts) for metric in metrics]}
 
     totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
-    return {name: values.sum() for name, values in totals.items()}
+    return jax.tree.map(lambda values: values.sum(0), totals)
 
 
 def _losses(
-    function: str, net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array | None
+    function: str,
+    net: Any,
+    loss: Callable,
+    params: Any,
+    x: Any,
+    y: Any,
+    keys: jax.Array | None,
+    whole: bool = False,
 ) -> tuple[jax.Array, jax.Array, Any, Any]:
-    """Each example's loss and weight, what `apply_batch` measured, and the outputs, None where the loss forms none."""
-    split = split_for(loss, net, params)
+    """Each example's loss and weight, what `apply_batch` measured, and the outputs.
+
+    The outputs are None where the loss forms none, unless the `whole` is wanted.
+    """
+    split = None if whole else split_for(loss, net, params)
     if split is not None:
         features, _ = _outputs(split.body, split.params, x, keys)
         return *split.losses(features, y), {}, None

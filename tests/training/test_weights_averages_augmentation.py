@@ -1,0 +1,132 @@
+"""`sample_weight`, `average` and `augment` of `fit`, each against the same thing done by hand."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import fnnet
+from fnnet.training.augmented import FOLD, Augmented
+
+RNG = np.random.default_rng(0)
+XS, YS = RNG.normal(size=(24, 4)).astype(np.float32), RNG.integers(0, 3, 24).astype(np.int32)
+WEIGHTS = np.arange(24) % 3
+NET = fnnet.Sequential(fnnet.Dense(3))
+LOSS = fnnet.softmax_cross_entropy
+SGD = optax.sgd(0.1)
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """optax's own arithmetic is not written for strict promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def fit(data=(XS, YS), net=NET, loss=LOSS, optimizer=SGD, **options):
+    return fnnet.fit(net, loss, optimizer, data, **{"key": 0, "batch_size": 24, "progress": False} | options)
+
+
+def test_a_weight_counts_an_example_so_often():
+    many = XS.repeat(WEIGHTS, 0), YS.repeat(WEIGHTS)
+    params, history = fit(sample_weight=WEIGHTS, epochs=2)
+    repeated, other = fit(many, batch_size=len(many[0]), epochs=2)
+    chex.assert_trees_all_close(params, repeated, rtol=1e-5, atol=1e-6)
+    assert history[-1]["loss"] == pytest.approx(other[-1]["loss"], rel=1e-5)
+    chunked, _ = fit(sample_weight=WEIGHTS, epochs=2, accumulate=3)
+    chex.assert_trees_all_close(chunked, params, rtol=1e-5, atol=1e-6)
+    scores = fnnet.evaluate(NET, params, LOSS, (XS, YS), sample_weight=WEIGHTS, batch_size=7)
+    assert scores["loss"] == pytest.approx(fnnet.evaluate(NET, params, LOSS, many)["loss"], rel=1e-5)
+    kept = fnnet.evaluate(NET, params, LOSS, (XS[WEIGHTS > 0], YS[WEIGHTS > 0]))
+    assert scores["accuracy"] == pytest.approx(kept["accuracy"])
+
+
+def test_a_weight_of_zero_silences_a_loss_that_is_infinite():
+    def loss(outputs, ys):
+        return jnp.where(ys == 0, jnp.inf, 1.0) + 0 * outputs.sum(-1)
+
+    assert fnnet.evaluate(NET, NET.init(0, (4,)), loss, (XS, YS), sample_weight=YS > 0)["loss"] == 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        (np.ones((24, 1)), ValueError, r"fit: sample_weight of shape \(24, 1\) must have shape \(24,\)"),
+        (np.where(WEIGHTS == 1, -2, 1), ValueError, r"fit: sample_weight\[1\] \(=-2.0\) must be 0 or more"),
+        (np.full(24, np.nan), ValueError, r"fit: sample_weight\[0\] \(=nan\) must be 0 or more"),
+        (np.zeros(24), ValueError, r"fit: some sample_weight must be more than 0"),
+        ("balanced", TypeError, r"fit: sample_weight must be numbers, not 'balanced'"),
+    ],
+)
+def test_refuses_weights(weights, error, message):
+    with pytest.raises(error, match=message):
+        fit(sample_weight=weights)
+
+
+def test_the_average_is_that_of_the_steps():
+    seen = []
+    params, history = fit(
+        epochs=5,
+        average=0.8,
+        validation=(XS, YS),
+        callback=lambda record, state: seen.append(jax.tree.map(np.array, state.params)),
+    )
+    shares = 0.8 ** np.arange(4, -1, -1)
+    wanted = jax.tree.map(lambda *steps: np.tensordot(shares / shares.sum(), np.stack(steps), 1), *seen)
+    chex.assert_trees_all_close(params, wanted, rtol=1e-5, atol=1e-6)
+    assert history[-1]["validation_loss"] == fnnet.evaluate(NET, params, LOSS, (XS, YS))["loss"]
+    plain, _ = fit(epochs=5)
+    chex.assert_trees_all_equal(plain, seen[-1])  # the steps are as without it
+
+
+def test_the_average_leaves_statistics_and_goes_on_from_a_checkpoint(tmp_path):
+    net = fnnet.Sequential(fnnet.Dense(4), fnnet.BatchNorm(), fnnet.Dense(3))
+    options = {"net": net, "average": 0.5, "batch_size": 12}
+    seen = []
+    whole, _ = fit(epochs=2, callback=lambda _, state: seen.append(jax.tree.map(np.array, state.params)), **options)
+    np.testing.assert_array_equal(whole["batch_norm_1"]["mean"], seen[-1]["batch_norm_1"]["mean"])
+    assert not np.array_equal(whole["batch_norm_1"]["scale"], seen[-1]["batch_norm_1"]["scale"])
+    fit(epochs=1, checkpoints=fnnet.Checkpoints(tmp_path), **options)
+    resumed, _ = fit(epochs=2, checkpoints=fnnet.Checkpoints(tmp_path), **options)
+    chex.assert_trees_all_equal(resumed, whole)
+
+
+def moved(key, x):
+    return x + jax.random.normal(key, x.shape)
+
+
+def test_augmentation_has_a_key_of_each_example_and_none_in_evaluation():
+    net, params = Augmented(NET, moved), NET.init(0, (4,))
+    keys = jax.random.split(jax.random.key(1), 2)
+    for key in keys:
+        wanted = NET.apply(params, moved(jax.random.fold_in(key, FOLD), XS[0]))
+        np.testing.assert_allclose(net.apply(params, XS[0], key=key), wanted, rtol=1e-6)
+    np.testing.assert_array_equal(net.apply(params, XS[0]), NET.apply(params, XS[0]))
+    outputs, statistics = net.apply_batch(params, XS[[0, 0]], keys=keys)
+    assert statistics == {}
+    assert not np.allclose(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize(
+    ("net", "loss"),
+    [
+        (NET, LOSS),
+        (NET, fnnet.LinearSoftmaxCrossEntropy()),
+        (fnnet.Sequential(fnnet.Dense(4), fnnet.BatchNorm(), fnnet.Dense(3)), LOSS),
+    ],
+)
+def test_every_way_to_a_loss_takes_augmented_examples(net, loss):
+    """Examples of nothing but zeros give log 3, since biases are 0 at first."""
+    _, history = fit(net=net, loss=loss, optimizer=optax.sgd(0.0), augment=lambda key, x: 0 * x)
+    assert history[0]["loss"] == pytest.approx(np.log(3), rel=1e-5)
+
+
+def test_augmentation_goes_on_with_the_same_bits(tmp_path):
+    whole, _ = fit(epochs=2, augment=moved, batch_size=8)
+    fit(epochs=1, augment=moved, batch_size=8, checkpoints=fnnet.Checkpoints(tmp_path))
+    resumed, _ = fit(epochs=2, augment=moved, batch_size=8, checkpoints=fnnet.Checkpoints(tmp_path))
+    chex.assert_trees_all_equal(resumed, whole)
+    other, _ = fit(epochs=2, batch_size=8)
+    assert not np.allclose(whole["dense_0"]["kernel"], other["dense_0"]["kernel"])
