@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fnnet.core.habits import hinted
+
 if TYPE_CHECKING:
     from fnnet.tracing.traces import Trace
 
