@@ -286,6 +286,18 @@ REFUSED = {
         "fit: net must have init(key, shape) and apply(params, x, *, key), as fnnet.Sequential(...) has; it is the "
         "function relu",
     ),
+    "a list of callbacks": (
+        lambda: fit(callback=[print]),
+        "fit: callback must be one function callback(record, state), not a list of 1",
+    ),
+    "a directory for checkpoints": (
+        lambda: fit(checkpoints="run"),
+        "fit: checkpoints must be fnnet.Checkpoints(directory), not 'run'",
+    ),
+    "loss and parameters exchanged": (
+        lambda: fnnet.evaluate(NET, LOSS, NET.init(0, (8, 8, 1)), (XS, YS)),
+        "evaluate: loss must be a function of outputs and ys, such as fnnet.softmax_cross_entropy, not a dictionary",
+    ),
     # the names and places of other libraries' arguments
     "validation_data=": (
         lambda: fit(validation_data=(XS, YS)),

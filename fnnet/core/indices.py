@@ -18,6 +18,10 @@ class OutsideError(ValueError):
         super().__init__(f"{function}: {argument}{list(place) or ''} {wanted}")
         self.function, self.argument, self.place, self.wanted = function, argument, place, wanted
 
+    def __reduce__(self) -> tuple:
+        """As it was made: an error may come from another process."""
+        return type(self), (self.function, self.argument, self.place, self.wanted)
+
     def at(self, place: tuple[int, ...]) -> "OutsideError":
         """The same error of the same number at another place."""
         return type(self)(self.function, self.argument, place, self.wanted)

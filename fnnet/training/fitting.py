@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.core.arguments import as_key
+from fnnet.core.arguments import as_key, described
 from fnnet.core.compiler import safe_options
 from fnnet.core.habits import hinted
 from fnnet.training.arguments import as_augment, as_data, as_loss, as_network, as_optimizer, is_pair
@@ -145,6 +145,10 @@ def fit(
             raise ValueError("fit: patience needs validation data")
     as_network("fit", net)
     as_loss("fit", loss)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"fit: callback must be one function callback(record, state), not {described(callback)}")
+    if checkpoints is not None and not hasattr(checkpoints, "resume"):
+        raise TypeError(f"fit: checkpoints must be fnnet.Checkpoints(directory), not {described(checkpoints)}")
     optimizer, key = as_optimizer("fit", optimizer), as_key("fit", key)
     placement = placement_on("fit", mesh, shard_parameters)
     data, trained_loss = _weighted("fit", as_data("fit", data), loss, sample_weight, placement)
@@ -191,7 +195,7 @@ def fit(
                     state,
                     history,
                 )
-            if not warned and taken * (epoch - 1) < before:
+            if source.steps is None and not warned and taken * (epoch - 1) < before:
                 warned = True
                 warn_of_shorter_epoch(epoch, taken, before / (epoch - 1))
             record: dict[str, Any] = {"epoch": epoch, "loss": float(tally.loss_sum) / taken}

@@ -21,7 +21,8 @@ class LinearSoftmaxCrossEntropy:
 
     As the loss of `fit` it is computed by `linear_softmax_cross_entropy` from the last layer's input: the logits never
     exist all at once, which is for a large vocabulary the most of a step's memory. The mean is over all labels of the
-    mini-batch that count, as in torch.nn.CrossEntropyLoss. `evaluate` computes it so, too, and gives no accuracy.
+    mini-batch that count, as in torch.nn.CrossEntropyLoss. `evaluate` computes it so, too, and gives no accuracy; with
+    `metrics` it forms the logits.
 
     Called with logits (examples, ..., classes) and integer labels (examples, ...), as by `fnnet.trace`, it gives the
     pair (losses, weights): for each example the sums over its labels. This is also what `fit` does with a network that
