@@ -1,5 +1,7 @@
 """What people try first, and the answer: its success, or one error that says what to write instead."""
 
+import inspect
+import pickle
 import re
 from typing import Any
 
@@ -10,6 +12,8 @@ import optax
 import pytest
 
 import fnnet as typed
+from fnnet.layers import Layer
+from fnnet.rules.labels import LabelError
 
 fnnet: Any = typed  # mypy knows that the calls are wrong
 RNG = np.random.default_rng(0)
@@ -371,6 +375,24 @@ def test_is_answered(tried):
     with pytest.raises((TypeError, ValueError, AttributeError), match=re.escape(words)) as caught:
         attempt()
     assert len(re.split(r"[.] ", str(caught.value))) <= 2  # sentences
+
+
+FUNCTIONS = [name for name in dir(typed) if inspect.isfunction(getattr(typed, name))]
+CLASSES = [name for name in dir(typed) if inspect.isclass(getattr(typed, name))]
+LAYERS = [name for name in CLASSES if issubclass(getattr(typed, name), Layer)]
+
+
+@pytest.mark.parametrize("name", sorted({*FUNCTIONS, *LAYERS} - {"check", "keep_memory", "safe_options"}))
+def test_every_function_and_layer_answers_an_unknown_argument(name):
+    with pytest.raises(TypeError, match=f"^{name}: there is no argument colour"):
+        getattr(fnnet, name)(colour="red")
+
+
+def test_an_error_of_a_label_comes_whole_from_another_process():
+    with pytest.raises(LabelError) as caught:
+        LOSS(np.zeros((2, 3)), np.array([0, 3]))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.place) == (str(caught.value), (1,))
 
 
 @pytest.mark.parametrize(

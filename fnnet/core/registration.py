@@ -17,12 +17,14 @@ import jax.numpy as jnp
 
 from fnnet.core import explicit_axes, primitives, rule_errors
 from fnnet.core.eager import backward_at_once, forward_at_once
+from fnnet.core.habits import hinted
 from fnnet.core.jax_messages import is_axis_unbound, is_forward_mode_refused
 from fnnet.core.partials import innermost
 
 Lanes = tuple[tuple[bool, ...], ...]  # one row for each mapped axis that a parameter has too: which leaves have it
 
 
+@hinted
 def rule(
     forward: Callable, backward: Callable, *, batched: Sequence[str] = (), gain: float = 1.0, precise: bool = False
 ) -> "Rule":

@@ -258,5 +258,5 @@ def test_refuses_labels_of_a_float_type():
 
 
 def test_refuses_a_loss_of_the_whole_batch():
-    with pytest.raises(ValueError, match=r"fit: loss must give one number for each of 2 examples, shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"fit: loss must give one number for each of 100 examples, shape \(100,\)"):
         fnnet.fit(NET, lambda z, y: LOSS(z, y).mean(), ADAM, blobs(), key=jax.random.key(0))
