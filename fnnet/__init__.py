@@ -69,7 +69,6 @@ from fnnet.rules.squared_error import squared_error as squared_error
 from fnnet.rules.transposed_convolution import conv_transpose as conv_transpose
 from fnnet.tracing.tracer import trace as trace
 from fnnet.training.batch_statistics import batch_statistics as batch_statistics
-from fnnet.training.data_warnings import DataWarning as DataWarning
 from fnnet.training.fitting import NonFiniteLossError as NonFiniteLossError
 from fnnet.training.fitting import evaluate as evaluate
 from fnnet.training.fitting import fit as fit
@@ -79,6 +78,7 @@ from fnnet.training.per_example import clipped_gradients as clipped_gradients
 from fnnet.training.per_example import gradient_norms as gradient_norms
 from fnnet.training.processes import ProcessLostError as ProcessLostError
 from fnnet.training.resumption import Checkpoints as Checkpoints
+from fnnet.training.training_warnings import TrainingWarning as TrainingWarning
 
 if _TYPE_CHECKING:  # pragma: no cover
     from fnnet import data as data

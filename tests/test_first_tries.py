@@ -1,5 +1,6 @@
 """What people try first, and the answer: its success, or one error that says what to write instead."""
 
+import contextlib
 import inspect
 import pickle
 import re
@@ -405,7 +406,7 @@ def test_an_error_of_a_label_comes_whole_from_another_process():
 )
 def test_warns_of_channels_first(images, net):
     words = re.escape(f"fit: examples of shape {images.shape[1:]} look channels-first, but channels are last here")
-    with pytest.warns(fnnet.DataWarning, match=words) as seen:
+    with pytest.warns(fnnet.TrainingWarning, match=words) as seen:
         fit((images, YS), net=net)
     assert len(seen) == 1
     assert seen[0].filename == __file__
@@ -425,9 +426,30 @@ def test_does_not_warn_of_other_shapes(shape, net):
     fit((np.ones((8, *shape), np.float32), YS[:8]), net=net)  # a warning is an error
 
 
+@pytest.mark.parametrize(
+    ("last", "loss", "words"),
+    [
+        (
+            fnnet.softmax,
+            LOSS,
+            "ends in softmax, but softmax_cross_entropy takes logits: leave softmax out of the network",
+        ),
+        (jax.nn.softmax, optax.softmax_cross_entropy_with_integer_labels, "or take fnnet.cross_entropy"),
+        (fnnet.Sequential(fnnet.sigmoid), fnnet.sigmoid_binary_cross_entropy, "or take fnnet.binary_cross_entropy"),
+        (fnnet.log_softmax, LOSS, ""),  # its softmax is the same
+        (fnnet.softmax, fnnet.cross_entropy, ""),
+    ],
+)
+def test_warns_of_a_function_that_the_loss_contains(last, loss, words):
+    net = fnnet.Sequential(fnnet.Flatten(), fnnet.Dense(3), last)
+    ys = np.eye(3, dtype=np.float32)[YS] if loss is fnnet.sigmoid_binary_cross_entropy else YS
+    with pytest.warns(fnnet.TrainingWarning, match=words) if words else contextlib.nullcontext():
+        fit((XS, ys), net=net, loss=loss)
+
+
 def test_warns_of_an_iterable_that_gives_less_in_a_later_epoch():
     words = "fit: data gave 1 mini-batches in epoch 2, and 2 in each epoch before; an iterable must start anew"
-    with pytest.warns(fnnet.DataWarning, match=words) as seen:
+    with pytest.warns(fnnet.TrainingWarning, match=words) as seen:
         fit(Shrinking(), epochs=3)
     assert len(seen) == 1
 
@@ -435,5 +457,5 @@ def test_warns_of_an_iterable_that_gives_less_in_a_later_epoch():
 def test_warns_of_mini_batches_that_are_left_out():
     small = [(XS[:8], YS[:8]), (XS[:7], YS[:7])]
     fit(small)  # the last may be smaller
-    with pytest.warns(fnnet.DataWarning, match="more than one mini-batch of fewer than 8 examples"):
+    with pytest.warns(fnnet.TrainingWarning, match="more than one mini-batch of fewer than 8 examples"):
         fit([*small, *small])

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.training.arguments import as_batch
-from fnnet.training.data_warnings import warn_of_left_out
 from fnnet.training.placement import Batch
+from fnnet.training.training_warnings import warn_of_left_out
 
 SECONDS_A_CALL = 0.5
 

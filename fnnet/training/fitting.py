@@ -23,7 +23,6 @@ from fnnet.training.arguments import as_augment, as_data, as_loss, as_network, a
 from fnnet.training.augmented import Augmented
 from fnnet.training.averaging import as_decay, average_of, averaging
 from fnnet.training.batches import Pace, refuse_nonfinite
-from fnnet.training.data_warnings import warn_of_channels_first, warn_of_shorter_epoch
 from fnnet.training.device_mesh import placement_on
 from fnnet.training.loss_check import check_loss
 from fnnet.training.metrics import Metric, Metrics, as_metrics
@@ -34,6 +33,7 @@ from fnnet.training.sample_weights import WeightedLabels, WeightedLoss, as_sampl
 from fnnet.training.state import State, Tally, nothing_yet
 from fnnet.training.steps import ONE_DEVICE, epoch_order, run, score, start
 from fnnet.training.trainable import part_of
+from fnnet.training.training_warnings import warn_of_channels_first, warn_of_probabilities, warn_of_shorter_epoch
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -125,8 +125,9 @@ def fit(
         accuracy.
 
     Warns:
-        DataWarning: Examples that the network reads as images look channels-first; an iterable gives fewer mini-batches
-            in a later epoch, or several of fewer examples than its first.
+        TrainingWarning: Examples that the network reads as images look channels-first; the network ends in a softmax
+            or sigmoid that the loss contains; an iterable gives fewer mini-batches in a later epoch, or several of
+            fewer examples than its first.
 
     Raises:
         TypeError: The network, loss, optimiser, data or key is of a wrong type.
@@ -160,6 +161,7 @@ def fit(
     elif measured:
         raise ValueError("fit: metrics need validation data; the history has loss and accuracy of the training")
     warn_of_channels_first(net, source.shape)
+    warn_of_probabilities(net, loss)
     trained, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
     if augment is not None:
         as_augment("fit", augment)

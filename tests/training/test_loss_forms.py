@@ -330,7 +330,8 @@ def test_losses_that_are_not_one_number_per_example_are_refused(loss, shape):
         return pytest.raises(
             ValueError,
             match=rf"^{function}: loss must give one number for each of {examples} examples, shape \({examples},\); it "
-            rf"gave shape {shape} \((leave out a mean over the batch; )?jax.vmap makes a loss of one example into one of a batch\)",
+            rf"gave shape {shape} \((leave out a mean over the batch; )?jax.vmap makes a loss of one example into one "
+            r"of a batch\)",
         )
 
     with says("mean_loss", 8):
