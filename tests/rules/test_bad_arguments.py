@@ -10,6 +10,7 @@ import jax
 import pytest
 
 import fnnet
+from fnnet.core.indices import OutsideError
 from fnnet.proofs import own
 from fnnet.proofs.proof import cast
 from fnnet.proofs.refused import NOT_ARRAYS
@@ -52,7 +53,9 @@ def complaint(proof, argument, value, run):
     except Exception as error:
         message, innermost = str(error), Path(traceback.extract_tb(error.__traceback__)[-1].filename)
         named = {"dilation": "dilat"}.get(argument, argument) in message
-        own_error = type(error) in (ValueError, TypeError) and Path(fnnet.__file__).parent in innermost.parents
+        own_error = (
+            type(error) in (ValueError, TypeError, OutsideError) and Path(fnnet.__file__).parent in innermost.parents
+        )
         if own_error and named and message.removeprefix("rule ").startswith(f"{proof.name}: "):
             return ""
         return f"{type(error).__name__} at {innermost}: {message}"
