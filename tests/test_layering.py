@@ -36,7 +36,7 @@ FLOORS = (
 MOST_ROOMS = 20  # folders and files side by side in fnnet/
 # Reads files: knows nothing of networks, and the floors below training nothing of it.
 ASIDE = "data"
-SLOW = ("optax", "sklearn", "matplotlib", "tqdm", "safetensors", "PIL", "pytest", "torch", "flax", "orbax")
+SLOW = ("optax", "sklearn", "matplotlib", "tqdm", "safetensors", "PIL", "pytest", "torch", "flax", "orbax", "onnx")
 
 
 def modules() -> dict[str, Path]:
@@ -113,10 +113,10 @@ def test_the_page_names_every_room():
 
 
 def test_nobody_knows_a_layer_by_its_type():
-    """But for the networks that the command line builds; the rest asks `Layer`."""
+    """But for the networks that the command line builds, and the nodes of ONNX; the rest asks `Layer`."""
     kinds = {f"layers.{name}" for name in ("dense", "convolution", "pooling", "flatten", "dropout")}
     users = {name for name, path in MODULES.items() if modules_imported(path) & kinds}
-    assert {name for name in users if name.split(".")[0] != "layers"} == {"cli.presets"}
+    assert {name for name in users if name.split(".")[0] != "layers"} == {"cli.presets", "interop.onnx_layers"}
 
 
 def test_dir_shows_the_public_names_alone():

@@ -196,12 +196,23 @@ def _conv_transpose(
 ) -> OnnxValue:
     size = kernel.shape[:-2]
     fields = {"stride": stride, "dilation": dilation, "padding": padding, "output_padding": output_padding}
-    place, _ = transposed_window("conv_transpose", x.shape, size, **fields)
+    place, more = transposed_window("conv_transpose", x.shape, size, **fields)
     added = per_axis("conv_transpose", "output_padding", output_padding, len(size), least=0)
-    weight = graph.stored(_outputs_first(exchanged(kernel, groups)), of=kernel)
+    if any(more):  # ONNX Runtime takes less than a stride
+        x = _bordered(graph, x, [(0, zeros) for zeros in more], 0)
+        added = tuple(q % s for q, s in zip(added, place.stride, strict=True))
+    weight = graph.stored(_outputs_first(exchanged(np.asarray(kernel), groups)), of=kernel)
     shape = (*place.image, kernel.shape[-1])
     windows = _windows(place, place.padding) | {"group": groups, "output_padding": added}
     return graph.node("ConvTranspose", x, weight, bias, shape=shape, order=channels_first(x), **windows)
+
+
+def _bordered(graph: OnnxGraph, x: OnnxValue, border: Sequence[tuple[int, int]], value: float) -> OnnxValue:
+    """An image with so many entries of a value before and behind it along each axis."""
+    image = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape, border, strict=False))
+    pads = np.asarray([0, 0, *(lo for lo, _ in border), 0, 0, *(hi for _, hi in border)], np.int64)
+    fill = np.full((), value, x.dtype)
+    return graph.node("Pad", x, pads, fill, shape=(*image, x.shape[-1]), order=channels_first(x))
 
 
 def _outputs_first(kernel: Any) -> np.ndarray:
@@ -244,19 +255,31 @@ def _avg_pool(
     ceil_mode: bool = False,
 ) -> OnnxValue:
     place = pooling_window("avg_pool", x.shape, window, stride, padding, dilation, ceil_mode)
-    if divisor is None and not count_padding:
+    if divisor is None and not count_padding and _is_shallow(place):
         return _pooled(graph, "AveragePool", x, place)
     y = _pooled(graph, "AveragePool", x, place, count_include_pad=1)  # the sum over the number of taps
-    number = counts(place, True) if divisor is None else np.full((1,) * len(x.shape), divisor)
+    number = counts(place, count_padding) if divisor is None else np.full((1,) * len(x.shape), divisor)
     factors = np.moveaxis(math.prod(place.size) / number, -1, 0).astype(x.dtype)
     return y if (factors == 1).all() else graph.elementwise("Mul", y, factors)
 
 
 def _pooled(graph: OnnxGraph, operator: str, x: OnnxValue, place: Window, **attributes: Any) -> OnnxValue:
-    """A pool that is padded at its end as far as its last window reaches, and so needs no ceil_mode."""
-    padding = [(lo, max((o - 1) * s + extent(k, d) - n - lo, 0)) for n, k, s, d, (lo, _), o in place.axes]
+    padding = _pool_padding(place)
+    if not _is_shallow(place):
+        x = _bordered(graph, x, padding, -math.inf if operator == "MaxPool" else 0)
+        padding = [(0, 0)] * place.rank
     shape, windows = (*place.out, x.shape[-1]), _windows(place, padding)
     return graph.node(operator, x, shape=shape, order=channels_first(x), **windows, **attributes)
+
+
+def _pool_padding(place: Window) -> list[tuple[int, int]]:
+    """At the end as much as the last window reaches over, so that no ceil_mode is needed."""
+    return [(lo, max((o - 1) * s + extent(k, d) - n - lo, 0)) for n, k, s, d, (lo, _), o in place.axes]
+
+
+def _is_shallow(place: Window) -> bool:
+    """Whether a pool's padding is less than its window without dilation: ONNX Runtime takes no other."""
+    return all(max(pads) < k for pads, k in zip(_pool_padding(place), place.size, strict=True))
 
 
 @onnx_node(layer_norm)

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from fnnet.interop.onnx_functions import flattened, product, scale_and_bias
@@ -93,15 +92,16 @@ def _whole_image(graph: OnnxGraph, operator: str, x: OnnxValue) -> OnnxValue:
 def _over_rows(graph: OnnxGraph, operator: str, x: OnnxValue, length: OnnxValue, outside: float) -> OnnxValue:
     """One number a channel, of the first `length` rows; the others are as `outside`."""
     rank = len(x.shape)
-    counted = _unsqueezed(graph, _before(graph, x.shape[0], length), *range(2, rank + 1))
+    counted = _unsqueezed(graph, _before(graph, length, x.shape[:1]), *range(2, rank + 1))
     kept = graph.node("Where", counted, x, np.full((), outside, x.dtype), shape=x.shape, dtype=x.dtype)
     return graph.node(operator, kept, np.arange(1, rank, dtype=np.int64), shape=x.shape[-1:], keepdims=0)
 
 
-def _before(graph: OnnxGraph, rows: int, length: OnnxValue) -> OnnxValue:
-    """Which of so many rows are among the first `length`, (rows,)."""
-    numbers = np.arange(rows, dtype=np.int32)[None]
-    return graph.node("Greater", _unsqueezed(graph, length, 1), numbers, shape=(rows,), dtype=bool)
+def _before(graph: OnnxGraph, length: OnnxValue, shape: tuple[int, ...]) -> OnnxValue:
+    """An array of that shape: which entries are among the first `length` along the last axis."""
+    numbers = np.ascontiguousarray(np.broadcast_to(np.arange(shape[-1], dtype=np.int32), (1, *shape)))
+    lengths = _unsqueezed(graph, length, *range(1, len(shape) + 1))
+    return graph.node("Greater", lengths, numbers, shape=shape, dtype=bool)
 
 
 def _unsqueezed(graph: OnnxGraph, x: OnnxValue, *axes: int) -> OnnxValue:
@@ -125,11 +125,9 @@ def _attention(graph: OnnxGraph, layer: Attention, params: Params, x: OnnxValue)
     attributes = {"q_num_heads": heads, "kv_num_heads": key_heads, "is_causal": int(layer.causal)}
     if layer.length is None:
         return projected(graph.node("Attention", q, k, v, **attributes), "out")
-    seen = _unsqueezed(graph, _before(graph, x.shape[0], layer.length), 1, 2)
-    o = graph.node("Attention", q, k, v, seen, **attributes)
-    is_any = _unsqueezed(graph, _before(graph, 1, layer.length), 2)
-    o = graph.node("Where", is_any, o, np.zeros((), x.dtype), shape=o.shape, dtype=o.dtype)  # ONNX's is not 0 there
-    return projected(o, "out")
+    rows = x.shape[0]
+    seen = _before(graph, layer.length, (1, rows, rows))  # ONNX Runtime does not broadcast it along the queries
+    return projected(graph.node("Attention", q, k, v, seen, **attributes), "out")
 
 
 def _positions(graph: OnnxGraph, x: OnnxValue) -> OnnxValue:
@@ -144,10 +142,9 @@ def _turned(graph: OnnxGraph, x: OnnxValue, positions: OnnxValue, heads: int) ->
     """`rotary` of queries or keys."""
     length, features = x.shape
     half = features // heads // 2
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
-    vectors = jnp.broadcast_to(jnp.repeat(jnp.asarray([1, 0], dtype), half), (length, 1, 2 * half))
-    turned = np.asarray(rotary(vectors, jnp.arange(length)).astype(x.dtype))  # (1, 0) becomes (cos t, sin t)
-    cos, sin = turned[:, 0, :half], turned[:, 0, half:]
+    vectors = np.tile(np.repeat(np.asarray([1, 0], np.float32), half), (length, 1, 1))
+    turned = np.asarray(rotary(vectors, np.arange(length, dtype=np.int32)))  # (1, 0) becomes (cos t, sin t)
+    cos, sin = turned[:, 0, :half].astype(x.dtype), turned[:, 0, half:].astype(x.dtype)
     return graph.node("RotaryEmbedding", x, cos, sin, positions, num_heads=heads)
 
 

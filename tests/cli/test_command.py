@@ -191,6 +191,8 @@ def complains(capsys, *arguments, of):
         ("evaluate nowhere", "run nowhere is not a directory"),
         ("predict nowhere a.png", "run nowhere is not a directory"),
         ("evaluate a b", "unknown argument b"),
+        ("export nowhere --format onx", "there is no format 'onx'; did you mean onnx?"),
+        ("export nowhere --format onnx --platforms cpu", "the same for all platforms: leave out --platforms"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):
@@ -363,6 +365,13 @@ def test_help_of_the_module_is_quick_and_says_what_predict_inverts(users_environ
     assert shown.returncode == 0
     assert "inverted" in shown.stdout
     assert time.perf_counter() - began < 30
+
+
+def test_an_onnx_model_needs_its_package(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    file = tmp_path / "network.onnx"
+    complains(capsys, "export", run, "--format", "onnx", "--output", file, of='pip install "fnnet[onnx]"')
+    assert not file.exists()
 
 
 def test_trace_writes_a_page(run, tmp_path, capsys):

@@ -3,15 +3,19 @@
 import functools
 import inspect
 import json
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_documents import blocks
 
 import fnnet
 from fnnet import layers, proofs
-from fnnet.cli import presets
+from fnnet.cli import presets, runs
+from fnnet.cli.command import main
 from fnnet.core.partials import innermost
 from fnnet.interop import onnx_node, to_onnx
 from fnnet.interop.onnx_graph import NODES
@@ -35,7 +39,7 @@ def numbered(net, shape, dtype="float32"):
     return params, rng.normal(size=(5, *shape)).astype(dtype)
 
 
-def run(model, xs):
+def run_model(model, xs):
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"input": xs})
 
 
@@ -49,7 +53,7 @@ def compared(net, shape, *, params=None, xs=None, **options):
     dims = [dim.dim_param or dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim]
     assert dims == ["batch", *ys.shape[1:]]
     for batch in (1, len(xs)):
-        (found,) = run(model, xs[:batch])
+        (found,) = run_model(model, xs[:batch])
         np.testing.assert_allclose(found, ys[:batch], TOLERANCE["float32"], TOLERANCE["float32"])
     return model
 
@@ -294,7 +298,7 @@ def test_what_a_model_says_of_itself():
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 23)]
     assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == {"classes": ["cat", "dog"]}
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["input", "output"]
-    np.testing.assert_allclose(run(model, xs)[0].sum(-1), 1, 1e-6)
+    np.testing.assert_allclose(run_model(model, xs)[0].sum(-1), 1, 1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
@@ -323,7 +327,30 @@ def test_a_compute_dtype_is_left_out():
     net = fnnet.Sequential(fnnet.Dense(8), fnnet.relu, fnnet.Dense(2))
     params, xs = numbered(net, (3,))
     model = to_onnx(fnnet.Sequential(*net.layers, compute_dtype="bfloat16"), params, (3,))
-    np.testing.assert_allclose(run(model, xs)[0], jax.vmap(net.apply, (None, 0))(params, xs), 1e-5, 1e-5)
+    np.testing.assert_allclose(run_model(model, xs)[0], jax.vmap(net.apply, (None, 0))(params, xs), 1e-5, 1e-5)
+
+
+def test_the_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fnnet.interop.onnx_graph.NODES", dict(NODES))
+    names = {}
+    for block in blocks(Path(__file__).parents[2] / "docs" / "serving.md", "python onnx"):
+        exec(compile(block, "serving.md", "exec"), names)
+
+
+def test_the_command_line(tmp_path, capsys):
+    run = tmp_path / "run"
+    with jax.numpy_dtype_promotion("standard"):
+        assert main(["train", "--net", "mlp", "--epochs", "1", "--output", str(run)]) == 0
+    assert main(["export", str(run), "--format", "onnx"]) == 0
+    assert re.search(r"^exported: .*network\.onnx, 0\.1 MB$", capsys.readouterr().out, re.MULTILINE)
+    trained = runs.load(run)
+    xs = np.random.default_rng(0).uniform(size=(5, 8, 8, 1)).astype(np.float32)
+    model = onnx.load(run / "network.onnx")
+    np.testing.assert_allclose(run_model(model, xs)[0], trained(xs), 1e-5, 1e-5)
+    assert json.loads(model.metadata_props[0].value) == [str(digit) for digit in range(10)]
+    assert main(["export", str(run), "--format", "onnx"]) == 2
+    assert "network.onnx exists already" in capsys.readouterr().err
 
 
 def test_a_file(tmp_path):
