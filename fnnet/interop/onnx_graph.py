@@ -19,7 +19,6 @@ import numpy as np
 from fnnet.core.partials import is_partial
 from fnnet.layers.answers import Call
 from fnnet.layers.containers import is_threaded
-from fnnet.layers.functions import Function
 from fnnet.layers.protocol import Layer, Params, function_name
 
 TYPES = {  # of NumPy's dtypes, ONNX's names
@@ -232,18 +231,22 @@ class OnnxGraph:
             if handler is not None:
                 return handler(self, layer, params, x)
             if is_threaded(layer):
-                return layer.thread(lambda name, *part: self.layer(*part[:3], f"/{name}"), params, x, None)
+                return layer.thread(self._member, params, x, None)
             return self._function(layer, _call_of(layer, params, x))
+
+    def _member(self, name: str, layer: Layer, params: Params, x: OnnxValue, _: None) -> OnnxValue:
+        return self.layer(layer, params, x, f"/{name}")
 
     def _function(self, layer: Layer, call: Call | None) -> OnnxValue:
         """The nodes of a layer that is one call of a function."""
         named = f"to_onnx: {self._path or layer.kind}, {layer!r},"
-        function, args, keywords = call or Call(None, (), {})
+        function: Any
+        function, args, keywords = call or (None, (), {})
         while is_partial(function):
             args, keywords = (*function.args, *args), {**function.keywords, **keywords}
             function = function.func
         if function not in NODES:
-            kind = function_name(layer.function) if isinstance(layer, Function) else type(layer).__name__
+            kind = type(layer).__name__ if function is None else function_name(function)
             raise TypeError(f"{named} has no ONNX node; write it in a function under @fnnet.interop.onnx_node({kind})")
         try:
             inspect.signature(NODES[function]).bind(self, *args, **keywords)

@@ -122,7 +122,7 @@ def _attention(graph: OnnxGraph, layer: Attention, params: Params, x: OnnxValue)
     if layer.rotary:
         positions = _positions(graph, x)
         q, k = _turned(graph, q, positions, heads), _turned(graph, k, positions, key_heads)
-    attributes = {"q_num_heads": heads, "kv_num_heads": key_heads, "is_causal": int(layer.causal)}
+    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": key_heads, "is_causal": int(layer.causal)}
     if layer.length is None:
         return projected(graph.node("Attention", q, k, v, **attributes), "out")
     rows = x.shape[0]
