@@ -20,6 +20,11 @@ NAMES = {
 }
 
 
+def with_name(letter: str) -> str:
+    """A check as reports print it: "R reference"."""
+    return f"{letter} {NAMES[letter]}"
+
+
 def letters(checks: Iterable[str] | None, option: str = "checks") -> tuple[str, ...]:
     """Letters of the checks, each given as its letter or its name; all of them for None; cheapest first."""
     if checks is None:
@@ -30,7 +35,7 @@ def letters(checks: Iterable[str] | None, option: str = "checks") -> tuple[str, 
     found = {by_name.get(check, check) for check in checks}
     for check in found:
         if check not in NAMES:
-            known = ", ".join(f"{letter} {name}" for letter, name in NAMES.items())
+            known = ", ".join(map(with_name, NAMES))
             raise ValueError(f"check: {option} has {check!r}; the checks are {known}")
     if not found and option == "checks":
         raise ValueError("check: checks is empty; without any check nothing is told")

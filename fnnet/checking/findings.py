@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from fnnet.checking.catalogue import with_name
 from fnnet.checking.entries import Entries
 from fnnet.checking.kinds import Remark, Side
 from fnnet.checking.report import Failure
@@ -26,7 +27,7 @@ class Note:
 
     def __str__(self) -> str:
         """The check and the text."""
-        return f"{self.check}: {self.text}" if self.check else self.text
+        return f"{with_name(self.check)}: {self.text}" if self.check else self.text
 
 
 @dataclass(frozen=True)

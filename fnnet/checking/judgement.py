@@ -129,12 +129,12 @@ def _at_a_kink(one: Cotangent, entries: Entries, entry: tuple[int, ...], differe
 def _blamed(one: Cotangent, entries: Entries, entry: tuple[int, ...], difference: Difference) -> Failure | None:
     """The failure of a wrong cotangent; if finite differences agree with the rule alone, the reference is to blame."""
     slope = difference.value if difference.conclusive else None
-    text = diagnose(_evidence(one)).text
+    looks, text = diagnose(_evidence(one))
     ours, theirs = one.ours[entry], one.theirs[entry]
     if one.is_turned(entry):
         ours, theirs = ours * 1j, theirs * 1j
     if not difference.agrees(np.real(ours), one.allowed) or difference.agrees(np.real(theirs), one.allowed):
-        return one.failure(text, entries, entry=entry, differences=slope)
+        return one.failure(text, entries, entry=entry, differences=slope, looks=looks)
     if not one.session.is_reference_given:
         one.note(
             f"autodiff of {one.session.subject.origin} gives {number(one.theirs[entry])} at {list(entry)}; finite "
@@ -142,7 +142,7 @@ def _blamed(one: Cotangent, entries: Entries, entry: tuple[int, ...], difference
         )
         return None
     text = f"the rule agrees with finite differences, the reference does not (the rule {text})"
-    return one.failure(text, entries, entry=entry, differences=slope, blame=Blame.REFERENCE)
+    return one.failure(text, entries, entry=entry, differences=slope, blame=Blame.REFERENCE, looks=looks)
 
 
 def _evidence(one: Cotangent) -> Evidence:

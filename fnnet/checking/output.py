@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fnnet.checking.catalogue import NAMES
+from fnnet.checking.catalogue import with_name
 from fnnet.checking.errors import RaisedError
 from fnnet.checking.kinds import Verdict
 from fnnet.checking.report import Report
@@ -46,7 +46,7 @@ def checked(run: Run, what: str, show: Callable[[str], None] = show_progress) ->
     """Run the checks, and show which one runs; ValueError of one line if a check cannot be carried out."""
     try:
         for number, letter in enumerate(run.chosen, 1):
-            show(f"{what}: {letter} {NAMES[letter]} ({number} of {len(run.chosen)})")
+            show(f"{what}: {with_name(letter)} ({number} of {len(run.chosen)})")
             run.line(letter)
         return run.report()
     except Exception as problem:

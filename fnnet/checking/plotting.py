@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fnnet.checking.catalogue import NAMES
+from fnnet.checking.catalogue import with_name
 from fnnet.checking.tiling import TiledImage, tiled
 
 if TYPE_CHECKING:  # pragma: no cover
@@ -63,7 +63,7 @@ def _draw(row: Any, failure: "Failure") -> None:
         off = max(off, sizes[1] / 100)
     where = f", {failure.circumstance}" if failure.circumstance else ""
     cotangent = f"the cotangent of {failure.argument}{part}" if failure.argument else "the cotangent"
-    said = f"{failure.check} {NAMES[failure.check]}{where}: {cotangent} {failure.diagnosis}"
+    said = f"{with_name(failure.check)}{where}: {cotangent} {failure.diagnosis}"
     row.suptitle(said, fontsize=10, wrap=True)
     lost = int((~np.isfinite(error)).sum())
     wrong = f"rule - reference: {failure.wrong} of {failure.size} wrong" + (f", {lost} not finite" if lost else "")

@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fnnet.checking.catalogue import NAMES
+from fnnet.checking.catalogue import NAMES, with_name
 from fnnet.checking.entries import Entries
-from fnnet.checking.kinds import Blame, Status, Verdict
+from fnnet.checking.kinds import Blame, Looks, Status, Verdict
+
+CONSEQUENCES = ("L", "F")  # what fails too where a cotangent differs from the reference's
 
 
 class CheckFailedError(AssertionError):
@@ -42,6 +45,7 @@ class Failure:
             operation by operation and wrong as XLA compiles it; or "unknown".
         ours: The rule's whole cotangent, if one was compared.
         theirs: The reference's.
+        looks: The kind of the diagnosis, such as "scaled"; "" if the cotangent was not diagnosed.
     """
 
     check: str
@@ -58,6 +62,7 @@ class Failure:
     blame: str = Blame.RULE
     ours: np.ndarray | None = field(default=None, repr=False)
     theirs: np.ndarray | None = field(default=None, repr=False)
+    looks: str = ""
 
     @classmethod
     def of_entries(
@@ -71,6 +76,7 @@ class Failure:
         blame: str = Blame.RULE,
         entry: tuple[int, ...] | None = None,
         differences: float | None = None,
+        looks: str = "",
     ) -> "Failure":
         """A cotangent with wrong entries; it shows the entry that is furthest off, or the given one."""
         at = entries.worst() if entry is None else entry
@@ -89,12 +95,13 @@ class Failure:
             blame=blame,
             ours=entries.ours,
             theirs=entries.theirs,
+            looks=looks,
         )
 
     def __str__(self) -> str:
         """Check, argument, circumstance and diagnosis; below them the worst entry."""
         where = f", {self.circumstance}" if self.circumstance else ""
-        lines = [f"{self.check} {NAMES[self.check]}: {self.argument or 'the rule'}{where}: {self.diagnosis}"]
+        lines = [f"{with_name(self.check)}: {self.argument or 'the rule'}{where}: {self.diagnosis}"]
         if self.entry is not None:
             at = f"[{', '.join(map(str, self.entry))}]" if self.entry else ""
             compiled = self.blame == Blame.COMPILER
@@ -194,20 +201,23 @@ class Report:
         return self
 
     def __str__(self) -> str:
-        """The verdict, then failures, waivers, conventions, notes, and the checks that did not run."""
+        """The verdict, then failures, waivers, conventions, notes, and the checks that did not run.
+
+        Failures of one cause stand together, below the one that tells it best; the first cause comes first.
+        """
         seconds = sum(line.seconds for line in self.checks)
-        passed = "".join(line.check for line in self.checks if line.status == Status.PASSED)
+        passed = ", ".join(with_name(line.check) for line in self.checks if line.status == Status.PASSED)
         lines = [
             f"{self.name}({self.signature}): {self.verdict}",
             f"  against {self.reference}; passed: {passed or 'none'}; {seconds:.1f} s",
         ]
         for title, items in (
-            ("failures", _grouped(self.failures)),
+            ("failures", [_told(cause) for cause in causes(self.failures)]),
             ("waived", [f"{failure}\n    because: {reason}" for failure, reason in self.waived]),
             ("conventions", self.conventions),
             ("at kinks and ties", self.shared_conventions),
             ("notes", self.notes),
-            ("not run", [f"{check} {NAMES[check]}: {why}" for check, why in self.not_run.items()]),
+            ("not run", _by_reason(self.not_run)),
         ):
             if items:
                 lines.append(f"  {title}")
@@ -254,16 +264,53 @@ def number(value: Any) -> str:
     return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
 
 
-def _grouped(failures: tuple[Failure, ...]) -> list[str]:
-    """The failures; those with the same argument and diagnosis are printed once."""
+def causes(failures: Sequence[Failure]) -> list[list[Failure]]:
+    """The failures that have one cause together, the one that tells it best in front.
+
+    Failures with the same argument and diagnosis have one cause. A cotangent that differs from the reference's (R) is
+    also not linear (L) and off finite differences (F), if these fail. R tells the cause, unless its diagnosis is that
+    the cotangent is like nothing known.
+    """
     groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
         groups.setdefault((failure.argument, failure.diagnosis), []).append(failure)
-    lines = []
-    for first, *others in groups.values():
-        also = ", ".join(dict.fromkeys(f"{o.check} ({o.circumstance})" if o.circumstance else o.check for o in others))
-        lines.append(f"{first}\n    also in {also}" if also else str(first))
-    return lines
+    found: list[list[Failure]] = []
+    leading: dict[str, list[Failure]] = {}
+    for group in groups.values():
+        first = group[0]
+        if first.check == "R":
+            leading.setdefault(first.argument, group)
+        if first.check in CONSEQUENCES and first.argument in leading:
+            leading[first.argument] += group
+        else:
+            found.append(group)
+    for cause in leading.values():
+        if cause[0].looks == Looks.UNLIKE:
+            cause.sort(key=lambda failure: failure.check != "L")  # the other order stays
+    return found
+
+
+def _told(cause: Sequence[Failure]) -> str:
+    """The first failure of a cause in full; of the others the check, and what is new."""
+    first, *others = cause
+    lines, also = [str(first)], []
+    for other in others:
+        where = f" ({other.circumstance})" if other.circumstance else ""
+        if other.diagnosis == first.diagnosis:
+            also.append(f"{with_name(other.check)}{where}")
+        else:
+            lines.append(f"    also in {with_name(other.check)}{where}: {other.diagnosis}")
+    if also:
+        lines.append(f"    also in {', '.join(dict.fromkeys(also))}")
+    return "\n".join(lines)
+
+
+def _by_reason(not_run: Mapping[str, str]) -> list[str]:
+    """A line for each reason, with the checks that did not run for it."""
+    checks: dict[str, list[str]] = {}
+    for check, why in not_run.items():
+        checks.setdefault(why, []).append(with_name(check))
+    return [f"{', '.join(names)}: {why}" for why, names in checks.items()]
 
 
 def _of_line(line: Line) -> dict[str, Any]:

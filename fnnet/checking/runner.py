@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from fnnet.checking.catalogue import letters
@@ -198,6 +199,10 @@ def run(f: Any, *args: Any, **options: Any) -> Run:
         return wanted.begin()
     except RaisedError as raised:
         raised.problem.add_note(f"check: {raised_where(wanted.subject)}")
+        if any(_is_list_of_numbers(arg) for arg in args):
+            raised.problem.add_note(
+                "check: JAX takes a list of numbers for a pytree; write jnp.array([...]) for an array"
+            )
         raise raised.problem from None
 
 
@@ -274,6 +279,11 @@ def _reasons(waive: Mapping[str, str] | None) -> dict[str, str]:
             raise ValueError(f"check: waive[{check_!r}] must give a reason")
         reasons[letter] = reason
     return reasons
+
+
+def _is_list_of_numbers(arg: Any) -> bool:
+    leaves = jax.tree.leaves(arg)
+    return isinstance(arg, list | tuple) and bool(leaves) and all(isinstance(leaf, int | float) for leaf in leaves)
 
 
 def _names(given: Iterable[str]) -> tuple[str, ...]:

@@ -83,16 +83,18 @@ def subject_of(
 ) -> Subject:
     """The subject that the arguments of `check` describe."""
     static = dict(static or {})
+    _require_numbers(args, static)
+    _require_examples(f, args, static)
     if isinstance(f, Rule):
         form = _of_rule(f, args, static)
     elif isinstance(f, jax.custom_vjp):
         form = _of_custom_vjp(f, args, static)
-    elif isinstance(f, tuple | list) and len(f) == 2 and all(map(callable, f)):
+    elif _is_pair(f):
         form = _of_pair(f[0], f[1], args, static)
     elif callable(f):
         form = _of_function(f, args, static)
     else:
-        raise TypeError(f"check: f (={f!r}) must be a function with a custom backward, or a pair (forward, backward)")
+        raise _no_function(f, args)
     names, arrays = form.pop("names"), form.pop("arrays")
     prepared = jax.tree.map(_as_array, arrays)
     pairs, tree = jax.tree.flatten_with_path(prepared)
@@ -108,6 +110,56 @@ def subject_of(
         paths=tuple(names[path[0].idx] + jax.tree_util.keystr(path[1:]) for path, _ in pairs),
         owners=tuple(path[0].idx for path, _ in pairs),
     )
+
+
+def _require_numbers(args: tuple, static: Mapping[str, Any]) -> None:
+    """TypeError inside jax.jit and its like, where arrays have no values."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((jnp.zeros(()), args, static))):
+        raise TypeError(
+            "check: it runs inside jax.jit, jax.grad or jax.vmap, where arrays have no numbers to compare; call check "
+            "outside of them"
+        )
+
+
+def _require_examples(f: Any, args: tuple, static: Mapping[str, Any]) -> None:
+    """TypeError if there are fewer example arguments than f needs."""
+    signature = f.signature if isinstance(f, Rule) else _signature(f[0] if isinstance(f, tuple | list) and f else f)
+    if signature is None or set(static) - set(signature.parameters):
+        return
+    wanted = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in wanted if p.default is p.empty and p.name not in static]
+    if len(args) < len(needed):
+        name = getattr(f, "name", getattr(f, "__name__", "f")).replace("<lambda>", "f")
+        missing, given = (
+            ", ".join(needed[len(args) :]),
+            ", ".join(["(forward, backward)" if _is_pair(f) else name, *needed]),
+        )
+        raise TypeError(
+            f"check: {name} needs example arguments, and {missing} is missing; write check({given}) with the arrays at "
+            "which its backward is checked"
+        )
+
+
+def _no_function(f: Any, args: tuple) -> TypeError:
+    if hasattr(f, "shape"):
+        given = f"an array of shape {tuple(f.shape)}"
+    else:
+        given = f"={f!r}" if len(repr(f)) < 60 else f"a {type(f).__name__}"
+    turn = "; f comes first, its example arguments after it" if not args or callable(args[0]) else ""
+    return TypeError(
+        f"check: f ({given}) must be a function with a custom backward, or a pair (forward, backward){turn}"
+    )
+
+
+def _is_pair(f: Any) -> bool:
+    return isinstance(f, tuple | list) and len(f) == 2 and all(map(callable, f))
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
 
 
 def _of_rule(f: Rule, args: tuple, static: dict) -> dict[str, Any]:
@@ -194,9 +246,8 @@ def _filled(reference: Callable, args: tuple, static: dict) -> Callable:
         for arg in args if len(arrays) != len(args) else ():
             keep = isinstance(arg, int | str) or callable(arg)
             merged.append(arg if keep else rest.pop(0))
-        try:
-            signature = inspect.signature(reference)
-        except (TypeError, ValueError):
+        signature = _signature(reference)
+        if signature is None:
             return reference(*merged, *rest, **static)
         bound, _ = _bound(signature, "the reference", (*merged, *rest), static)
         return reference(*bound.args, **bound.kwargs)
@@ -206,11 +257,10 @@ def _filled(reference: Callable, args: tuple, static: dict) -> Callable:
 
 def _placed(function: Callable, args: tuple, static: dict) -> tuple[list, list[str], set[int]]:
     """All positional values, their names, and the positions of those that `args` gave."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
+    signature = _signature(function)
+    if signature is None:
         if static:
-            raise TypeError(f"check: {function!r} has no signature, so static values must be positional") from None
+            raise TypeError(f"check: {function!r} has no signature, so static values must be positional")
         return list(args), [f"argument {i}" for i in range(len(args))], set(range(len(args)))
     bound, in_order = _bound(signature, getattr(function, "__name__", "the function"), args, static)
     names = [
@@ -249,10 +299,8 @@ def _bound(
 
 
 def _names(function: Callable, count: int) -> tuple[str, ...]:
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
+    signature = _signature(function)
+    parameters = [] if signature is None else signature.parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return tuple((names + [f"argument {i}" for i in range(len(names), count)])[:count])
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from fnnet.checking import own, workers
-from fnnet.checking.catalogue import NAMES
+from fnnet.checking.catalogue import NAMES, letters, with_name
 from fnnet.checking.kinds import Status, Verdict
 from fnnet.checking.output import STATUS, begun, checked, require_writable, show_progress, write_json
 from fnnet.checking.runner import request
@@ -28,6 +28,7 @@ def own_rules(names: Sequence[str], json_file: Path | None, options: Mapping[str
     for case in cases:
         own.begin(case, request, **options)  # for its errors
     require_writable(json_file)
+    print(f"checks: {', '.join(map(with_name, letters(options.get('checks'))))}")
     width = max(len(case.title) for case in cases)
     print(_line(width, "rule", "verdict", "passed", "s", "at kinks and ties"), flush=True)
     rows = []
@@ -98,7 +99,7 @@ def _row(cases: list[Case], number: int, options: Mapping[str, Any], show: worke
         "status": STATUS[Verdict(report.verdict)],
         "report": str(report),
         "content": report.content(),
-        "not_run": [f"{letter} {NAMES[letter]}: {why}" for letter, why in report.not_run.items()],
+        "not_run": [f"{with_name(letter)}: {why}" for letter, why in report.not_run.items()],
     }
 
 

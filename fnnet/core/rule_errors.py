@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.core import primitives
+from fnnet.core.shape_differences import shape_difference
 
 
 def arrays(forward: Callable, signature: inspect.Signature) -> tuple[str, ...]:
@@ -104,7 +105,6 @@ def _cotangent(rule: str, argument: str, aval: Any, bar: Any) -> Any:
     for of, kind in (("shape", ValueError), ("dtype", TypeError)):
         ours, wanted = getattr(bar, of), getattr(aval, of)
         if ours != wanted:
-            raise kind(
-                f"rule {rule}: the cotangent of {argument} has {of} {ours}; it must have {argument}'s {of} {wanted}"
-            )
+            right = f"{argument}'s {of} {wanted}{shape_difference(ours, wanted) if of == 'shape' else ''}"
+            raise kind(f"rule {rule}: the cotangent of {argument} has {of} {ours}; it must have {right}")
     return bar

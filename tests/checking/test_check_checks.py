@@ -165,7 +165,7 @@ def test_power_names_what_the_inputs_cannot_see():
         lambda _, g: (jnp.convolve(g, jnp.array([1, 2, 1], g.dtype)[::-1], mode="same"),),
     )
     report = check(symmetric, X[:, 0], checks="W")
-    assert any(note.startswith("W: power") for note in report.notes), report
+    assert any(note.startswith("W power: these inputs show") for note in report.notes), report
 
 
 def test_mapped_arguments():

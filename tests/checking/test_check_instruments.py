@@ -133,8 +133,8 @@ SIZES = {"the batch size": 3, "the size of axis 1 of x": 4}
 MUTATED = {
     "is zero": lambda a: 0 * a,
     "has the opposite sign of the reference": lambda a: -a,
-    "is the reference divided by the batch size, 3": lambda a: a / 3,
-    "is minus the reference times the size of axis 1 of x, 4": lambda a: -4 * a,
+    "is the reference divided by 3 (the batch size)": lambda a: a / 3,
+    "is minus the reference times 4 (the size of axis 1 of x)": lambda a: -4 * a,
     "is the reference divided by 2": lambda a: a / 2,
     "is the reference times 1.001": lambda a: 1.001 * a,
     "is NaN at 2 of 48 entries": lambda a: np.where(np.arange(48).reshape(a.shape) < 2, np.nan, a),
@@ -154,6 +154,12 @@ MUTATED = {
     "is right except at index 1 of axis 0: zero there": lambda a: a * np.array([1, 0, 1])[:, None, None],
     "is right except at index 3 (the last) of axis 2: wrong there": lambda a: np.concatenate(
         [a[..., :3], a[..., 3:] ** 2], 2
+    ),
+    "is right except at indices 0, 1 of axis 1: there it is the reference times 1.5": lambda a: (
+        a * np.array([1.5, 1.5, 1, 1])[:, None]
+    ),
+    "is the reference times 1.5 at 3 of 48 entries, and right at the others": lambda a: (
+        a * (1 + 0.5 * (np.arange(48) % 19 == 5).reshape(a.shape))
     ),
     "is scaled along axis 1: the reference times 1, 2, 3, 4": lambda a: a * np.arange(1, 5)[:, None],
     "is the reference up to a relative error of": lambda a: a * (1 + 1e-4 * np.sin(1e3 * a)),

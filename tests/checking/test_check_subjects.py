@@ -199,8 +199,9 @@ def test_static_values_by_name_leave_their_places_to_the_arrays():
     assert check(power, 3, X, checks=FIRST).verdict == "right"
     for args, static, said in (
         ((3, X), {"n": 3}, r"\(2 positional, static n\): too many positional arguments"),
-        ((), {"n": 3}, r"\(0 positional, static n\): missing a required argument: 'x'"),
         ((X,), {"m": 3}, r"\(1 positional, static m\): missing a required argument: 'x'"),
     ):
         with pytest.raises(TypeError, match=r"check: power\(n, x\) does not take these arguments " + said):
             check(power, *args, static=static)
+    with pytest.raises(TypeError, match=r"power needs example arguments, and x is missing; write check\(power, x\)"):
+        check(power, static={"n": 3})

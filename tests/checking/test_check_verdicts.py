@@ -53,8 +53,8 @@ def test_wrong():
     assert failure.rule == pytest.approx(failure.reference / 4, rel=1e-5)
     assert failure.differences == pytest.approx(failure.reference, rel=1e-5)
     assert failure.multiple > 1000
-    assert failure.diagnosis == "is the reference divided by the batch size, 4"
-    with pytest.raises(CheckFailedError, match="the batch size, 4"):
+    assert failure.diagnosis == "is the reference divided by 4 (the batch size)"
+    with pytest.raises(CheckFailedError, match="the batch size"):
         report.raise_if_failed()
 
 
@@ -150,8 +150,68 @@ def test_arguments_are_checked():
         check(3, X)
     with pytest.raises(TypeError, match="is not an array"):
         check(dense(right), X, KERNEL, "bias")
+    with pytest.raises(TypeError, match=r"check: f \(=\[1.0, 2.0\]\) must be .* f comes first, its example arguments"):
+        check([1.0, 2.0])
+    with pytest.raises(TypeError, match=r"check: f \(an array of shape \(4, 3\)\) must be a function"):
+        check(X, jnp.sin)
+    with pytest.raises(TypeError, match=r"x, kernel, bias is missing; write check\(primal, x, kernel, bias\) with the"):
+        check(dense(right))
+    with pytest.raises(TypeError, match=r"b is missing; write check\(f, a, b\) with the arrays"):
+        check(lambda a, b: a * b, X)
+    with pytest.raises(TypeError, match=r"k is missing; write check\(\(forward, backward\), x, k\)"):
+        check((lambda x, k: (x @ k, (x, k)), lambda kept, g: (g @ kept[1].T, kept[0].T @ g)), X)
     with pytest.raises(ValueError, match="no floating argument"):
         check(unary(lambda i: i, lambda i, g: None), np.arange(3))
+
+
+@pytest.mark.parametrize("transformation", [jax.jit, jax.vmap, lambda f: jax.grad(lambda x: f(x).sum())])
+def test_under_a_transformation_there_are_no_numbers(transformation):
+    with pytest.raises(TypeError, match="where arrays have no numbers to compare"):
+        transformation(lambda x: check(unary(jnp.sin, lambda x, g: g * jnp.cos(x)), x).ok)(X)
+
+
+def test_a_list_of_numbers_is_no_array():
+    with pytest.raises(TypeError) as raised:
+        check(lambda x: x / 2, [1.0, 2.0])
+    assert "write jnp.array([...]) for an array" in raised.value.__notes__[-1]
+
+
+@pytest.mark.parametrize(
+    ("backward", "said"),
+    [
+        (
+            lambda x, k, g: (g @ k.T, x.T @ g, g),
+            "S structure: bias: has shape (4, 2); bias has (2,): the sum over axis 0 is",
+        ),
+        (lambda x, k, g: (g @ k.T, x.T @ g, g[0]), "alone: the sum over axis 0 is missing"),
+        (lambda x, k, g: (g @ k.T, x.T @ g, g.sum()), "has shape (); bias has (2,): a sum over axis 0 is too much"),
+        (lambda x, k, g: (g @ k.T, g.T @ x, g.sum(0)), "kernel has (3, 2): its axes are in another order"),
+        (lambda x, k, g: (g @ k.T, (x.T @ g).at[[0, 1, 2], [0, 1, 0]].mul(3), g.sum(0)), "times 3 at 3 of 6 entries"),
+        (
+            lambda x, k, g: (g @ k.T * jnp.array([3, 1, 1]), x.T @ g, g.sum(0)),
+            "of axis 1: there it is the reference times 3",
+        ),
+    ],
+)
+def test_missing_sums_and_factors_are_named(backward, said):
+    assert said in str(check(dense(backward), X, KERNEL, BIAS, checks="SPR"))
+
+
+def test_a_report_leads_with_the_first_cause():
+    report = check(unary(jnp.sin, lambda x, g: jnp.cos(x)), X, checks=FIRST)
+    assert [failure.check for failure in report.failures] == ["R", "L", "F"]
+    first, *others = (line.strip() for line in str(report).splitlines()[3:])
+    assert first.startswith("R reference: x: is the reference for a cotangent of ones")
+    assert [line[:20] for line in others if line.startswith("also")] == ["also in L linearity:", "also in F finite dif"]
+    unlike = check(unary(jnp.sin, lambda x, g: jnp.cosh(g)), X, checks=FIRST)
+    lines = str(unlike).splitlines()
+    assert lines[3].strip().startswith("L linearity: x: is not linear")
+    assert sum("also in R reference: is like no simple change" in line for line in lines) == 1
+
+
+def test_checks_have_their_names():
+    report = check(dense(right), X, KERNEL, BIAS, checks="SP")
+    assert "; passed: S structure, P primal; " in str(report)
 
 
 def test_json_is_complete():

@@ -12,6 +12,7 @@ from fnnet.checking.programs import Program
 from fnnet.checking.session import Session
 from fnnet.checking.subject import Subject
 from fnnet.core.primitives import is_inexact
+from fnnet.core.shape_differences import shape_difference
 
 
 class Mismatch(NamedTuple):
@@ -121,7 +122,8 @@ def _leaf(path: str, leaf: Any, bar: Any) -> list[Mismatch]:
         return [Mismatch(path, f"is a {type(bar).__name__}, not an array")]
     dtype = bar.dtype if hasattr(bar, "dtype") else jnp.result_type(bar)
     if jnp.shape(bar) != jnp.shape(leaf):
-        return [Mismatch(path, f"has shape {jnp.shape(bar)}; {path} has {jnp.shape(leaf)}")]
+        why = shape_difference(jnp.shape(bar), jnp.shape(leaf))
+        return [Mismatch(path, f"has shape {jnp.shape(bar)}; {path} has {jnp.shape(leaf)}{why}")]
     if not is_inexact(leaf):
         is_right = dtype == jax.dtypes.float0
         return [] if is_right else [Mismatch(path, f"is {dtype} for an integer; it must be None, or of dtype float0")]

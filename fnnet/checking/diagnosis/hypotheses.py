@@ -118,21 +118,32 @@ def _named(ratio: Any, sizes: Mapping[str, int]) -> str:
     if np.isclose(ratio, -1, rtol=1e-5):
         return "has the opposite sign of the reference"
     names = {n: k for n, k in sizes.items() if k > 1}
-    times = [f"{name}, {k}" for name, k in names.items() if np.isclose(size, k, rtol=1e-5)]
-    divided = [f"{name}, {k}" for name, k in names.items() if np.isclose(size * k, 1, rtol=1e-5)]
-    square = [f"the square of {name}, {k}" for name, k in names.items() if np.isclose(size, k * k, rtol=1e-5)]
+    times = [name for name, k in names.items() if np.isclose(size, k, rtol=1e-5)]
+    divided = [name for name, k in names.items() if np.isclose(size * k, 1, rtol=1e-5)]
+    square = [f"the square of {name}" for name, k in names.items() if np.isclose(size, k * k, rtol=1e-5)]
     if times or square:
-        return f"is {sign}the reference times {_either(times or square)}"
+        return f"is {sign}the reference times {size:.5g} ({_either(times or square)})"
     if divided:
-        return f"is {sign}the reference divided by {_either(divided)}"
+        return f"is {sign}the reference divided by {1 / size:.5g} ({_either(divided)})"
     if size < 1 and np.isclose(1 / size, round(1 / size), rtol=1e-5):
         return f"is {sign}the reference divided by {round(1 / size)}"
     return f"is {sign}the reference times {size:.5g}"
 
 
 def _either(names: list[str]) -> str:
-    others = f" (or {', or '.join(names[1:3])})" if names[1:] else ""
-    return names[0] + others
+    return ", or ".join(names[:3])
+
+
+def _common_factor(e: Evidence, wrong: np.ndarray) -> str:
+    """The factor that all wrong entries have, in words. A single entry always has one, so only a plain one counts."""
+    ours, theirs = e.ours[wrong], e.theirs[wrong]
+    square = np.vdot(theirs, theirs).real
+    if not square or not ours.any() or not np.isfinite(ours).all():
+        return ""
+    ratio = np.vdot(theirs, ours) / square
+    if ours.size == 1 and not _round(ratio, {}):
+        return ""
+    return _named(ratio, {}) if dataclasses.replace(e, ours=ours, theirs=theirs).explains(ratio * theirs) else ""
 
 
 def _rearranged(e: Evidence) -> str:
@@ -215,7 +226,10 @@ def _along_an_axis(e: Evidence) -> str:
 
 def _slice(e: Evidence, axis: int, bad: list[int]) -> str:
     taken = np.take(e.ours, bad, axis)
-    what = "zero there" if not taken.any() else "wrong there"
+    inside = np.zeros(e.ours.shape, bool)
+    np.moveaxis(inside, axis, 0)[bad] = True
+    factor = _common_factor(e, inside & ~_near(e))
+    what = "zero there" if not taken.any() else f"there it {factor}" if factor else "wrong there"
     at = (
         f"index {bad[0]}"
         if len(bad) == 1
@@ -238,14 +252,11 @@ def _somewhere(e: Evidence) -> str:
     if wrong.sum() > wrong.size * 0.9:
         return ""
     ours, theirs = e.ours[wrong], e.theirs[wrong]
-    scale = RELATIVE * np.abs(theirs) + e.allowed
     if not ours.any():
         return f"is zero at {wrong.sum()} of {wrong.size} entries, and right at the others"
-    for factor in (-1, 2, 0.5):
-        if (np.abs(ours - factor * theirs) <= scale).all():
-            return (
-                f"is the reference times {factor:g} at {wrong.sum()} of {wrong.size} entries, and right at the others"
-            )
+    factor = _common_factor(e, wrong)
+    if factor:
+        return f"{factor} at {wrong.sum()} of {wrong.size} entries, and right at the others"
     if np.abs(theirs).max() <= e.allowed:
         return f"is not zero at {wrong.sum()} of {wrong.size} entries where it should be, and right at the others"
     for name, array in e.inputs.items():

@@ -32,7 +32,8 @@ def variants(session: Session, trial: Trial, k: int) -> Variants:
     def run_changed(change: Callable) -> np.ndarray:
         return run(leaves, [np.array(change(b), b.dtype) for b in bars])
 
-    for phrase, change in _of_cotangents(bars):
+    is_summed = _is_summed(session.subject.select(leaves)[k].shape, bars)
+    for phrase, change in _of_cotangents(bars, is_summed):
         found[f"is the reference for {phrase}"] = functools.partial(run_changed, change)
     for number in range(len(bars)) if len(bars) > 1 else ():
         left_out = [b * (i != number) for i, b in enumerate(bars)]
@@ -48,7 +49,12 @@ def variants(session: Session, trial: Trial, k: int) -> Variants:
     return found
 
 
-def _of_cotangents(bars: Leaves) -> Iterator[tuple[str, Callable]]:
+def _is_summed(shape: tuple[int, ...], bars: Leaves) -> Callable[[int], bool]:
+    """Whether the gradient of a leaf of this shape sums over an axis of the output: no axis of the leaf is as long."""
+    return lambda axis: all(b.ndim > axis and b.shape[axis] not in shape for b in bars)
+
+
+def _of_cotangents(bars: Leaves, is_summed: Callable[[int], bool]) -> Iterator[tuple[str, Callable]]:
     yield "the cotangent's absolute value", np.abs
     yield "the cotangent's sign", np.sign
     yield "the cotangent's square", np.square
@@ -60,9 +66,17 @@ def _of_cotangents(bars: Leaves) -> Iterator[tuple[str, Callable]]:
     yield "a cotangent divided by its norm", lambda b: b / (np.linalg.norm(b) or 1)
     for axis in range(max((b.ndim for b in bars), default=0)):
         yield f"the cotangent reversed along axis {axis}", _where(axis, lambda b, axis: np.flip(b, axis))
-        yield f"the cotangent averaged along axis {axis}", _where(axis, _mean)
+        summed, averaged = (
+            (f": the sum over axis {axis} is missing", f": a mean over axis {axis} stands for its sum")
+            if is_summed(axis)
+            else ("", "")
+        )
+        yield f"the cotangent averaged along axis {axis}{averaged}", _where(axis, _mean)
         yield f"the cotangent summed along axis {axis}", _where(axis, _sum)
-        yield f"the cotangent at index 0 of axis {axis} alone", _where(axis, lambda b, axis: b * _one_hot(b, axis, 0))
+        yield (
+            f"the cotangent at index 0 of axis {axis} alone{summed}",
+            _where(axis, lambda b, axis: b * _one_hot(b, axis, 0)),
+        )
         without = _where(axis, lambda b, axis: b * (1 - _one_hot(b, axis, -1)))
         yield f"the cotangent without the last index of axis {axis}", without
         yield f"the cotangent rolled by 1 along axis {axis}", _where(axis, lambda b, axis: np.roll(b, 1, axis))

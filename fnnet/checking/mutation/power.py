@@ -59,7 +59,7 @@ class PowerReport:
     def __str__(self) -> str:
         """A summary, and a line for each survivor; those that differ only in the operation's number share one."""
         count = len(self.killed) + len(self.survived)
-        lines = [f"power: these inputs show {len(self.killed)} of {count} errors put into the backward"]
+        lines = [f"these inputs show {len(self.killed)} of {count} errors put into the backward"]
         grouped = Counter(re.sub(r" #\d+", "", str(survivor)) for survivor in self.survived)
         for survivor, times in grouped.items():
             lines.append(f"  not seen{f', {times} times' if times > 1 else ''}: {survivor}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fnnet.checking.catalogue import NAMES, with_name
 from fnnet.cli.parsing import Command, Parser, commas, one_of, whole
 
 
@@ -14,13 +15,14 @@ def add_to(commands: Any) -> None:
         those; with package.module:function a rule of yours, at the example arguments that --arg gives. Exit status: 0
         right, 1 wrong (also where the reference is), 2 inconclusive or unusable, 3 miscompiled by XLA. More is in
         docs/checking.md."""
+    all_checks = ", ".join(map(with_name, NAMES))
     parser: Parser = commands.add_parser("check", help="check backward passes", description=about)
     add = parser.add_argument
     add("rules", nargs="*", metavar="RULE", help="conv, dense, ..., or one package.module:function")
     add("--reference", metavar="MODULE:FUNCTION", help="the same in plain JAX; usually the rule's own forward")
     add("--arg", action="append", default=[], metavar="NAME=VALUE", help="such as x=f32[2,5] or labels=i32[4]<10")
     add("--static", action="append", default=[], metavar="NAME=VALUE", help="what is no array, such as stride=2")
-    add("--checks", help="letters such as SPRLF; usually all")
+    add("--checks", help=f"letters of checks, such as SPRLF; usually all: {all_checks}")
     add("--dtypes", type=commas, help="some of f64,f32,bf16,f16; usually all")
     add("--mapped", type=commas, metavar="NAMES", help="the arguments that vmap may map; usually all")
     twice = "whether it must be differentiable twice; usually it may refuse, but not be wrong"
