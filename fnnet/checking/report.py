@@ -13,6 +13,7 @@ import numpy as np
 from fnnet.checking.catalogue import NAMES, with_name
 from fnnet.checking.entries import Entries
 from fnnet.checking.kinds import Blame, Looks, Status, Verdict
+from fnnet.core.notebook import html_details, html_paragraph, html_table
 
 CONSEQUENCES = ("L", "F")  # what fails too where a cotangent differs from the reference's
 
@@ -103,18 +104,25 @@ class Failure:
         where = f", {self.circumstance}" if self.circumstance else ""
         lines = [f"{with_name(self.check)}: {self.argument or 'the rule'}{where}: {self.diagnosis}"]
         if self.entry is not None:
-            at = f"[{', '.join(map(str, self.entry))}]" if self.entry else ""
-            compiled = self.blame == Blame.COMPILER
-            values = {
-                "compiled" if compiled else "rule": self.rule,
-                "operation by operation" if compiled else "reference": self.reference,
-                "finite differences": self.differences,
-            }
-            shown = ", ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None)
-            measured = self.multiple is not None and math.isfinite(self.multiple) and not compiled
+            measured = self.multiple is not None and math.isfinite(self.multiple) and self.blame != Blame.COMPILER
             worst = f"; {number(self.multiple)} times the tolerance" if measured else ""
-            lines.append(f"    {self.wrong} of {self.size} entries wrong; at {self.argument}{at}: {shown}{worst}")
+            lines.append(f"    {self.wrong} of {self.size} entries wrong; at {self.worst_entry}{worst}")
         return "\n".join(lines)
+
+    @property
+    def worst_entry(self) -> str:
+        """The entry that is furthest off, with the values of rule, reference and differences; "" if there is none."""
+        if self.entry is None:
+            return ""
+        at = f"[{', '.join(map(str, self.entry))}]" if self.entry else ""
+        compiled = self.blame == Blame.COMPILER
+        values = {
+            "compiled" if compiled else "rule": self.rule,
+            "operation by operation" if compiled else "reference": self.reference,
+            "finite differences": self.differences,
+        }
+        shown = ", ".join(f"{name} {number(value)}" for name, value in values.items() if value is not None)
+        return f"{self.argument}{at}: {shown}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ class Line:
     detail: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """What `fnnet.check` found; `str(report)` is all of it.
 
@@ -224,6 +232,21 @@ class Report:
                 lines += [f"    {line}" for item in items for line in str(item).splitlines()]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        """As `str`."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the verdict, a table of what is wrong, and all of the text, folded."""
+        names = ("cotangent of", "what is wrong", "the worst entry", "found by")
+        rows = [
+            (cause[0].argument or "the rule", _what(cause[0]), cause[0].worst_entry, _where(cause))
+            for cause in causes(self.failures)
+        ]
+        heading = html_paragraph(f"{self.name}({self.signature})", strong=f"{self.verdict}:")
+        table = html_table(names, rows, left=range(len(names))) if rows else ""
+        return heading + table + html_details("the whole report", str(self))
+
     def to_json(self, **options: Any) -> str:
         """The report as JSON; `options` are those of json.dumps. Numbers that JSON does not know are strings."""
         return json.dumps(self.content(), **({"indent": 2} | options))
@@ -303,6 +326,14 @@ def _told(cause: Sequence[Failure]) -> str:
     if also:
         lines.append(f"    also in {', '.join(dict.fromkeys(also))}")
     return "\n".join(lines)
+
+
+def _what(failure: Failure) -> str:
+    return f"{failure.diagnosis} ({failure.circumstance})" if failure.circumstance else failure.diagnosis
+
+
+def _where(cause: Sequence[Failure]) -> str:
+    return ", ".join(dict.fromkeys(with_name(failure.check) for failure in cause))
 
 
 def _by_reason(not_run: Mapping[str, str]) -> list[str]:

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.jaxprs import dependent_outputs
+from fnnet.core.notebook import html_table
 from fnnet.layers.containers import Container, in_training, is_threaded
 from fnnet.layers.protocol import Layer, abstract_example
 from fnnet.layers.walk import walk
@@ -64,11 +65,18 @@ class Summary:
 
     def __repr__(self) -> str:
         """The table, a line a row, aligned."""
+        return aligned_table(self._cells(), left=2)
+
+    def _repr_html_(self) -> str:
+        """The same table for a notebook."""
+        heading, *rows = self._cells()
+        return html_table(heading, rows, left=(0, 1), total=True)
+
+    def _cells(self) -> list[tuple[str, ...]]:
         cells = [("layer", "output", "parameters", "FLOPs", "kept bytes")]
         for row in self.rows:
             cells.append((row.name, _sizes(row.shape), f"{row.parameters:,}", f"{row.flops:,}", f"{row.kept_bytes:,}"))
-        cells.append(("total", "", f"{self.parameters:,}", f"{self.flops:,}", f"{self.kept_bytes:,}"))
-        return aligned_table(cells, left=2)
+        return [*cells, ("total", "", f"{self.parameters:,}", f"{self.flops:,}", f"{self.kept_bytes:,}")]
 
 
 @dataclass

@@ -29,6 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnnet.core.notebook import html_paragraph, html_table
 from fnnet.costs.memory_traffic import Traffic, traffic_of
 from fnnet.costs.summary import Visit, aligned_table, visits_of
 from fnnet.layers.containers import Container, in_training, is_threaded
@@ -97,14 +98,25 @@ class StepCost:
 
     def __repr__(self) -> str:
         """The table, a line a row, aligned, and what it is of."""
-        cells = [("layer", "FLOPs", "bytes", *(f"sent, {axis}" for axis in AXES))]
+        return f"{aligned_table(self._cells(), left=1)}\n{self._caption}"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        heading, *rows = self._cells()
+        return html_table(heading, rows, total=True) + html_paragraph(self._caption)
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        cells: list[tuple[str, ...]] = [("layer", "FLOPs", "bytes", *(f"sent, {axis}" for axis in AXES))]
         total = StepRow("total", self.flops, self.bytes, self.sent)
         for row in (*self.rows, total):
             sent = (f"{row.sent[axis]:,}" for axis in AXES)
             cells.append((row.name, f"{row.flops:,}", f"{row.bytes:,}", *sent))
+        return cells
+
+    @property
+    def _caption(self) -> str:
         mesh = ", ".join(f"{axis} {number}" for axis, number in self.devices.items())
         return (
-            f"{aligned_table(cells, left=1)}\n"
             f"a training step on one device of {math.prod(self.devices.values())} ({mesh}); "
             f"batch {self.batch}; {self.held_bytes:,} bytes held"
         )

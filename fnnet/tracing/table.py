@@ -15,10 +15,33 @@ NAMES = (
     "update / weight",
 )
 
+WORDS = (0, 1, 5)  # the columns of words; the others hold numbers
+
 
 def table(trace: Any) -> str:
     """A line for each outgoing cotangent."""
-    rows = [NAMES]
+    rows = [NAMES, *cells(trace)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            f"{cell:<{width}}" if i in WORDS else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([caption(trace), lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def caption(trace: Any) -> str:
+    """The loss, and of how many examples."""
+    of = "one example" if trace.batch is None else f"{trace.batch} examples"
+    after = "" if trace.loss_after is None else f", after the update {trace.loss_after:.4g}"
+    return f"loss {trace.loss:.4g} of {of}{after}"
+
+
+def cells(trace: Any) -> list[tuple[str, ...]]:
+    """The rows of the table, a row for each outgoing cotangent."""
+    rows: list[tuple[str, ...]] = []
     for step in trace.steps:
         sizes = " x ".join(map(str, step.value.shape)) or "1"
         first = (step.name, sizes, _short(step.value.rms), _short(step.incoming.rms), f"{step.saved_bytes:,}")
@@ -30,17 +53,7 @@ def table(trace: Any) -> str:
             ratio = "" if one.update is None else f"{one.ratio:.2g}" if one.value.rms else "from 0"
             rows.append((*first, one.of, _short(one.numbers.rms), f"{100 * one.numbers.zeros:.0f} %", off, ratio))
             first = ("",) * 5
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            f"{cell:<{width}}" if i in (0, 1, 5) else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    of = "one example" if trace.batch is None else f"{trace.batch} examples"
-    after = "" if trace.loss_after is None else f", after the update {trace.loss_after:.4g}"
-    return "\n".join([f"loss {trace.loss:.4g} of {of}{after}", lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    return rows
 
 
 def _short(value: float) -> str:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fnnet.core.notebook import html_paragraph, html_table
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.problems.first import first_problem
 from fnnet.tracing.problems.problem import Problem
 from fnnet.tracing.records import Step
-from fnnet.tracing.table import table
+from fnnet.tracing.table import NAMES, WORDS, caption, cells, table
 
 if TYPE_CHECKING:
     from fnnet.tracing.changes import Change
@@ -60,8 +61,16 @@ class Trace:
 
     def __repr__(self) -> str:
         """A table: what flows forward and backward, layer by layer; then the first problem, if there is one."""
+        return f"{table(self)}\n{self._conclusion()}"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        rows = html_table(NAMES, cells(self), left=WORDS)
+        return html_paragraph(caption(self)) + rows + html_paragraph("", strong=self._conclusion())
+
+    def _conclusion(self) -> str:
         problem = self.first_problem()
-        return table(self) + (f"\nfirst problem: {problem}" if problem else "\nno problem found")
+        return f"first problem: {problem}" if problem else "no problem found"
 
     def first_problem(self) -> Problem | None:
         """The first layer, going backwards, whose gradient is NaN, zero, exploding or wrong, and why; None for none.

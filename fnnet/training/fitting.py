@@ -24,6 +24,7 @@ from fnnet.training.augmented import Augmented
 from fnnet.training.averaging import as_decay, average_of, averaging
 from fnnet.training.batches import Pace, refuse_nonfinite
 from fnnet.training.device_mesh import placement_on
+from fnnet.training.history import History
 from fnnet.training.loss_check import check_loss
 from fnnet.training.metrics import Metric, Metrics, as_metrics
 from fnnet.training.placement import Batch, Placement, Source
@@ -221,7 +222,7 @@ def fit(
                 checkpoints(moment)
             if ended:
                 break
-    return (_result(net, moment.state, average) if best is None else best[1]), history
+    return (_result(net, moment.state, average) if best is None else best[1]), History(history)
 
 
 @hinted

@@ -1,0 +1,33 @@
+"""What notebooks show in place of text: tables in HTML, by the methods `_repr_html_` that Jupyter calls."""
+
+import html
+from collections.abc import Sequence
+
+LEFT, RIGHT = "text-align: left", "text-align: right"
+
+
+def html_table(
+    heading: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,), total: bool = False
+) -> str:
+    """A table. The columns numbered `left` hold words, the others numbers; `total`: the last row is a sum."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        styles = [LEFT if column in left else RIGHT for column in range(len(cells))]
+        pairs = zip(cells, styles, strict=True)
+        return (
+            "<tr>" + "".join(f'<{tag} style="{style}">{html.escape(cell)}</{tag}>' for cell, style in pairs) + "</tr>"
+        )
+
+    body = [line(row, "th" if total and number == len(rows) - 1 else "td") for number, row in enumerate(rows)]
+    return f"<table><thead>{line(heading, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def html_paragraph(text: str, *, strong: str = "") -> str:
+    """A paragraph that begins with the words `strong`."""
+    first = f"<strong>{html.escape(strong)}</strong> " if strong else ""
+    return f"<p>{first}{html.escape(text)}</p>"
+
+
+def html_details(title: str, text: str) -> str:
+    """Text in lines that is folded below a title."""
+    return f"<details><summary>{html.escape(title)}</summary><pre>{html.escape(text)}</pre></details>"
