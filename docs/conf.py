@@ -2,6 +2,7 @@
 
 Nothing is fetched, neither when the pages are built nor when they are read: MathJax, which typesets the equations,
 comes with a package and is copied beside them. Of its forms the one that draws outlines needs one file, and no fonts.
+The notebooks run while the site is built.
 """
 
 import sys
@@ -22,7 +23,8 @@ copyright = f"2026, {author}"
 version = release = fnnet.__version__
 
 extensions = [
-    "myst_parser",
+    "hosted_notebooks",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
@@ -35,6 +37,11 @@ extensions = [
 exclude_patterns = ["_build", "published_rules/README.md"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!fnnet\.).*")]  # JAX, optax, jaxtyping have pages of their own
+
+nb_execution_mode = "force"  # no output is committed, so that none is stale
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+notebook_repository = ""  # owner/name on GitHub, once there is one: notebooks then link to a hosted service
 
 myst_enable_extensions = ["dollarmath"]
 myst_fence_as_directive = ["math"]

@@ -1,9 +1,9 @@
 """Average-pooling: input x (..., *image, channels) -> output y (..., *places, channels).
 
-    forward     y_o     = 1/c_o sum_t x_(so+dt-p)                         (1)   o a place, t a tap
-    backward    x_bar_i = sum_o sum_t y_bar_o / c_o where s o + d t - p = i   (2)
+    forward     y_i     = 1/c_i sum_t x_(si+dt-p)                             (1)   i a place, t a tap
+    backward    x_bar_m = sum_i sum_t y_bar_i / c_i where s i + d t - p = m   (2)   m an entry of the image
 
-c_o is the number of taps inside the image, or inside the image and its padding, or a number that the caller gives.
+c_i is the number of taps inside the image, or inside the image and its padding, or a number that the caller gives.
 Nothing is kept, because (2) reads no value of x. The sum runs axis by axis: k + k taps instead of k * k.
 
 Source: not in the five documents; PyTorch's AvgPool2d and ONNX's AveragePool define the counts.
@@ -97,16 +97,16 @@ def avg_pool_bwd(_, y_bar, *, window, count_padding, divisor):
 
 
 def divisors(window: Window, count_padding: bool, divisor: float | None, dtype) -> np.ndarray:
-    """c_o, (*places, 1), or (1,) where the caller gives it."""
+    """c_i, (*places, 1), or (1,) where the caller gives it."""
     return np.asarray(counts(window, count_padding) if divisor is None else [divisor], jnp.dtype(dtype))
 
 
 def counts(window: Window, count_padding: bool) -> np.ndarray:
     """How many taps of each place count, (*places, 1)."""
     result = np.ones((), int)
-    for n, k, s, d, (lo, hi), o in window.axes:
-        at = np.arange(o)[:, None] * s + d * np.arange(k) - lo
-        first, last = (-lo, n + hi) if count_padding else (0, n)
+    for w, k, s, d, (lo, hi), r in window.axes:
+        at = np.arange(r)[:, None] * s + d * np.arange(k) - lo
+        first, last = (-lo, w + hi) if count_padding else (0, w)
         result = result[..., None] * ((at >= first) & (at < last)).sum(1)
     return result[..., None]
 

@@ -1,11 +1,12 @@
 """Convolution: input x (..., *image, in), kernel W (*window, in/groups, out), bias b (out,) -> y (..., *places, out).
 
-    forward     y_no    = sum_t sum_c x_n,so+dt-p,c W_tco + b_o                 (1)   o a place, t a tap, on each axis
-    backward    x_bar_i = sum_t sum_o y_bar_o W_to where s o + d t - p = i      (2)   the full convolution, W flipped
-                W_bar_t = sum_n sum_o x_n,so+dt-p y_bar_no                      (3)   x correlated with y_bar
-                b_bar   = sum_n sum_o y_bar_no                                  (4)
+    forward     y_nio     = sum_t sum_c x_n,si+dt-p,c W_tco + b_o                  (1)   i a place, t a tap
+    backward    x_bar_nmc = sum_t sum_o y_bar_nio W_tco where s i + d t - p = m    (2)   m an entry of the image
+                W_bar_tco = sum_n sum_i x_n,si+dt-p,c y_bar_nio                    (3)   x correlated with y_bar
+                b_bar_o   = sum_n sum_i y_bar_nio                                  (4)
 
-s is the stride, d the dilation, p the padding before; outside the image x is 0. With groups, output channel j sees the
+n is an example, c an input channel, o an output channel. On each axis s is the stride, d the dilation, p the padding
+before; outside the image x is 0. (2) is the full convolution, with W flipped. With groups, an output channel sees the
 input channels of its own group only. As in every library of this field, (1) is a correlation: it does not flip W.
 
 Sources: 001, "Conv2D Layer": (8) is (1), (10) is (2), (13) is (3), for one channel, no bias, stride and dilation 1.
@@ -106,8 +107,8 @@ def conv_bwd(residuals, y_bar, *, window, groups):
     return x_bar, kernel_bar, column_sums(y_bar)  # (4)
 
 
-# The three partial derivatives of T(x, W, y_bar) = sum_no y_bar_no y_no, with y of (1) without b. GPUs and TPUs compute
-# them as they stand here, a CPU as fnnet/formulations/convolution.py chooses. x is (N, *image, in) here.
+# The three partial derivatives of T(x, W, y_bar) = sum_nio y_bar_nio y_nio, with y of (1) without b. GPUs and TPUs
+# compute them as they stand here, a CPU as fnnet/formulations/convolution.py chooses. x is (N, *image, in) here.
 
 
 @one_batch_axis
@@ -138,7 +139,7 @@ def x_gradient(kernel, y_bar, *, window, groups):
         y_bar,
         jnp.flip(exchanged, range(window.rank)),
         window_strides=[1] * window.rank,
-        padding=[(d * (k - 1) - lo, n - 1 + lo - s * (o - 1)) for n, k, s, d, (lo, _), o in window.axes],
+        padding=[(d * (k - 1) - lo, w - 1 + lo - s * (r - 1)) for w, k, s, d, (lo, _), r in window.axes],
         lhs_dilation=window.stride,
         rhs_dilation=window.dilation,
         dimension_numbers=(f"N{image}C", f"{image}OI", f"N{image}C"),
@@ -155,7 +156,7 @@ def kernel_gradient(x, y_bar, *, window, groups):
         x,
         y_bar,
         window_strides=window.dilation,
-        padding=[(lo, d * (k - 1) + s * (o - 1) + 1 - n - lo) for n, k, s, d, (lo, _), o in window.axes],
+        padding=[(lo, d * (k - 1) + s * (r - 1) + 1 - w - lo) for w, k, s, d, (lo, _), r in window.axes],
         rhs_dilation=window.stride,
         dimension_numbers=(f"C{image}N", f"I{image}O", f"{image}NC"),
         batch_group_count=groups,

@@ -3,7 +3,7 @@
     forward     u_ni     = sum_f x_nf W_fi + b_i                            (1)   n over the rows, i over the classes
                 z_ni     = u_ni, or c tanh(u_ni / c)                        (2)   c: the soft cap
                 s_n      = log sum_i exp(z_ni)                              (3)
-                l_n      = sum_i t_ni (s_n - z_ni)                          (4)   t_ni = b_n [i = label_n] + c_n w_i
+                l_n      = sum_i t_ni (s_n - z_ni)                          (4)   t_ni = g_n [i = label_n] + h_n w_i
     backward    z_bar_ni = l_bar_n (exp(z_ni - s_n) sum_j t_nj - t_ni)      (5)
                 u_bar_ni = z_bar_ni, or z_bar_ni (1 - z_ni/c) (1 + z_ni/c)  (6)
                 x_bar_nf = sum_i u_bar_ni W_fi                              (7)
@@ -84,7 +84,7 @@ def linear_softmax_cross_entropy(
         bias: (classes,), or None.
         ignore_index: Labels of this value, any integer, have loss 0 and gradient 0.
         class_weights: w, (classes,), a constant to differentiation.
-        label_smoothing: e, from 0 to 1; the target of a row is w_c ((1 - e) [c = label] + e / classes).
+        label_smoothing: e, from 0 to 1; the target of a row is w_i ((1 - e) [i = label] + e / classes).
         soft_cap: c > 0: the logits become c tanh(logits / c), as in Gemma 2. None: they stay.
         reduction: "none": one number a row. "mean": their sum, divided by the sum of the rows' weights as in
             `mean_loss` and torch.nn.CrossEntropyLoss. Its gradients are computed with the loss, by three products
@@ -122,29 +122,29 @@ def linear_softmax_cross_entropy(
 
 
 def linear_softmax_cross_entropy_fwd(x, kernel, bias, weights, labels, *, options):
-    def of_rows(x, b, c, labels):
-        z = logits(read(x, b, c), kernel, bias, options.soft_cap)  # (1), (2)
-        loss, log_norm, _ = loss_of(z, b, c, weights, labels)  # (3), (4)
+    def of_rows(x, g, h, labels):
+        z = logits(read(x, g, h), kernel, bias, options.soft_cap)  # (1), (2)
+        loss, log_norm, _ = loss_of(z, g, h, weights, labels)  # (3), (4)
         return (loss, log_norm), ()
 
-    _, b, c = shares(labels, weights, kernel, options)
-    (loss, log_norm), _ = by_blocks(of_rows, x, b, c, labels, most=rows_at_once(kernel))
+    _, g, h = shares(labels, weights, kernel, options)
+    (loss, log_norm), _ = by_blocks(of_rows, x, g, h, labels, most=rows_at_once(kernel))
     return loss.astype(x.dtype), (x, kernel, bias, weights, labels, log_norm)  # the caller's arrays, and s; never z
 
 
 def linear_softmax_cross_entropy_bwd(residuals, loss_bar, *, options):
     x, kernel, bias, weights, labels, log_norm = residuals
 
-    def of_rows(x, log_norm, a, b, c, labels):
-        log_norm = jnp.where(counts(b, c), log_norm, jnp.inf)
-        x = read(x, b, c)
+    def of_rows(x, log_norm, a, g, h, labels):
+        log_norm = jnp.where(counts(g, h), log_norm, jnp.inf)
+        x = read(x, g, h)
         z = logits(x, kernel, bias, options.soft_cap)  # (1), (2)
         p = jnp.exp(z - log_norm[..., None])
-        return bars_of(x, kernel, bias, z, p, a, b, c, weights, labels, options.soft_cap)  # (5), (6), (7), (8), (9)
+        return bars_of(x, kernel, bias, z, p, a, g, h, weights, labels, options.soft_cap)  # (5), (6), (7), (8), (9)
 
     (l_bar,) = wide(loss_bar)
-    a, b, c = (None if share is None else weighted(l_bar, share) for share in shares(labels, weights, kernel, options))
-    x_bar, sums = by_blocks(of_rows, x, log_norm, a, b, c, labels, most=rows_at_once(kernel))
+    a, g, h = (None if share is None else weighted(l_bar, share) for share in shares(labels, weights, kernel, options))
+    x_bar, sums = by_blocks(of_rows, x, log_norm, a, g, h, labels, most=rows_at_once(kernel))
     return x_bar.astype(x.dtype), *of_parameters(sums, kernel, bias, weights), None
 
 
@@ -161,15 +161,15 @@ def linear_softmax_cross_entropy_mean_fwd(x, kernel, bias, weights, labels, *, o
         return (losses.astype(dtype).sum(-1) / divisor).astype(x.dtype), (kept, divisor)  # (10)
 
     def with_gradients(x, kernel, bias, weights, labels):
-        def of_rows(x, a, b, c, labels):
-            x = read(x, b, c)
+        def of_rows(x, a, g, h, labels):
+            x = read(x, g, h)
             z = logits(x, kernel, bias, options.soft_cap)  # (1), (2)
-            loss, _, p = loss_of(z, b, c, weights, labels)  # (3), (4)
-            x_bar, sums = bars_of(x, kernel, bias, z, p, a, b, c, weights, labels, options.soft_cap)  # (5) to (9)
+            loss, _, p = loss_of(z, g, h, weights, labels)  # (3), (4)
+            x_bar, sums = bars_of(x, kernel, bias, z, p, a, g, h, weights, labels, options.soft_cap)  # (5) to (9)
             return x_bar.astype(x.dtype), (loss.sum(), sums)
 
-        a, b, c = shares(labels, weights, kernel, options)
-        x_bar, (loss, sums) = by_blocks(of_rows, x, a, b, c, labels, most=rows_at_once(kernel))
+        a, g, h = shares(labels, weights, kernel, options)
+        x_bar, (loss, sums) = by_blocks(of_rows, x, a, g, h, labels, most=rows_at_once(kernel))
         return [loss, x_bar, *sums]
 
     of_x, of_kernel = (jax.typeof(array).sharding.spec for array in (x, kernel))
@@ -201,26 +201,26 @@ _linear_softmax_cross_entropy_mean = rule(
 
 
 def shares(labels, weights, kernel, options):
-    """sum_i t_i, b and c of each row, where t_i = b [i = label] + c w_i; c is None without smoothing."""
+    """sum_i t_i, g and h of each row, where t_i = g [i = label] + h w_i; h is None without smoothing."""
     classes, e, dtype = kernel.shape[1], options.label_smoothing, accumulator(kernel.dtype)
-    b = (1 - e) * weights_of(labels, weights, classes, dtype, ignored=options.ignored)
+    g = (1 - e) * weights_of(labels, weights, classes, dtype, ignored=options.ignored)
     if not e:
-        return b, b, None
-    c = e / classes * weights_of(labels, None, classes, dtype, ignored=options.ignored)
-    return b + c * (classes if weights is None else weights.astype(dtype).sum()), b, c
+        return g, g, None
+    h = e / classes * weights_of(labels, None, classes, dtype, ignored=options.ignored)
+    return g + h * (classes if weights is None else weights.astype(dtype).sum()), g, h
 
 
 # Of a block of rows, in f32 for bf16 and f16. XLA on a CPU keeps arrays of a block's size for constants that are
 # broadcast to it, so no `where` chooses between logits and a number.
 
 
-def counts(b, c):
+def counts(g, h):
     """Whether a row counts. One that does not may hold NaN or infinities, so it is not read."""
-    return b != 0 if c is None else (b != 0) | (c != 0)
+    return g != 0 if h is None else (g != 0) | (h != 0)
 
 
-def read(x, b, c):
-    return jnp.where(counts(b, c)[..., None], x, 0)
+def read(x, g, h):
+    return jnp.where(counts(g, h)[..., None], x, 0)
 
 
 def logits(x, kernel, bias, soft_cap):
@@ -229,28 +229,28 @@ def logits(x, kernel, bias, soft_cap):
     return u if soft_cap is None else soft_cap * jnp.tanh(u / soft_cap)  # (2)
 
 
-def loss_of(z, b, c, weights, labels):
+def loss_of(z, g, h, weights, labels):
     top = lax.stop_gradient(z.max(-1))
     e = jnp.exp(z - top[..., None])
     total = e.sum(-1)
     log_norm, p = top + jnp.log(total), e / total[..., None]  # (3); p: exp(z - s), without a second exp
     label = jnp.clip(labels, 0, z.shape[-1] - 1)[..., None]
-    loss = weighted(b, log_norm - jnp.take_along_axis(z, label, -1)[..., 0])  # (4)
-    if c is None:
+    loss = weighted(g, log_norm - jnp.take_along_axis(z, label, -1)[..., 0])  # (4)
+    if h is None:
         return loss, log_norm, p
     if weights is None:
         of_all = z.shape[-1] * log_norm - z.sum(-1)
     else:
         weights = weights.astype(z.dtype)
         of_all = weights.sum() * log_norm - z @ weights
-    return loss + weighted(c, of_all), log_norm, p  # (4)
+    return loss + weighted(h, of_all), log_norm, p  # (4)
 
 
-def bars_of(x, kernel, bias, z, p, a, b, c, weights, labels, soft_cap):
+def bars_of(x, kernel, bias, z, p, a, g, h, weights, labels, soft_cap):
     is_label = (jnp.arange(z.shape[-1], dtype=jnp.int32) == labels[..., None]).astype(z.dtype)
-    u_bar = a[..., None] * p - b[..., None] * is_label  # (5)
-    if c is not None:
-        u_bar = u_bar - (c[..., None] if weights is None else c[..., None] * weights.astype(z.dtype))  # (5)
+    u_bar = a[..., None] * p - g[..., None] * is_label  # (5)
+    if h is not None:
+        u_bar = u_bar - (h[..., None] if weights is None else h[..., None] * weights.astype(z.dtype))  # (5)
     if soft_cap is not None:
         u_bar = u_bar * (1 - z / soft_cap) * (1 + z / soft_cap)  # (6)
     rows = tuple(range(x.ndim - 1))

@@ -1,9 +1,9 @@
 """Max-pooling: input x (..., *image, channels) -> output y (..., *places, channels).
 
-    forward     y_o     = max_t x_(so+dt-p)                                 (1)   o a place, t a tap of the window
-                k_o     = the first t, in row-major order, that attains it  (2)
-    backward    x_bar_i = sum of y_bar_o over the o where s o + d k_o - p = i   (3)
-    index       i_o     = s o + d k_o - p, as one number                    (4)
+    forward     y_i     = max_t x_(si+dt-p)                                     (1)   i a place, t a tap of the window
+                k_i     = the first t, in row-major order, that attains it      (2)
+    backward    x_bar_m = sum of y_bar_i over the i where s i + d k_i - p = m   (3)   m an entry of the image
+    index       m_i     = s i + d k_i - p, as one number                        (4)
 
 (3) reads k alone, so neither x nor y is kept. k takes one byte an entry for windows of up to 128 taps.
 
@@ -134,7 +134,7 @@ def max_pool_bwd(k, y_bar, *, window):
     return (form.x_bar(y_bar, k, window=window),)  # (3)
 
 
-# The two partial derivatives of T(x, y_bar; k) = sum_o y_bar_o x_(so + dk_o - p).
+# The two partial derivatives of T(x, y_bar; k) = sum_i y_bar_i x_(si + dk_i - p).
 
 
 def chosen(x, k, *, window: Window):
@@ -143,7 +143,7 @@ def chosen(x, k, *, window: Window):
 
 
 def routed(y_bar, k, *, window: Window):
-    """(3): each y_bar_o, added where k points to."""
+    """(3): each y_bar_i, added where k points to."""
     return spread((jnp.where(k == t, y_bar, 0) for t in range(math.prod(window.size))), window)
 
 

@@ -1,12 +1,13 @@
 """Transposed convolution: x (..., *image, in), kernel W (*window, in/groups, out), bias b -> y (..., *places, out).
 
-    forward     y_nm    = sum_t sum_c x_nic W_tc + b where s i + d t - p = m    (1)   each x_i adds a window to y
-    backward    x_bar_i = sum_t sum_o y_bar_so W_to where o = s i + d t - p     (2)   a convolution of y_bar
-                W_bar_t = sum_n sum_i x_ni y_bar_n,si+dt-p                      (3)   y_bar correlated with x
-                b_bar   = sum_n sum_m y_bar_nm                                  (4)
+    forward     y_nmo     = sum_t sum_c x_nic W_tco + b_o where s i + d t - p = m    (1)   each x_i adds a window to y
+    backward    x_bar_nic = sum_t sum_o y_bar_n,si+dt-p,o W_tco                      (2)   a convolution of y_bar
+                W_bar_tco = sum_n sum_i x_nic y_bar_n,si+dt-p,o                      (3)   y_bar correlated with x
+                b_bar_o   = sum_n sum_m y_bar_nmo                                    (4)
 
-s is the stride, d the dilation, p the padding before. A convolution from y to x reads y at s i + d t - p for its place
-i; this one writes there. So (1), (2) and (3) are the parts x_bar, y and W_bar of the convolution's form T, with x and y
+n is an example, c an input channel, o an output channel. On each axis i is an entry of x, m one of y, t a tap, s the
+stride, d the dilation, p the padding before. A convolution from y to x reads y at s i + d t - p for its place i; this
+one writes there. So (1), (2) and (3) are the parts x_bar, y and W_bar of the convolution's form T, with x and y
 exchanged, and with the channels of W exchanged.
 
 Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016), arXiv:1603.07285, chapter 4.

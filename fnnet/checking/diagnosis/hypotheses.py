@@ -268,7 +268,7 @@ def _somewhere(e: Evidence) -> str:
                 return f"is wrong where {name} is {array[wrong].min():.4g} or more, and right below"
             if array[wrong].max() < array[~wrong].min():
                 return f"is wrong where {name} is {array[wrong].max():.4g} or less, and right above"
-    return ""
+    return f"is wrong at {wrong.sum()} of {wrong.size} entries, and right at the others" if wrong.mean() <= 0.5 else ""
 
 
 def _near(e: Evidence) -> np.ndarray:
