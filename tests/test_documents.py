@@ -1,15 +1,18 @@
 """The README's and the docs' Python blocks run as they stand; those marked as another library's, in tests/external."""
 
 import re
+import shlex
 from pathlib import Path
 
 import jax
 import pytest
 
 from fnnet.checking.catalogue import NAMES
+from fnnet.cli import command
 
 ROOT = Path(__file__).parents[1]
-REPORTS = ("checking.md", "tutorial.md", "trace.md")
+REPORTS = ("README.md", "checking.md", "tutorial.md", "trace.md")
+WIDEST = 120  # characters of a line of code that the site shows on a screen of 1300 pixels without scrolling
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 LONG = (
     *("trace.md", "checking.md", "tutorial.md", "losses.md", "published_rules.md", "per_example.md", "rules.md"),
@@ -45,6 +48,38 @@ def test_examples_run(page, capsys, tmp_path, monkeypatch):
 
 def without_digits(text):
     return re.sub(r"-?\d+(\.\d+)?(e[+-]\d+)?", "#", text)
+
+
+def test_code_fits_on_the_screen():
+    wide = [
+        (page.name, line)
+        for page in PAGES
+        if page.parent != ROOT
+        for info, code in re.findall(r"^```(.*)\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        if not info.startswith(("{", "text"))  # what is printed wraps
+        for line in code.splitlines()
+        if len(line) > WIDEST
+    ]
+    assert wide == []
+
+
+def commands():
+    """Each command line of fnnet's in a shell block, and its page."""
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                starts = [n + 1 for n, word in enumerate(words) if word == "fnnet" or word.endswith("/fnnet")]
+                yield from (
+                    pytest.param(words[start:], id=f"{page.stem}: {line.split('#')[0].strip()}") for start in starts
+                )
+
+
+@pytest.mark.parametrize("words", commands())
+def test_commands_are_understood(words):
+    arguments, unknown = command._parser().parse_known_args(words)
+    assert unknown == []
+    assert arguments.command
 
 
 def test_every_check_stands_in_the_table():

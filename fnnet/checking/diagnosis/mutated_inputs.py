@@ -17,6 +17,13 @@ from fnnet.checking.session import Session
 from fnnet.core.primitives import is_inexact
 
 MOST_AXES = 4
+# Of a function that works entry by entry: what may stand in place of its slope.
+SLOPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "the square root of the slope: a square is missing": lambda slopes: np.sqrt(np.abs(slopes)),
+    "the square of the slope": np.square,
+    "1 minus the slope": lambda slopes: 1 - slopes,
+    "the inverse of the slope": lambda slopes: np.divide(1, slopes, out=np.zeros_like(slopes), where=slopes != 0),
+}
 Variants = dict[str, Callable[[], np.ndarray]]
 
 
@@ -32,9 +39,16 @@ def variants(session: Session, trial: Trial, k: int) -> Variants:
     def run_changed(change: Callable) -> np.ndarray:
         return run(leaves, [np.array(change(b), b.dtype) for b in bars])
 
+    def run_by_slope(change: Callable) -> np.ndarray:
+        slopes = np.divide(run(leaves, bars), bars[0], out=np.zeros_like(bars[0]), where=bars[0] != 0)
+        return bars[0] * change(slopes)
+
     is_summed = _is_summed(session.subject.select(leaves)[k].shape, bars)
     for phrase, change in _of_cotangents(bars, is_summed):
         found[f"is the reference for {phrase}"] = functools.partial(run_changed, change)
+    if len(bars) == 1 and bars[0].shape == session.subject.select(leaves)[k].shape and np.isrealobj(bars[0]):
+        for phrase, change in SLOPES.items():
+            found[f"is the cotangent times {phrase}"] = functools.partial(run_by_slope, change)
     for number in range(len(bars)) if len(bars) > 1 else ():
         left_out = [b * (i != number) for i, b in enumerate(bars)]
         found[f"is the reference with output {number}'s cotangent left out"] = functools.partial(run, leaves, left_out)
