@@ -44,6 +44,10 @@ def test_curves(tmp_path, figures, epochs):
     np.testing.assert_allclose(held_out.get_ydata(), [3 / n for n in range(1, epochs + 1)])
     np.testing.assert_allclose(errors.get_lines()[0].get_ydata(), [50 / n for n in range(1, epochs + 1)])
     assert errors.get_ylim()[0] == 0
+    for axes in (losses, errors):
+        ticks = [tick for tick in axes.get_xticks() if 0.5 < tick < epochs + 0.5]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
     assert whole(tmp_path / "a.png")
 
 
@@ -51,6 +55,28 @@ def test_curves_without_held_out_data(tmp_path, figures):
     pictures.curves(tmp_path / "a.png", [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}])
     assert len(figures[0].axes[0].get_lines()) == 1
     assert whole(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.04, 2.1, [0.05, 0.1, 0.2, 0.5, 1, 2]),
+        (3e-6, 0.9, [1e-5, 1e-4, 1e-3, 1e-2, 0.1]),
+        (0.5, 2.1, [0.5, 0.7, 1, 2]),
+        (0.51, 0.72, [0.55, 0.6, 0.65, 0.7]),
+        (1.79, 1.93, [1.8, 1.82, 1.84, 1.86, 1.88, 1.9, 1.92]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(low, high, ticks):
+    np.testing.assert_allclose(pictures.log_ticks(low, high), ticks)
+
+
+def test_one_mistake_is_seen_beside_many(tmp_path, figures):
+    labels = np.array([0] * 31 + [2, 3])
+    pictures.confusion(tmp_path / "a.png", labels, np.array([1] * 30 + [0] + [4, 3]), CLASSES)
+    image = figures[0].axes[0].images[0]
+    assert image.norm(1) > 0.15
+    assert np.ma.count(image.get_array()) == 2  # neither right answers nor zeros are coloured
 
 
 def test_confusion_counts_labels_in_rows(tmp_path, figures):

@@ -4,6 +4,7 @@ Colours: blue and orange of Okabe and Ito, which colour-blind readers tell apart
 red where there are two signs, with zero in the middle.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ File = str | os.PathLike[str]
 
 def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "", of: str = "images") -> None:
     """Loss of training and held-out data, and the error rate of the held-out, by epoch."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
     figure = _figure(11, 4.2, title)
     losses, errors = figure.subplots(1, 2)
@@ -31,9 +32,9 @@ def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "",
             values = [record[name] for record in history]
             losses.plot(epochs, values, color=colour, marker=marker, markersize=4, label=label)
     losses.set(title="Loss", xlabel="epoch", yscale="log")
-    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    losses.yaxis.set_major_locator(FixedLocator(log_ticks(*losses.get_ylim())))
     losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_formatter(NullFormatter())
+    losses.yaxis.set_minor_locator(NullLocator())
     losses.legend(frameon=False)
     if all("validation_accuracy" in record for record in history):
         wrong = [100 * (1 - record["validation_accuracy"]) for record in history]
@@ -43,7 +44,8 @@ def curves(file: File, history: Sequence[Mapping[str, Any]], *, title: str = "",
     for axes in (losses, errors):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(0.5, epochs[-1] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     figure.savefig(file)
 
 
@@ -53,7 +55,12 @@ def confusion(
     predictions: Integer[np.ndarray, " examples"],
     classes: Sequence[str],
 ) -> None:
-    """How often each class (row) was answered by each (column); the wrong answers are coloured, the right ones grey."""
+    """How often each class (row) was answered by each (column): wrong answers coloured, right ones grey, none white.
+
+    The colour goes with the square root of the number, so that one mistake is seen beside thirty of another kind.
+    """
+    from matplotlib.colors import PowerNorm
+
     count = np.zeros((len(classes), len(classes)), int)
     np.add.at(count, (labels, predictions), 1)
     wrong = int(count.sum() - np.trace(count))
@@ -61,12 +68,13 @@ def confusion(
     figure = _figure(side + 1, side, f"{_counted(wrong)} to {len(labels)} held-out images")
     axes = figure.subplots()
     diagonal = np.eye(len(classes), dtype=bool)
-    mistakes = np.ma.masked_array(count, diagonal)
-    image = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, mistakes.max() if wrong else 1))
+    mistakes = np.ma.masked_array(count, diagonal | (count == 0))
+    scale = PowerNorm(0.5, 0, max(1, mistakes.max() if wrong else 1))
+    image = axes.imshow(mistakes, cmap="Oranges", norm=scale)
     axes.imshow(np.ma.masked_array(np.ones(count.shape), ~diagonal), cmap="Greys", vmin=0, vmax=6)
     for (row, column), number in np.ndenumerate(count):
         if number and len(classes) <= 30:
-            light = row == column or number <= image.norm.vmax / 2
+            light = row == column or scale(number) <= 0.6
             colour = "black" if light else "white"
             axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=FONT - 1)
     axes.set_xticks(range(len(classes)), classes)
@@ -153,6 +161,19 @@ def _figure(width: int | float, height: int | float, title: str) -> Any:
     if title:
         figure.suptitle(title, fontsize=FONT + 2)
     return figure
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Four to nine round numbers within the bounds of a logarithmic axis; evenly spaced ones within a narrow range."""
+    from matplotlib.ticker import MaxNLocator
+
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7)):
+        found = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
+        found = [tick for tick in (*found, 10.0 ** (decades[-1] + 1)) if low <= tick <= high]
+        if len(found) >= 4:
+            return found
+    return [float(tick) for tick in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
 
 
 def _readable_top(percent: Sequence[float]) -> float:
