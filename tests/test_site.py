@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import hosted_notebooks
 import public_names
 import rule_lists
 from public_names import NAMESPACES, members, undescribed
@@ -49,6 +50,15 @@ def test_members_of_a_class_count():
 
 def test_nothing_is_shown_that_is_not_public():
     assert set(NAMES) >= SHOWN
+
+
+def test_notebooks_link_to_a_hosted_service_once_the_repository_is_public():
+    page = "notebooks/backpropagation"
+    alone = hosted_notebooks.links(page, "", "backpropagation.ipynb")
+    assert re.findall('href="([^"]*)"', alone) == ["backpropagation.ipynb"]
+    linked = hosted_notebooks.links(page, "owner/name", "backpropagation.ipynb")
+    hosted = "https://colab.research.google.com/github/owner/name/blob/main/docs/notebooks/backpropagation.ipynb"
+    assert re.findall('href="([^"]*)"', linked) == ["backpropagation.ipynb", hosted]
 
 
 def test_versions_agree():

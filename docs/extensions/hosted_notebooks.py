@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 HOSTED = "https://colab.research.google.com/github/{repository}/blob/main/docs/{page}.ipynb"
-BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 
 
 def links(page: str, repository: str, download: str) -> str:
@@ -15,8 +14,8 @@ def links(page: str, repository: str, download: str) -> str:
     found = [f'<a href="{download}" download>Download this notebook</a>']
     if repository:
         address = HOSTED.format(repository=repository, page=page)
-        found.append(f'<a href="{address}"><img alt="Open in Colab" src="{BADGE}"></a>')
-    return f"<p>{' '.join(found)}</p>"
+        found.append(f'<a href="{address}">Open it in Colab</a>')
+    return f"<p>{' · '.join(found)}</p>"
 
 
 def setup(app: Any) -> dict[str, bool]:
