@@ -47,7 +47,8 @@ def check(
 
     Raises:
         ValueError: f has no floating argument or output, an option is unknown, or a waiver has no reason.
-        TypeError: f is no function or pair of functions, or an argument is no array.
+        TypeError: f is no function or pair of functions, an example argument is missing or is no array, or `check` is
+            called inside `jax.jit`, `jax.grad` or `jax.vmap`.
         Exception: Whatever f itself raises at the example.
 
     Example:
