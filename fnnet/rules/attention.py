@@ -8,8 +8,8 @@
                 q_bar_i  = scale sum_j s_bar_ij k_j                                    (6)
                 k_bar_j  = scale sum_i s_bar_ij q_i                                    (7)
                 b_bar_ij = s_bar_ij                                                    (8)   summed where b is broadcast
-    soft cap    s_ij     = t_ij + b_ij,   t_ij = c tanh(scale q_i . k_j / c)           (9)   in place of (1)
-                u_bar_ij = s_bar_ij (1 - t_ij/c) (1 + t_ij/c)                          (10)  for s_bar in (6) and (7)
+    soft cap    s_ij     = t_ij + b_ij,   t_ij = gamma tanh(scale q_i . k_j / gamma)   (9)   in place of (1)
+                u_bar_ij = s_bar_ij (1 - t_ij / gamma) (1 + t_ij / gamma)              (10)  for s_bar in (6) and (7)
 
 Kept are the inputs, m and Z: they give p again, so the square of scores is never kept. m + log Z and o_i . o_bar_i, the
 sum of (5), would do as well, but for large scores the first has few digits left, and those of the second do not cancel.
