@@ -188,7 +188,7 @@ def test_a_list_of_numbers_is_no_array():
         (lambda x, k, g: (g @ k.T, g.T @ x, g.sum(0)), "kernel has (3, 2): its axes are in another order"),
         (lambda x, k, g: (g @ k.T, (x.T @ g).at[[0, 1, 2], [0, 1, 0]].mul(3), g.sum(0)), "times 3 at 3 of 6 entries"),
         (
-            lambda x, k, g: (g @ k.T * jnp.array([3, 1, 1]), x.T @ g, g.sum(0)),
+            lambda x, k, g: (g @ k.T * jnp.array([3, 1, 1], g.dtype), x.T @ g, g.sum(0)),
             "of axis 1: there it is the reference times 3",
         ),
     ],
