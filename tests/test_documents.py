@@ -75,7 +75,7 @@ def commands():
                 )
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", list(commands()))
 def test_commands_are_understood(words):
     arguments, unknown = command._parser().parse_known_args(words)
     assert unknown == []

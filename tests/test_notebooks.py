@@ -19,7 +19,7 @@ EXERCISES = {
         {"w_bar = 0 * w": "w_bar = s_bar * x", "b_bar = 0 * s_bar": "b_bar = s_bar"},
     ),
     "relu-exercise": (
-        ["z: is wrong where z is negative, and right elsewhere"],
+        ["z: is the reference with z in absolute value: it is wrong where z is negative"],
         {"z_bar = y_bar": "z_bar = jnp.where(z > 0, y_bar, 0)"},
     ),
     "sigmoid-exercise": (["z: is zero"], {"z_bar = 0 * y_bar": "z_bar = y_bar * y * (1 - y)"}),

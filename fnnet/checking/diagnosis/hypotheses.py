@@ -214,7 +214,7 @@ def _along_an_axis(e: Evidence) -> str:
     for axis in range(e.ours.ndim):
         rest = tuple(i for i in range(e.ours.ndim) if i != axis)
         n, bad = e.ours.shape[axis], wrong.any(rest)
-        if 0 < bad.sum() <= n / 2 and wrong.sum() > bad.sum() * wrong.size / n / 2:
+        if rest and 0 < bad.sum() <= n / 2 and wrong.sum() > bad.sum() * wrong.size / n / 2:
             return _slice(e, axis, [int(i) for i in np.flatnonzero(bad)])
         square = np.sum(np.abs(e.theirs) ** 2, rest, keepdims=True)
         ratios = np.sum(np.conj(e.theirs) * e.ours, rest, keepdims=True) / np.where(square == 0, 1, square)
@@ -268,7 +268,11 @@ def _somewhere(e: Evidence) -> str:
                 return f"is wrong where {name} is {array[wrong].min():.4g} or more, and right below"
             if array[wrong].max() < array[~wrong].min():
                 return f"is wrong where {name} is {array[wrong].max():.4g} or less, and right above"
-    return f"is wrong at {wrong.sum()} of {wrong.size} entries, and right at the others" if wrong.mean() <= 0.5 else ""
+    if wrong.mean() > 0.5:
+        return ""
+    if wrong.ndim == 1:
+        return _slice(e, 0, [int(i) for i in np.flatnonzero(wrong)])
+    return f"is wrong at {wrong.sum()} of {wrong.size} entries, and right at the others"
 
 
 def _near(e: Evidence) -> np.ndarray:

@@ -131,7 +131,11 @@ def _of_arguments(session: Session, leaves: Leaves, bars: Leaves) -> Iterator[tu
         if not is_inexact(leaf):
             continue
         yield f"with {path} negated", index, -leaf
-        yield f"with {path} in absolute value", index, np.abs(leaf).astype(leaf.dtype)
+        yield (
+            f"with {path} in absolute value: it is wrong where {path} is negative",
+            index,
+            np.abs(leaf).astype(leaf.dtype),
+        )
         yield f"with ones for {path}", index, np.ones_like(leaf)
         yield f"with {path} squared", index, leaf * leaf
         for axis in axes:
