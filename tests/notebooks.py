@@ -24,6 +24,9 @@ def code(notebook: Path) -> dict[str, str]:
 def run(cell: str, names: dict[str, Any], where: str) -> Any:
     """Run a cell; its value is that of the expression in its last line, as Jupyter shows it."""
     tree = ast.parse(cell)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, where, "exec"), names)
-    return None if last is None else eval(compile(ast.Expression(last.value), where, "eval"), names)
+    last = tree.body[-1]
+    if not isinstance(last, ast.Expr):
+        exec(compile(tree, where, "exec"), names)
+        return None
+    exec(compile(ast.Module(tree.body[:-1], []), where, "exec"), names)
+    return eval(compile(ast.Expression(last.value), where, "eval"), names)
