@@ -103,9 +103,9 @@ MODELS = {
             nn.Linear(4 * 5, 2),
         ),
         fnnet.Sequential(
-            fnnet.Conv(4, 5, stride=2, dilation=2, padding="VALID"),
+            fnnet.Conv(4, (5,), stride=2, dilation=2, padding="VALID"),
             fnnet.sigmoid,
-            fnnet.Conv(4, 3, groups=2, bias=False, padding="VALID"),
+            fnnet.Conv(4, (3,), groups=2, bias=False, padding="VALID"),
             fnnet.Flatten(),
             fnnet.Dense(2),
         ),
@@ -118,7 +118,7 @@ MODELS = {
         fnnet.Sequential(
             fnnet.Conv(3, (3, 2, 1), padding="VALID"),
             lambda z: fnnet.leaky_relu(z, 0.1),
-            fnnet.MaxPool(2, stride=1),
+            fnnet.MaxPool((2, 2, 2), stride=1),
             fnnet.Flatten(),
             fnnet.Dense(4),
         ),

@@ -96,9 +96,14 @@ def test_the_tree_is_that_of_init():
 
 # For each: the network, an example's shape, the state, and the same in channels-first order.
 ALONE = {
-    "1-D": (fnnet.Conv(4, 3), (7, 2), {"weight": normal(4, 2, 3), "bias": normal(4)}, {"padding": 1}),
+    "1-D": (fnnet.Conv(4, (3,)), (7, 2), {"weight": normal(4, 2, 3), "bias": normal(4)}, {"padding": 1}),
     "2-D": (fnnet.Conv(4, (3, 2), padding=0), (7, 6, 2), {"weight": normal(4, 2, 3, 2), "bias": normal(4)}, {}),
-    "3-D": (fnnet.Conv(4, 3), (5, 4, 3, 2), {"weight": normal(4, 2, 3, 3, 3), "bias": normal(4)}, {"padding": 1}),
+    "3-D": (
+        fnnet.Conv(4, (3, 3, 3)),
+        (5, 4, 3, 2),
+        {"weight": normal(4, 2, 3, 3, 3), "bias": normal(4)},
+        {"padding": 1},
+    ),
     "depthwise": (
         fnnet.Conv(6, 3, groups=3, bias=False),
         (5, 5, 3),

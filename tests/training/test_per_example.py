@@ -79,15 +79,15 @@ def drawn(seed):
     rank = pick(1, 2)
     first = fnnet.Conv(
         pick(2, 4),
-        pick(1, 2, 3),
+        (pick(1, 2, 3),) * rank,
         stride=pick(1, 2),
         dilation=pick(1, 2),
         padding=pick("SAME", "VALID"),
         bias=pick(0, 1) == 1,
     )
-    body = fnnet.Conv(first.features, 3, groups=pick(1, 2)), fnnet.tanh
-    residual = fnnet.Residual(*body, shortcut=pick(None, fnnet.Conv(first.features, 1), Scale()))
-    head = (fnnet.Dense(pick(2, 6)), fnnet.silu) if pick(0, 1) else (fnnet.MaxPool(2),)
+    body = fnnet.Conv(first.features, (3,) * rank, groups=pick(1, 2)), fnnet.tanh
+    residual = fnnet.Residual(*body, shortcut=pick(None, fnnet.Conv(first.features, (1,) * rank), Scale()))
+    head = (fnnet.Dense(pick(2, 6)), fnnet.silu) if pick(0, 1) else (fnnet.MaxPool((2,) * rank),)
     net = fnnet.Sequential(first, pick(fnnet.tanh, Scale()), residual, *head, fnnet.Flatten(), fnnet.Dense(3))
     return net, (*(9, 7)[:rank], 2)
 
