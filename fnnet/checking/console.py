@@ -13,8 +13,9 @@ from fnnet.checking.kinds import Verdict
 from fnnet.checking.output import STATUS, begun, checked, require_drawable, require_writable, write_json
 from fnnet.checking.plotting import drawn_failures
 from fnnet.checking.table import ask_for_two_devices, own_rules
-from fnnet.checking.targets import found, in_order
+from fnnet.checking.targets import in_order
 from fnnet.core.compiler import FAULTS
+from fnnet.core.importing import found
 
 
 def check(
@@ -100,8 +101,8 @@ def somebodys_rule(
     """The report of the rule `module:function`."""
     require_writable(json_file)
     require_drawable(plot_file)
-    f = found("", target)
-    plain = None if reference is None else found("--reference", reference)
+    f = found(f"check: {target}", target)
+    plain = None if reference is None else found(f"check: --reference {reference}", reference)
     given = [examples.named("--arg", text) for text in arguments]
     values = {name: examples.static(text) for name, text in (examples.named("--static", s) for s in static)}
     name = target.partition(":")[2]

@@ -5,7 +5,7 @@ from typing import Any
 
 from fnnet import proofs
 from fnnet.checking.runner import run
-from fnnet.checking.targets import found, imported, is_module
+from fnnet.core.importing import found, imported, is_module
 from fnnet.core.suggestions import did_you_mean
 from fnnet.proofs import Case, Proof
 
@@ -38,6 +38,6 @@ def proofs_of(target: str) -> list[Proof]:
         ValueError: The module cannot be imported, or has nothing of that name.
     """
     if ":" in target:
-        value = found("", target)
+        value = found(f"check: {target}", target)
         return [value] if isinstance(value, Proof) else []
     return proofs.proofs_in(imported("check", target)) if is_module(target) else []
