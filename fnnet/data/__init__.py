@@ -1,9 +1,24 @@
-"""Data sets: digits, directories of IDX files and where to download them, windows of a text; changes of images."""
+"""Data sets: digits, MNIST's files and their downloads, folders of images, arrays, texts; changes of images."""
 
+from fnnet.data.arrays import load_npz
 from fnnet.data.augmentation import Augment
 from fnnet.data.dataset import Dataset, digits, load
 from fnnet.data.download import fetch
+from fnnet.data.folder import load_folder
 from fnnet.data.idx import read_idx
 from fnnet.data.text import Text, Windows, text, windows
 
-__all__ = ["Augment", "Dataset", "Text", "Windows", "digits", "fetch", "load", "read_idx", "text", "windows"]
+__all__ = [
+    "Augment",
+    "Dataset",
+    "Text",
+    "Windows",
+    "digits",
+    "fetch",
+    "load",
+    "load_folder",
+    "load_npz",
+    "read_idx",
+    "text",
+    "windows",
+]

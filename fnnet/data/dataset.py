@@ -1,4 +1,4 @@
-"""A data set, split into training and test examples: images with one channel, integer labels."""
+"""A data set, split into training and test examples with integer labels; the digits, and MNIST's files."""
 
 import os
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ class Dataset:
     """Images and labels, for training and for testing.
 
     Attributes:
-        train: `(xs, ys)`: float32 images, in [0, 1] if they were bytes, of shape (train, height, width, 1); int32
-            labels of shape (train,).
-        test: The same for the examples held out, of the same height and width.
+        train: `(xs, ys)`: float32 images of shape (train, height, width, channels), in [0, 1] if they were bytes, or
+            other arrays with the examples along the first axis; int32 labels of shape (train,).
+        test: The same for the examples held out.
         classes: What label i means, for each i: `len(classes)` is the number of classes.
         name: What the data set is called in reports.
     """
 
-    train: tuple[Float32[np.ndarray, "train height width 1"], Int32[np.ndarray, " train"]]
-    test: tuple[Float32[np.ndarray, "test height width 1"], Int32[np.ndarray, " test"]]
+    train: tuple[Float32[np.ndarray, "train ..."], Int32[np.ndarray, " train"]]
+    test: tuple[Float32[np.ndarray, "test ..."], Int32[np.ndarray, " test"]]
     classes: tuple[str, ...]
     name: str
 
