@@ -6,7 +6,7 @@
 
 The program is a function of one array (batch, *shape), batch being any number; the weights are constants in it. The
 manifest has "shape" and "dtype" of an example, "platforms", "classes" (names of the outputs, or none), "jax", the
-version that wrote it, and "bytes" and "sha256" of the program.
+version that wrote it, and "bytes" and "sha256" of the program; it may have "notes", strings by name.
 """
 
 import functools
@@ -46,12 +46,14 @@ class Exported:
         dtype: Of the examples.
         platforms: Where it runs: some of "cpu", "cuda", "rocm", "tpu".
         classes: Names of the outputs; () where none were given.
+        notes: What else was said of it; {} where nothing was.
     """
 
     def __init__(self, program: Any, manifest: dict[str, Any]):
         """See `load`."""
         self.shape, self.dtype = tuple(manifest["shape"]), np.dtype(manifest["dtype"])
         self.platforms, self.classes = tuple(manifest["platforms"]), tuple(manifest["classes"])
+        self.notes: dict[str, str] = dict(manifest.get("notes", {}))
         self._program = program.call
         self._run = jax.jit(program.call)
         self._traced = self._transformable()
@@ -166,7 +168,9 @@ def _manifest(file: Path, line: bytes) -> dict[str, Any]:
         raise ValueError(f"load: {file} is damaged: its manifest is not JSON: {error}") from None
     if not isinstance(manifest, dict) or any(type(manifest.get(name)) is not kind for name, kind in FORM.items()):
         raise ValueError(f"load: {file}: its manifest must have {', '.join(FORM)}")
-    shape, names = manifest["shape"], manifest["platforms"] + manifest["classes"]
+    if not isinstance(notes := manifest.get("notes", {}), dict):
+        raise ValueError(f"load: {file}: its manifest must have a dictionary of notes")
+    shape, names = manifest["shape"], [*manifest["platforms"], *manifest["classes"], *notes, *notes.values()]
     if any(type(size) is not int or size < 1 for size in shape) or math.prod(shape) > MOST_ENTRIES:
         raise ValueError(f"load: {file}: its manifest has a shape {str(shape)[:80]} that no example has")
     if any(not isinstance(name, str) or not name.isprintable() for name in names):

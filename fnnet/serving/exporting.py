@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def export(
     classes: Sequence[str] = (),
     platforms: Sequence[str] = PLATFORMS,
     dtype: Any = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the network as a program (StableHLO) that runs without the code of the network.
 
@@ -45,6 +46,7 @@ def export(
         platforms: Some of "cpu", "cuda", "rocm", "tpu".
         dtype: Of the examples: float32, float64 or float16; int32 where an `Embedding` comes first. None means float32
             or int32.
+        notes: What else a reader of the file may want to know, such as {"pixels": "0 to 1"}.
 
     Returns:
         The file.
@@ -64,6 +66,10 @@ def export(
     names = [str(name) for name in classes]
     if strange := [name for name in names if not name.isprintable()]:
         raise ValueError(f"export: classes has {strange[0]!r}, which cannot be printed")
+    notes = {} if notes is None else dict(notes)
+    texts = [text for pair in notes.items() for text in pair]
+    if strange := [text for text in texts if not isinstance(text, str) or not text.isprintable()]:
+        raise ValueError(f"export: notes has {strange[0]!r}; it must have strings that can be printed")
     if file.exists():
         raise FileExistsError(f"export: {file} exists already")
 
@@ -83,6 +89,7 @@ def export(
         "dtype": dtype.name,
         "platforms": list(program.platforms),
         "classes": names,
+        "notes": notes,
         "jax": jax.__version__,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
