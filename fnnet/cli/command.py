@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import jax
 
+import fnnet
 from fnnet.cli import signals
 from fnnet.cli.commands import check, evaluate, export, predict, sample, trace, train
-from fnnet.cli.parsing import Command, Parser
+from fnnet.cli.habits import command_meant
+from fnnet.cli.parsing import Command, Parser, words_of
+from fnnet.core.suggestions import did_you_mean
 from fnnet.training import processes
 
 COMMANDS = (train, evaluate, predict, sample, export, check, trace)  # in the order of --help
@@ -26,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     try:
+        _refuse_other_commands(argv)
         arguments, unknown = _parser().parse_known_args(argv)
         values = vars(arguments)
         command: Command = values.pop("command")
@@ -35,22 +39,29 @@ def _run(argv: Sequence[str]) -> int:
     except signals.Stopped as stopped:
         return _complain(str(stopped), stopped.status)
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
-    except OSError as error:
-        known = error.strerror and error.filename is not None
-        return _complain(f"{error.filename}: {error.strerror}" if known else str(error), 2)
-    except (ValueError, ImportError, FloatingPointError, MemoryError, processes.ProcessLostError) as error:
-        return _complain(str(error), 2)
+        return _complain("interrupted", 130, signals.line_start())
+    except (OSError, ValueError, ImportError, FloatingPointError, MemoryError, processes.ProcessLostError) as error:
+        return _complain(words_of(error), 2)
+
+
+def _refuse_other_commands(argv: Sequence[str]) -> None:
+    names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+    if argv and not argv[0].startswith("-") and argv[0] not in names:
+        known = command_meant(argv[0])
+        hint = did_you_mean(argv[0], names) if known is None else f"; did you mean {known}?"
+        raise ValueError(f"there is no command {argv[0]!r}{hint}")
 
 
 def _parser() -> Parser:
     parser = Parser(prog="fnnet", description="Neural networks whose backward passes are written by hand.")
+    versions = f"fnnet {fnnet.__version__}, jax {jax.__version__}, Python {sys.version.split()[0]}"
+    parser.add_argument("--version", action="version", version=versions)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(commands)
     return parser
 
 
-def _complain(message: str, status: int) -> int:
-    print(f"fnnet: {' '.join(message.split())}", file=sys.stderr)
+def _complain(message: str, status: int, start: str = "") -> int:
+    print(f"{start}fnnet: {' '.join(message.split())}", file=sys.stderr)
     return status

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
+from fnnet.cli.habits import meant
 from fnnet.core.suggestions import did_you_mean
 
 
@@ -14,12 +15,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any):
         """As argparse's, without abbreviated options."""
         self.options: list[argparse.Action] = []
+        self.positionals: list[str] = []
+        self.meant: Callable[[str], str] = lambda argument: ""  # a hint of one command's own
         super().__init__(**settings, allow_abbrev=False)
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
         """As argparse's; an option is remembered, unless it holds no value, as --help does."""
-        added = super().add_argument(*names, **settings)
-        if added.option_strings and added.dest != "help":
+        return self._remembered(super().add_argument(*names, **settings))
+
+    def group(self, title: str) -> Callable[..., argparse.Action]:
+        """`add_argument` for the options under a title of their own in the help."""
+        group = self.add_argument_group(title)
+        return lambda *names, **settings: self._remembered(group.add_argument(*names, **settings))
+
+    def _remembered(self, added: argparse.Action) -> argparse.Action:
+        if not added.option_strings:
+            self.positionals.append(str(added.metavar or added.dest))
+        elif added.dest not in ("help", "version"):
             self.options.append(added)
         return added
 
@@ -30,9 +42,16 @@ class Parser(argparse.ArgumentParser):
 
     def refuse(self, argument: str) -> NoReturn:
         """Raise the error for an unknown argument."""
+        raise ValueError(f"unknown argument {argument}{self.hint(argument)}")
+
+    def hint(self, argument: str) -> str:
+        """The rest of the sentence: what may have been meant."""
         options = [name for option in self.options for name in option.option_strings]
-        hint = did_you_mean(argument, options) if argument.startswith("-") else ""
-        raise ValueError(f"unknown argument {argument}{hint}")
+        if (hint := self.meant(argument)) or not argument.startswith("-"):
+            return hint
+        hint = meant(argument, options, self.positionals, self.prog)
+        rest = f"; {self.prog} --help lists the options"
+        return hint or did_you_mean(argument.partition("=")[0], options, rest=rest, cutoff=0.6)
 
     def changed(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Of the options' values those that are not the defaults."""
@@ -43,7 +62,18 @@ class Parser(argparse.ArgumentParser):
         """Arguments that this parser reads as these values; those that are the defaults are left out."""
         names = {option.dest: option.option_strings[0] for option in self.options}
         changed = self.changed(values).items()
-        return [names[dest] if value is True else f"{names[dest]}={value}" for dest, value in changed]
+        return [names[dest] if value is True else f"{names[dest]}={_text(value)}" for dest, value in changed]
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def words_of(error: BaseException) -> str:
+    """An error's message; of the system's the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 class Command(NamedTuple):
@@ -83,6 +113,23 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
         return number
 
     return convert
+
+
+def some_of(kind: str, names: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+    """Names between commas, each one of some; the error suggests the closest."""
+    one = one_of(kind, names)
+    return lambda text: tuple(one(name) for name in commas(text))
+
+
+def share(text: str) -> float:
+    """A number from 0, below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0, below 1")
+    return number
 
 
 def positive(text: str) -> float:

@@ -1,6 +1,7 @@
-"""What `python -m fnnet train` knows by name: networks, optimisers, and what is usual for a data set."""
+"""What `fnnet train` knows by name: networks, optimisers, schedules, and what is usual for a data set."""
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from fnnet.layers.attention import Attention
@@ -83,29 +84,61 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 class Optimizer(NamedTuple):
-    """An optimiser: its name in optax, its usual learning rate, and what else it is given."""
+    """An optimiser: its name in optax, what is usual with it, and what else it is given."""
 
     name: str
     learning_rate: float
-    decays: bool  # whether the learning rate goes down to 0, along half a cosine, until the last step
+    schedule: str
+    weight_decay: float
     arguments: dict[str, float]
 
 
 OPTIMIZERS = {
-    "adam": Optimizer("adam", 1e-3, True, {}),
-    "adamw": Optimizer("adamw", 2e-3, True, {"weight_decay": 1e-2}),
-    "momentum": Optimizer("sgd", 1e-2, True, {"momentum": 0.9}),
-    "sgd": Optimizer("sgd", 3e-2, False, {}),
+    "adam": Optimizer("adam", 1e-3, "cosine", 0.0, {}),
+    "adamw": Optimizer("adamw", 2e-3, "cosine", 1e-2, {}),
+    "momentum": Optimizer("sgd", 1e-2, "cosine", 0.0, {"momentum": 0.9}),
+    "sgd": Optimizer("sgd", 3e-2, "constant", 0.0, {}),
 }
+SCHEDULES = ("constant", "cosine", "linear")  # after the warm-up; the last two go down to 0 until the last step
 
 
-def optimizer(name: str, learning_rate: float, steps: int) -> Any:
-    """The optax transformation for a training of so many steps."""
+def optimizer(config: Mapping[str, Any], steps: int, mask: Any = None) -> Any:
+    """The optax transformation for a training of so many steps.
+
+    Args:
+        config: The settings "optimizer", "learning_rate", and perhaps "schedule", "warmup", "weight_decay", "clip". A
+            run that began before there were such settings has the optimiser's usual ones, and no mask.
+        steps: Of the whole training.
+        mask: Which parameters decay, as `fnnet.decayed` gives it.
+    """
     import optax
 
-    preset = OPTIMIZERS[name]
-    rate = optax.cosine_decay_schedule(learning_rate, steps) if preset.decays else learning_rate
-    return getattr(optax, preset.name)(rate, **preset.arguments)
+    preset = OPTIMIZERS[config["optimizer"]]
+    rate = learning_rate(config, steps)
+    decay, arguments = config.get("weight_decay", preset.weight_decay), dict[str, Any](preset.arguments)
+    if preset.name == "adamw":
+        arguments |= {"weight_decay": decay, "mask": mask if "weight_decay" in config else None}
+    parts = [getattr(optax, preset.name)(rate, **arguments)]
+    if decay and preset.name != "adamw":
+        parts.insert(0, optax.add_decayed_weights(decay, mask))
+    if config.get("clip") is not None:
+        parts.insert(0, optax.clip_by_global_norm(config["clip"]))
+    return optax.chain(*parts) if len(parts) > 1 else parts[0]
+
+
+def learning_rate(config: Mapping[str, Any], steps: int) -> Any:
+    """The learning rate of each step as an optax schedule, or as a number where it does not change."""
+    import optax
+
+    peak, warmup = config["learning_rate"], config.get("warmup", 0)
+    name = config.get("schedule", OPTIMIZERS[config["optimizer"]].schedule)
+    if name == "constant":
+        after = optax.constant_schedule(peak) if warmup else peak
+    elif name == "linear":
+        after = optax.linear_schedule(peak, 0.0, steps - warmup)
+    else:
+        after = optax.cosine_decay_schedule(peak, steps - warmup)
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup]) if warmup else after
 
 
 class Recipe(NamedTuple):
@@ -122,13 +155,32 @@ class Recipe(NamedTuple):
 # without smoothing 99.2 %; random shifts gained nothing). The held-out part had no say.
 DIGITS = Recipe("lenet", 40, 32, "adamw", 0.1)
 LARGER = Recipe("cnn", 10, 128, "adamw", 0.1)
-
-
 TEXTS = {"gpt": Recipe("gpt", 8, 8, "adamw", 0.0), "lstm": Recipe("lstm", 20, 8, "adamw", 0.0)}
 
 
 def recipe(data: str, net: str | None = None) -> Recipe:
-    """The recipe for "digits", or for a directory of MNIST's kind; or that of a network for texts."""
+    """The recipe for "digits", or for other images; or that of a network for texts."""
     if net in TEXTS:
         return TEXTS[net]
     return DIGITS if data == "digits" else LARGER
+
+
+def usual(field: str) -> str:
+    """What the recipes say of a setting, for the help."""
+    cases = {"for the digits": DIGITS} | {f"with {net}": text for net, text in TEXTS.items()}
+    return _default({words: getattr(each, field) for words, each in cases.items()}, getattr(LARGER, field))
+
+
+def usual_of_optimizers(field: str) -> str:
+    """What the optimisers' presets say of a setting, for the help."""
+    values = {f"with {name}": getattr(preset, field) for name, preset in OPTIMIZERS.items()}
+    return _default(values, statistics.mode(values.values()))
+
+
+def _default(values: Mapping[str, Any], rest: Any) -> str:
+    parts = [f"{_short(value)} {words}" for words, value in values.items() if value != rest]
+    return "default: " + ", ".join([*parts, f"{_short(rest)} otherwise" if parts else _short(rest)])
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

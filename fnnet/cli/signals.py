@@ -23,6 +23,11 @@ class Stopped(Exception):
         self.status = 128 + number
 
 
+def line_start() -> str:
+    """What a message begins with so that it stands on a line of its own, behind a progress bar and the echoed ^C."""
+    return "\n" if sys.stderr.isatty() else ""
+
+
 class StopRequest:
     """While it is entered, `number` is the signal that asked to stop, or None. It works in the main thread alone."""
 
@@ -60,4 +65,5 @@ class StopRequest:
                     os._exit(128 + number)
                 self.number = number
                 name = signal.Signals(number).name
-                print(f"fnnet: {name}: saving and leaving; once more: leaving at once", file=sys.stderr, flush=True)
+                message = f"fnnet: {name}: saving and leaving; once more: leaving at once"
+                print(f"{line_start()}{message}", file=sys.stderr, flush=True)

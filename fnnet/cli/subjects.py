@@ -2,18 +2,24 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax import Array
 
 from fnnet import data
 from fnnet.cli import presets
+from fnnet.data.digit_images import DIGITS, made_like_digits
+from fnnet.data.published import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, locate
+from fnnet.data.splitting import HELD_OUT
 from fnnet.data.text import BYTES, TOPICS
 from fnnet.rules.class_losses import softmax_cross_entropy
 
 CONTEXT = 256  # bytes of a window
+IDX_FILES = TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS
+READINGS = ("digit", "grey", "photograph")  # how an image file becomes an example: `runs.inference`
 
 
 class Examples(NamedTuple):
@@ -26,20 +32,54 @@ class Examples(NamedTuple):
 
 
 class Images:
-    """Images, each with one label."""
+    """Images, or other arrays, each with one label."""
 
     examples = "images"
     labelled = "images"  # what has a label each
     traced = 32  # how many examples a trace is of
 
-    def load(self, source: str, *, allow_nonfinite: bool) -> Examples:
-        """The digits, or a directory of IDX files."""
-        found = data.load(source, allow_nonfinite=allow_nonfinite)
+    def load(self, source: str, config: Mapping[str, Any]) -> Examples:
+        """The digits, a directory of IDX files, a folder of images, or a file of arrays.
+
+        The settings "shape" and "classes" are there when a run's data are read again, or others in their place.
+        """
+        nonfinite, held_out = bool(config.get("allow_nonfinite")), config.get("held_out", HELD_OUT)
+        shape, classes = config.get("shape"), config.get("classes")
+        found: Any
+        if is_file_of_arrays(source):
+            found = data.load_npz(source, held_out=held_out, classes=classes, allow_nonfinite=nonfinite)
+        elif _is_folder(source):
+            size = config.get("image_size") if shape is None else shape[:2]
+            channels = config.get("channels") if shape is None else shape[2]
+            size = None if size is None else (size[0], size[1])
+            found = data.load_folder(source, image_size=size, channels=channels, held_out=held_out, classes=classes)
+        else:
+            found = data.load(source, allow_nonfinite=nonfinite)
         return Examples(found.train, found.test, found.classes, found.name)
+
+    def reading(self, source: str, examples: Examples) -> str | None:
+        """How `fnnet predict` reads an image file for the network: one of READINGS; None where there are no images."""
+        xs = examples.train[0]
+        if made_like_digits(xs, examples.classes):
+            return "digit"
+        if xs.ndim != 4 or xs.shape[-1] not in (1, 3):
+            return None
+        some = np.asarray(xs[:1000])
+        edges = some[:, [0, -1]], some[:, :, [0, -1]]
+        border = np.concatenate([edge.reshape(len(some), -1) for edge in edges], 1)
+        has_dark_ground = xs.shape[-1] == 1 and bool((np.median(border, 1) < 0.2).mean() > 0.8)
+        return "grey" if has_dark_ground and not _is_folder(source) else "photograph"
 
     def loss(self, config: Mapping[str, Any]) -> Callable:
         """One number an image."""
         return functools.partial(softmax_cross_entropy, label_smoothing=config["label_smoothing"])
+
+    def least_loss(self, config: Mapping[str, Any]) -> float:
+        """The smallest loss there is: the entropy of a smoothed label."""
+        classes = len(config["classes"])
+        share = config["label_smoothing"] / classes
+        others, own = (classes - 1) * share, 1 - (classes - 1) * share
+        return -(own * math.log(own) + (others * math.log(share) if share else 0.0))
 
     def score(self, loss: float, accuracy: float) -> str:
         """Loss and accuracy in an epoch's line."""
@@ -57,11 +97,19 @@ class Text:
     labelled = "bytes"
     traced = 2
 
-    def load(self, source: str, *, allow_nonfinite: bool) -> Examples:
+    def load(self, source: str, config: Mapping[str, Any]) -> Examples:
         """The topics of Python's help, or a file."""
         found = data.text(source)
         train, test = (data.windows(part, CONTEXT) for part in (found.train, found.test))
         return Examples(train, test, tuple(repr(bytes([byte]))[1:] for byte in range(BYTES)), found.name)
+
+    def reading(self, source: str, examples: Examples) -> str | None:
+        """None: windows are no images."""
+        return None
+
+    def least_loss(self, config: Mapping[str, Any]) -> float:
+        """Nothing is smoothed."""
+        return 0.0
 
     def loss(self, config: Mapping[str, Any]) -> Callable:
         """One number a window: the mean over its bytes, in nats."""
@@ -81,14 +129,33 @@ Subject = Images | Text
 IMAGES, TEXT = Images(), Text()
 
 
-def subject_of(net: str) -> Subject:
-    """What the network of that name is for."""
-    return TEXT if net in presets.TEXT_NETS else IMAGES
+def subject_of(config: Mapping[str, Any]) -> Subject:
+    """What the run of that configuration is of."""
+    is_of_text = config["net"] in presets.TEXT_NETS or config.get("examples") == TEXT.examples
+    return TEXT if is_of_text else IMAGES
 
 
 def is_text(source: str) -> bool:
     """Whether data of that name are a text: the topics, or a file."""
-    return source == TOPICS or Path(source).is_file()
+    return source == TOPICS or (Path(source).is_file() and not is_file_of_arrays(source))
+
+
+def is_file_of_arrays(source: str) -> bool:
+    """Whether data of that name are the arrays of a .npz file."""
+    return Path(source).suffix == ".npz"
+
+
+def usual_reading(shape: tuple[int, ...], classes: Sequence[str]) -> str:
+    """How images are read for a network of which that is all one knows."""
+    if shape[-1] != 1:
+        return "photograph"
+    return "digit" if len(shape) == 3 and tuple(classes) == DIGITS else "grey"
+
+
+def _is_folder(source: str) -> bool:
+    """Whether data of that name are folders of images: a directory without any of MNIST's files."""
+    path = Path(source)
+    return source != "digits" and path.is_dir() and all(locate(path, name) is None for name in IDX_FILES)
 
 
 def mean_over_tokens(logits: Array, labels: Array) -> Array:

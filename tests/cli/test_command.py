@@ -19,6 +19,7 @@ from fnnet import data
 from fnnet.cli import presets, runs
 from fnnet.cli.command import main
 from fnnet.cli.commands import train
+from fnnet.cli.runs import directory
 from fnnet.training import checkpoint, lock, resumption
 
 EPOCHS = 3
@@ -138,7 +139,7 @@ def test_predict_names_the_class_and_three_probabilities(run, digit, tmp_path, c
     assert dark.startswith(f"{files[0]}: {label} (")
     assert dark.count(" %)") == 3
     assert dark.removeprefix(str(files[0])) == light.removeprefix(str(files[1]))
-    answers = runs.classify(runs.load(run), str(files[0]))
+    answers = runs.classify(runs.load(run), str(files[0])).classes
     assert np.isclose(sum(chance for _, chance in answers), 1, atol=1e-5)
     assert [chance for _, chance in answers] == sorted((chance for _, chance in answers), reverse=True)
 
@@ -171,7 +172,6 @@ def complains(capsys, *arguments, of):
     ("arguments", "message"),
     [
         ("", "required: COMMAND"),
-        ("trian", "invalid choice: 'trian'"),
         ("train --net lenett", "there is no network 'lenett'; did you mean lenet?"),
         ("train --net nothing", "there are lenet, cnn, mlp"),
         ("train --optimizer adan", "did you mean adam?"),
@@ -186,7 +186,7 @@ def complains(capsys, *arguments, of):
         ("train --data mnist", "fnnet.data.fetch('mnist', directory)"),
         ("train --save-every -1", "'-1' must be a positive number"),
         ("train --resume nowhere", "run nowhere is not a directory"),
-        ("train --resume nowhere --seed 0 --epochs 3", "leave out --epochs, --seed"),
+        ("train --resume nowhere --seed 0 --epochs 3", "leave out --seed"),
         ("evaluate", "required: RUN"),
         ("evaluate nowhere", "run nowhere is not a directory"),
         ("predict nowhere a.png", "run nowhere is not a directory"),
@@ -205,7 +205,7 @@ def test_several_processes_are_started_with_the_same_settings(monkeypatch):
     started = []
     monkeypatch.setattr(train, "launch", lambda *of: started.append(of) or 3)
     assert call("train", "--data", "a b", "--learning-rate", 1e-3, "--processes=2", "--allow-nonfinite") == 3
-    settings = ["--data=a b", "--learning-rate=0.001", "--allow-nonfinite", "--cluster"]
+    settings = ["--data=a b", "--allow-nonfinite", "--learning-rate=0.001", "--cluster"]
     assert started == [(2, [sys.executable, "-m", "fnnet", "train", *settings])]
 
 
@@ -322,10 +322,57 @@ def test_networks_adapt_to_the_images(name, size):
         assert params["dense_1"]["kernel"].shape == (784, 512)
 
 
-def test_a_loss_that_explodes_is_one_line_and_the_history_stays(tmp_path, capsys):
+def test_a_loss_that_explodes_is_one_line_with_advice_and_leaves_no_directory(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     arguments = ("--net", "mlp", "--optimizer", "sgd", "--learning-rate", 1e30, "--epochs", 2)
-    complains(capsys, "train", *arguments, "--output", tmp_path / "run", of="the loss is")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoints", "config.json", "history.jsonl"}
+    advice = "; --learning-rate 1e+29, a tenth, usually helps, or --clip 1"
+    complains(capsys, "train", *arguments, of=advice)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_some_epochs_keeps_its_history_when_it_fails(tmp_path):
+    for name in ("untrained", "trained"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "untrained" / "history.jsonl").write_text("")
+    (tmp_path / "trained" / "history.jsonl").write_text('{"epoch": 1}\n')
+    for name in ("untrained", "trained"):
+        directory.remove_untrained(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["trained"]
+
+
+def test_a_finished_run_goes_on_to_more_epochs(plain, tmp_path, capsys):
+    arguments, one = plain
+    more = shutil.copytree(one, tmp_path / "more")
+    assert call("train", "--resume", more, "--epochs", 3) == 0
+    assert "3 epochs in place of 1: the same as 3 from the start\n" in capsys.readouterr().out
+    assert call("train", *arguments, "--epochs", 3, "--seed", 1, "--output", tmp_path / "three") == 0
+    assert hashes(more) == hashes(tmp_path / "three")
+    assert (more / "config.json").read_text() == (tmp_path / "three" / "config.json").read_text()
+    complains(capsys, "train", "--resume", more, "--epochs", 2, of="has 3 epochs already; --epochs 2 must be 3 or more")
+    assert json.loads((more / "config.json").read_text())["epochs"] == 3
+
+
+def test_a_schedule_that_ends_is_told_of(run, tmp_path, capsys):
+    more = shutil.copytree(run, tmp_path / "more")
+    assert call("train", "--resume", more, "--epochs", EPOCHS + 1) == 0
+    printed = capsys.readouterr().out
+    assert "4 epochs in place of 3: the cosine schedule is from here on that of 4, so the result is not" in printed
+    assert (more / "history.jsonl").read_text().startswith((run / "history.jsonl").read_text())
+
+
+def test_the_end_says_what_the_loss_is_of_and_what_comes_next(run, tmp_path, capsys):
+    again = shutil.copytree(run, tmp_path / "again")
+    assert call("train", "--resume", again) == 0
+    printed = capsys.readouterr().out
+    settings = "adamw, learning rate 0.002, down to 0 by a cosine schedule; weight decay 0.01; labels smoothed by 0.1; "
+    assert f"{settings}3 epochs in batches of 32\n" in printed
+    assert (
+        "the losses are of labels smoothed by 0.1: none is below 0.500 (--label-smoothing 0 trains without)" in printed
+    )
+    *_, last = printed.splitlines()
+    commands = ["evaluate {}", "predict {} IMAGE.png", "trace {}", "train --resume {} --epochs 6"]
+    assert last == "next: " + "; ".join(f"fnnet {command.format(again)}" for command in commands)
 
 
 @pytest.mark.usefixtures("default_interrupts")

@@ -63,6 +63,14 @@ def test_evaluate_says_bits_per_byte(run, capsys):
     assert fnnet.softmax_cross_entropy(logits, np.asarray(held_out[1])).mean() == pytest.approx(loss, rel=1e-4)
 
 
+def test_it_classifies_no_images(run, file, capsys):
+    assert call("predict", run, "a.png") == 2
+    assert (
+        capsys.readouterr().err
+        == "fnnet: predict: the network is of a text, not of images; fnnet sample RUN draws from it\n"
+    )
+
+
 @pytest.mark.slow
 def test_it_is_traced(run, capsys):
     assert call("trace", run) == 0

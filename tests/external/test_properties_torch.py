@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from drawn import strategies
-from drawn.agreement import agree, always
 from hypothesis import given, settings
+from test_properties import agree, always
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 

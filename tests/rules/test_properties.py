@@ -5,22 +5,42 @@
 A configuration that fails is made smaller by hypothesis, and told as a line for the shell.
 """
 
+import itertools
 import re
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
-from drawn import strategies
-from drawn.agreement import agree, always
+from drawn import by_taps, by_torch, strategies
 from drawn.configuration import Configuration
-from hypothesis import Phase, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 
 from fnnet.rules import convolution as conv_page
 
+drawn = itertools.count()
+KEPT = 200  # the most compiled programs kept
+
+always = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 quick, long = settings(always, max_examples=5), settings(always, max_examples=2000)
 quick_large, long_large = settings(always, max_examples=3), settings(always, max_examples=200)
 
+ORACLES = {"": None, "by_taps": by_taps.pulled, "by_torch": by_torch.pulled}
 LARGE: dict[str, Any] = {"dtypes": ("float64", "float32"), "levels": (0,), "large": True}
+
+
+def agree(configuration: Configuration, oracle: str = "") -> None:
+    """Fails where the configuration disagrees with the oracle, or with autodiff of the plain form."""
+    if next(drawn) % KEPT == KEPT - 1:
+        jax.clear_caches()
+    try:
+        findings = configuration.findings(ORACLES[oracle])
+    except Exception as error:
+        error.add_note(configuration.line(oracle))
+        raise
+    if findings:
+        raise AssertionError("\n".join([*map(str, findings), configuration.line(oracle)]))
+
 
 # A window of 2 with stride 2 and padding 1 along one axis, and fewer places than taps along the others: jax.grad of the
 # plain form aborts XLA's compiler, that of jax 0.10.2 and 0.12.0, and fnnet's own gradient did.

@@ -20,9 +20,17 @@ def add_to(commands: Any) -> None:
     parser: Parser = commands.add_parser("export", help="write a run as one file", description=about)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run directory")
-    add("--output", type=Path, metavar="FILE", help="usually network.fnnet in RUN, or network.onnx")
-    add("--format", type=one_of("format", FORMATS), default="fnnet", metavar="NAME", help="fnnet, for JAX, or onnx")
-    add("--platforms", type=commas, metavar="NAMES", help="of the format fnnet: some of cpu,cuda,rocm,tpu; usually all")
+    add("--output", type=Path, metavar="FILE", help="default: network.fnnet in RUN, or network.onnx")
+    add(
+        "--format",
+        type=one_of("format", FORMATS),
+        default="fnnet",
+        metavar="NAME",
+        help="fnnet, for JAX (the default), or onnx",
+    )
+    add(
+        "--platforms", type=commas, metavar="NAMES", help="of the format fnnet: some of cpu,cuda,rocm,tpu; default: all"
+    )
     parser.set_defaults(command=Command(parser, export))
 
 
@@ -42,6 +50,7 @@ def export(*, run: Path, output: Path | None, format: str, platforms: Sequence[s
             file,
             output=softmax,
             classes=trained.classes,
+            notes={} if trained.reading is None else {"reading": trained.reading},
             platforms=PLATFORMS if platforms is None else platforms,
         )
     print(f"exported: {file}, {file.stat().st_size / 1e6:.1f} MB")

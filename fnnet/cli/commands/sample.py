@@ -19,11 +19,11 @@ def add_to(commands: Any) -> None:
     parser: Parser = commands.add_parser("sample", help="draw text from a run of a text", description=about)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run directory")
-    add("--prompt", default="The ", metavar="TEXT", help='what it goes on from; usually "The "')
-    add("--length", type=whole(1), default=200, metavar="BYTES", help="how many bytes; usually 200")
-    add("--temperature", type=at_least_zero, default=0.8, help="0 takes the most probable byte each time; usually 0.8")
-    add("--top-k", type=whole(1), metavar="N", help="draw from the N most probable bytes; usually from all")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, help="the same draws the same text; usually 0")
+    add("--prompt", default="The ", metavar="TEXT", help='what it goes on from; default: "The "')
+    add("--length", type=whole(1), default=200, metavar="BYTES", help="how many bytes; default: 200")
+    add("--temperature", type=at_least_zero, default=0.8, help="0 takes the most probable byte each time; default: 0.8")
+    add("--top-k", type=whole(1), metavar="N", help="draw from the N most probable bytes; default: from all")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, help="the same draws the same text; default: 0")
     parser.set_defaults(command=Command(parser, sample))
 
 
@@ -31,7 +31,7 @@ def sample(*, run: Path, prompt: str, length: int, temperature: float, top_k: in
     """Print the prompt and what follows."""
     trained = runs.load(run)
     if trained.subject is not TEXT:
-        raise ValueError(f"sample: {run} is of {trained.subject.examples}; it must be of a text")
+        raise ValueError(f"sample: {run} is of {trained.subject.examples}, not of a text; see fnnet predict")
     known = prompt.encode()
     if not known:
         raise ValueError("sample: --prompt must have one character or more")

@@ -18,9 +18,9 @@ def add_to(commands: Any) -> None:
     parser: Parser = commands.add_parser("trace", help="look into a backward pass", description=about)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run directory")
-    add("--example", type=whole(0), metavar="N", help="one held-out example; usually the first ones, as a mini-batch")
+    add("--example", type=whole(0), metavar="N", help="one held-out example; default: the first ones, as a mini-batch")
     add("--data", help="other data than it was trained with; its held-out part counts")
-    add("--output", type=Path, metavar="FILE.html", help="the page; usually trace.html, or trace-N.html, in RUN")
+    add("--output", type=Path, metavar="FILE.html", help="the page; default: trace.html, or trace-N.html, in RUN")
     add("--since", type=Path, metavar="RUN", help="another run of the network: what changed since then")
     parser.set_defaults(command=Command(parser, trace))
 

@@ -4,6 +4,7 @@ from fnnet.cli.runs.directory import Run as Run
 from fnnet.cli.runs.directory import load as load
 from fnnet.cli.runs.inference import classify as classify
 from fnnet.cli.runs.inference import held_out as held_out
+from fnnet.cli.runs.inference import reading_of as reading_of
 from fnnet.cli.runs.inference import score as score
 from fnnet.cli.runs.training import resume as resume
 from fnnet.cli.runs.training import train as train

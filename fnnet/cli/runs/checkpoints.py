@@ -5,12 +5,12 @@ from pathlib import Path
 import jax
 
 from fnnet.cli import signals
-from fnnet.cli.runs.directory import CHECKPOINTS, HISTORY, Config, warn
+from fnnet.cli.runs.directory import CHECKPOINTS, HISTORY, Config, warn, write_config
 from fnnet.cli.runs.journal import Journal
 from fnnet.cli.subjects import subject_of
 from fnnet.training import processes, resumption
 from fnnet.training.orbax_checkpoints import OrbaxCheckpoints, holds_some
-from fnnet.training.resumption import Checkpoints, Moment
+from fnnet.training.resumption import Checkpoints, Moment, Saved
 from fnnet.training.state import State
 
 
@@ -21,12 +21,20 @@ class RunCheckpoints(Checkpoints):
         """Writes nothing yet."""
         super().__init__(run / CHECKPOINTS, config=config, seconds=seconds, report=warn)
         self.run, self.request = run, request
-        self.journal = Journal(run / HISTORY, config["epochs"], subject_of(config["net"]))
+        self.journal = Journal(run / HISTORY, config["epochs"], subject_of(config))
+
+    def refuse_another(self, saved: Saved) -> None:
+        """As the class above; the number of epochs may change, but not below those that are done."""
+        super().refuse_another(saved._replace(config=saved.config | {"epochs": self.config["epochs"]}))
+        done, epochs = len(saved.training["history"]), self.config["epochs"]
+        if done > epochs:
+            raise ValueError(f"train: {self.run} has {done} epochs already; --epochs {epochs} must be {done} or more")
 
     def resume(self, state: State) -> Moment | None:
         """As the class above; the journal then has the history up to there."""
         moment = super().resume(state)
         if processes.is_first():
+            write_config(self.run, self.config)
             self.journal.note([] if moment is None else moment.history)
         if moment is not None and processes.is_first():
             done = int(moment.tally.steps)

@@ -8,6 +8,7 @@ checkpoints/    the last training states, to resume from and to evaluate (fnnet/
 
 import contextlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from typing import Any, NamedTuple
 import jax
 
 from fnnet.cli import presets
-from fnnet.cli.subjects import Subject, subject_of
+from fnnet.cli.own_networks import is_own, own_network
+from fnnet.cli.subjects import IMAGES, READINGS, Subject, subject_of, usual_reading
 from fnnet.core import atomic
 from fnnet.core.compiler import safe_options
 from fnnet.layers.sequential import Sequential
@@ -35,17 +37,28 @@ FORM: dict[str, Callable[[Any], bool]] = {  # what each setting in config.json m
     "seed": lambda value: type(value) is int and 0 <= value < 2**32,
     "allow_nonfinite": lambda value: isinstance(value, bool),
     "compute_dtype": lambda value: value is None or value in presets.COMPUTE_DTYPES,  # None: of an older run
-    "net": lambda value: isinstance(value, str) and value in presets.NETS,
+    "net": lambda value: isinstance(value, str) and (value in presets.NETS or is_own(value)),
     "optimizer": lambda value: isinstance(value, str) and value in presets.OPTIMIZERS,
     "classes": lambda value: isinstance(value, list),
     "shape": lambda value: isinstance(value, list),
+}
+LATER: dict[str, Callable[[Any], bool]] = {  # the same of settings that older runs do not have
+    **dict.fromkeys(("weight_decay", "held_out"), lambda value: isinstance(value, float) and value >= 0),
+    "schedule": lambda value: isinstance(value, str) and value in presets.SCHEDULES,
+    "warmup": lambda value: type(value) is int and value >= 0,
+    "clip": lambda value: value is None or (isinstance(value, float) and value > 0),
+    "patience": lambda value: value is None or (type(value) is int and value > 0),
+    "image_size": lambda value: value is None or (isinstance(value, list) and list(map(type, value)) == [int, int]),
+    "channels": lambda value: value in (None, 1, 3),
+    "examples": lambda value: value in ("images", "windows"),
+    "reading": lambda value: value is None or value in READINGS,
 }
 
 
 class Run(NamedTuple):
     """A trained network, as its run directory has it."""
 
-    net: Sequential
+    net: Any
     params: Any
     loss: Callable
     config: Config
@@ -58,7 +71,14 @@ class Run(NamedTuple):
     @property
     def subject(self) -> Subject:
         """What it is of: images or a text."""
-        return subject_of(self.config["net"])
+        return subject_of(self.config)
+
+    @property
+    def reading(self) -> str | None:
+        """How an image file becomes an example: one of READINGS; None where the examples are no images."""
+        if "reading" in self.config:
+            return self.config["reading"]
+        return usual_reading(self.shape, self.classes) if self.subject is IMAGES else None
 
     @property
     def classes(self) -> list[str]:
@@ -90,8 +110,12 @@ def load(directory: Path) -> Run:
         net, loss = network(config)
         wanted = parameters(net, config)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        if is_own(str(config.get("net"))):
+            raise ValueError(f"load: {directory}: {error}") from None
         raise ValueError(f"load: {path} has no configuration of a network: {error!r}") from None
-    return Run(net, checkpoint.restore(trees.get("params", {}), wanted), loss, config)
+    # Where a training stops for lack of progress, the network is that of its best epoch.
+    best = trees["best"] if config.get("patience") is not None and "best" in trees else trees.get("params", {})
+    return Run(net, checkpoint.restore(best, wanted), loss, config)
 
 
 def must_be_directory(run: Path) -> None:
@@ -100,24 +124,32 @@ def must_be_directory(run: Path) -> None:
         raise ValueError(f"run {run} is not a directory")
 
 
-def network(config: Config) -> tuple[Sequential, Callable]:
+def network(config: Config) -> tuple[Any, Callable]:
     """Network and loss of a configuration."""
-    layers = presets.NETS[config["net"]](len(config["classes"]), tuple(config["shape"])).layers
-    net = Sequential(*layers, compute_dtype=config.get("compute_dtype"))
-    return net, subject_of(config["net"]).loss(config)
+    name, shape, dtype = config["net"], tuple(config["shape"]), config.get("compute_dtype")
+    net = (own_network if is_own(name) else _preset)(name, len(config["classes"]), shape)
+    if not is_own(name) or dtype in presets.COMPUTE_DTYPES[1:]:
+        if not isinstance(net, Sequential):
+            raise ValueError(f"network {name} must be a Sequential for --compute-dtype {dtype}")
+        net = Sequential(*net.layers, compute_dtype=dtype)
+    return net, subject_of(config).loss(config)
 
 
-def parameters(net: Sequential, config: Config) -> Any:
+def _preset(name: str, classes: int, shape: tuple[int, ...]) -> Sequential:
+    return presets.NETS[name](classes, shape)
+
+
+def parameters(net: Any, config: Config) -> Any:
     """The shapes of the network's parameters."""
     return jax.eval_shape(lambda key: net.init(key, tuple(config["shape"])), jax.random.key(0))
 
 
-def probabilities(net: Sequential, params: Any, xs: Any) -> jax.Array:
+def probabilities(net: Any, params: Any, xs: Any) -> jax.Array:
     """softmax(net(x)) for each example, a few hundred at once."""
     return jax.jit(_probabilities, static_argnums=0, compiler_options=safe_options())(net, params, xs)
 
 
-def _probabilities(net: Sequential, params: Any, xs: Any) -> jax.Array:
+def _probabilities(net: Any, params: Any, xs: Any) -> jax.Array:
     return jax.lax.map(lambda x: softmax(net.apply(params, x)), xs, batch_size=min(len(xs), 256))
 
 
@@ -133,7 +165,9 @@ def read_config(run: Path) -> Config:
         ValueError: Neither has them, or a setting is missing or in another form.
     """
     config = _read_config(run)
-    if strange := [name for name, is_right in FORM.items() if not is_right(config.get(name))]:
+    strange = [name for name, is_right in FORM.items() if not is_right(config.get(name))]
+    strange += [name for name, is_right in LATER.items() if name in config and not is_right(config[name])]
+    if strange:
         raise ValueError(f"resume: {run / CONFIG} has no {', '.join(strange)}, or in another form")
     return config
 
@@ -168,6 +202,17 @@ def created(directory: Path | None, *names: str) -> Path:
             run.mkdir(parents=True)
             return run
     raise FileExistsError(f"runs/{stem} and a hundred like it exist")
+
+
+def remove_untrained(run: Path) -> None:
+    """Remove a new run directory in which nothing was trained: no epoch is noted, and no checkpoint was written."""
+    history, checkpoints = run / HISTORY, run / CHECKPOINTS
+    if (history.exists() and history.read_text()) or (checkpoints.is_dir() and any(checkpoints.iterdir())):
+        return
+    shutil.rmtree(run, ignore_errors=True)
+    if run.parent.name == "runs":
+        with contextlib.suppress(OSError):  # it has other runs
+            run.parent.rmdir()
 
 
 def warn(message: str) -> None:

@@ -1,27 +1,58 @@
 """What a trained network answers: its scores on held-out examples, and the classes of an image file."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fnnet.cli.runs.directory import Run
-from fnnet.data.image_files import read_image
+from fnnet.cli.subjects import READINGS, TEXT, usual_reading
+from fnnet.data.digit_images import read_digit
+from fnnet.data.image_files import read_image, read_photograph
 from fnnet.serving import Exported
 from fnnet.training.fitting import evaluate
 
 
-def classify(network: Run | Exported, file: str) -> list[tuple[str, float]]:
-    """All classes with their probabilities for an image file, the most probable first."""
-    chances = np.asarray(network(read_image(file, network.shape)[None])[0])
+class Answer(NamedTuple):
+    """What a network says of an image file."""
+
+    classes: list[tuple[str, float]]  # all, each with its probability, the most probable first
+    seen: np.ndarray  # the network's input
+    warnings: list[str]
+
+
+def classify(network: Run | Exported, file: str, reading: str | None = None) -> Answer:
+    """The classes of an image file, which is read as the network's images were; or as `reading`, one of READINGS."""
+    image, warnings = _read(file, network.shape, reading or reading_of(network))
+    chances = np.asarray(network(image[None])[0])
     if chances.shape != (len(network.classes),):
         raise ValueError(f"predict: the network gives {chances.shape} numbers for {len(network.classes)} classes")
-    return [(network.classes[place], float(chances[place])) for place in np.argsort(-chances, kind="stable")]
+    classes = [(network.classes[place], float(chances[place])) for place in np.argsort(-chances, kind="stable")]
+    return Answer(classes, image, warnings)
+
+
+def reading_of(network: Run | Exported) -> str:
+    """How an image file becomes an example of the network; ValueError where it is not one of images."""
+    if isinstance(network, Run):
+        is_of_text, reading = network.subject is TEXT, network.reading
+    else:
+        is_of_text = np.issubdtype(network.dtype, np.integer)
+        reading = network.notes.get("reading", usual_reading(network.shape, network.classes))
+    if is_of_text:
+        raise ValueError("predict: the network is of a text, not of images; fnnet sample RUN draws from it")
+    if reading not in READINGS or len(network.shape) != 3 or network.shape[-1] not in (1, 3):
+        raise ValueError(f"predict: the network is of arrays of shape {network.shape}, not of images")
+    return reading
+
+
+def _read(file: str, shape: tuple[int, ...], reading: str) -> tuple[np.ndarray, list[str]]:
+    if reading == "digit":
+        return read_digit(file, shape)
+    return (read_image if reading == "grey" else read_photograph)(file, shape), []
 
 
 def held_out(run: Run, source: str | None) -> tuple[Any, Any]:
     """The held-out examples of `source`, or else of the data of the training, and their labels."""
-    nonfinite = bool(run.config.get("allow_nonfinite"))
-    return run.subject.load(run.config["data"] if source is None else source, allow_nonfinite=nonfinite).test
+    return run.subject.load(run.config["data"] if source is None else source, run.config).test
 
 
 def score(run: Run, source: str | None) -> tuple[dict[str, float], int]:

@@ -109,7 +109,8 @@ def surest_mistakes(
         if place < len(shown):
             example = shown[place]
             answer = predictions[example]
-            axes.imshow(images[example].mean(-1), cmap="gray_r", vmin=0, vmax=1)
+            colours = images[example] if images.shape[-1] == 3 else images[example].mean(-1)
+            axes.imshow(np.clip(colours, 0, 1), cmap="gray_r", vmin=0, vmax=1)
             chance = f"{100 * probabilities[example, answer]:.0f} %"
             axes.set_title(f"{classes[answer]} ({chance})\nlabel: {classes[labels[example]]}", fontsize=FONT - 1)
         else:

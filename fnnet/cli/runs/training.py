@@ -1,9 +1,9 @@
 """A training that fills a run directory, and one that goes on in it."""
 
 import contextlib
-import functools
 import hashlib
 import importlib.util
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from fnnet.cli import presets, signals
-from fnnet.cli.runs import pictures
+from fnnet.cli.own_networks import is_own, short
 from fnnet.cli.runs.checkpoints import checkpoints_of
 from fnnet.cli.runs.directory import (
     Config,
@@ -20,16 +20,20 @@ from fnnet.cli.runs.directory import (
     must_be_directory,
     network,
     parameters,
-    probabilities,
     read_config,
+    remove_untrained,
     write_config,
 )
-from fnnet.cli.subjects import IMAGES, Examples, subject_of
+from fnnet.cli.runs.drawing import draw
+from fnnet.cli.runs.wording import advice, described, next_commands, other_epochs
+from fnnet.cli.subjects import TEXT, Examples, subject_of
+from fnnet.core.one_line import in_one_line
 from fnnet.data.text import TOPICS
-from fnnet.layers.sequential import Sequential
+from fnnet.layers.decay import decayed
+from fnnet.layers.protocol import Layer
 from fnnet.training import lock, processes
 from fnnet.training.device_mesh import placement_on
-from fnnet.training.fitting import fit
+from fnnet.training.fitting import NonFiniteLossError, fit
 
 NEEDED = ("matplotlib", "PIL", "safetensors", "tqdm")
 
@@ -45,53 +49,78 @@ def train(
     """Train as `config` says and fill a new run directory with the results; returns it.
 
     Args:
-        config: The settings of `directory.FORM`, without those that are read from the data.
+        config: The settings of `directory.FORM` and perhaps of `directory.LATER`, without those that are read from the
+            data. "batch_size" may be None: what is usual for the data, less for few examples.
         directory: Must not exist. None: runs/<data>-<net>-<time>.
         seconds, devices, shard_parameters: --save-every, --devices and --shard-parameters of the command line.
 
     Raises:
-        ValueError, OSError, ImportError, NonFiniteLossError, Stopped: With messages that the command line prints.
+        ValueError, OSError, ImportError, NonFiniteLossError, Stopped: With messages that the command line prints. Where
+            nothing was trained no directory is left.
     """
     began = time.perf_counter()
     _needs_libraries()
-    subject = subject_of(config["net"])
-    dataset = subject.load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+    _ask_for_devices(devices)
+    subject = subject_of(config)
+    dataset = subject.load(config["data"], config)
     xs = dataset.train[0]
     where = config["data"] if config["data"] in ("digits", TOPICS) else str(Path(config["data"]).resolve())
     config = config | {"data": where, "classes": list(dataset.classes), "shape": list(xs.shape[1:])}
     config["data_sha256"] = _digest(dataset)
-    if config["batch_size"] > len(xs):
-        raise ValueError(
-            f"train: batch size {config['batch_size']} must be at most the number of {subject.examples}, {len(xs)}"
-        )
-    if config["batch_size"] % config["accumulate"]:
-        raise ValueError(f"train: accumulate {config['accumulate']} must divide batch size {config['batch_size']}")
-    network(config)  # raises for layers that do not fit the images, before there is a directory
+    config["reading"] = subject.reading(where, dataset)
+    if config["batch_size"] is None:
+        few = 1 << max(0, (len(xs) // 8).bit_length() - 1)  # a power of 2, eight steps an epoch or more
+        config["batch_size"] = min(presets.recipe(config["data"], config["net"]).batch_size, few)
+    _check(config, len(xs))
     shared = _shared(config, devices, shard_parameters)
     with processes.lost_ones_named("train"):
-        new = created(directory, dataset.name, config["net"]) if processes.is_first() else ""
+        new = created(directory, dataset.name, short(config["net"])) if processes.is_first() else ""
         run = Path(processes.agreed_text(str(new)))
         with _held(run):
             if processes.is_first():
                 write_config(run, config)
-            return _trained(run, config, dataset, seconds, began, shared)
+            try:
+                return _trained(run, config, dataset, seconds, began, shared)
+            except BaseException:
+                if processes.is_first():
+                    remove_untrained(run)
+                raise
 
 
-def resume(run: Path, *, seconds: float = 30.0, devices: int | None = None, shard_parameters: bool = False) -> Path:
+def resume(
+    run: Path,
+    *,
+    epochs: int | None = None,
+    seconds: float = 30.0,
+    devices: int | None = None,
+    shard_parameters: bool = False,
+) -> Path:
     """Go on with the training of a run directory from its newest whole checkpoint, or from its beginning.
 
     The result has the bits of a training that was never interrupted, on the same machine and versions, and with the
-    same devices. Arguments and errors are those of `train`.
+    same devices. With another number of epochs it has those of a training of so many from the start where the learning
+    rate is constant; another schedule is, from here on, that of so many epochs. Arguments and errors are otherwise
+    those of `train`.
     """
     began = time.perf_counter()
     _needs_libraries()
+    _ask_for_devices(devices)
     must_be_directory(run)
     with processes.lost_ones_named("train"), _held(run):
         config = read_config(run)
-        dataset = subject_of(config["net"]).load(config["data"], allow_nonfinite=config["allow_nonfinite"])
+        if epochs is not None and epochs != config["epochs"]:
+            say(other_epochs(config, epochs))
+            config = config | {"epochs": epochs}
+        dataset = subject_of(config).load(config["data"], config)
         if _digest(dataset) != config["data_sha256"]:
             raise ValueError(f"resume: the data in {config['data']} are not those that {run} was trained on")
         return _trained(run, config, dataset, seconds, began, _shared(config, devices, shard_parameters))
+
+
+def say(text: str) -> None:
+    """Print a line, once for all processes."""
+    if processes.is_first():
+        print(text, flush=True)
 
 
 def _trained(
@@ -101,35 +130,91 @@ def _trained(
     net, loss = network(config)
     size = sum(leaf.size for leaf in jax.tree.leaves(parameters(net, config)))
     (xs, _), held_out, epochs = dataset.train, len(dataset.test[0]), config["epochs"]
-    say = functools.partial(print, flush=True) if processes.is_first() else lambda *_: None
-    subject = subject_of(config["net"])
+    subject = subject_of(config)
     what = f"{len(xs)} {subject.examples} to train on, {held_out} held out"
-    say(f"{dataset.name}: {what}; {config['net']}: {size} parameters")
+    say(f"{dataset.name}: {what}; {short(config['net'])}: {size} parameters")
+    say(described(config))
     if shared:
         say(f"on {shared['mesh'].size} devices of {jax.process_count()} processes")
     with signals.StopRequest() as request:
-        params, history = fit(
-            net,
-            loss,
-            presets.optimizer(config["optimizer"], config["learning_rate"], epochs * (len(xs) // config["batch_size"])),
-            dataset.train,
-            key=jax.random.key(config["seed"]),
-            epochs=epochs,
-            batch_size=config["batch_size"],
-            accumulate=config["accumulate"],
-            validation=dataset.test,  # for the history: nothing is chosen by it
-            checkpoints=checkpoints_of(run, config, seconds, request),
-            allow_nonfinite=config["allow_nonfinite"],
-            progress=processes.is_first(),
-            **shared,
-        )
+        try:
+            params, history = fit(
+                net,
+                loss,
+                presets.optimizer(config, _steps(config, len(xs)), _decayed(net, config)),
+                dataset.train,
+                key=jax.random.key(config["seed"]),
+                epochs=epochs,
+                batch_size=config["batch_size"],
+                accumulate=config["accumulate"],
+                validation=dataset.test,  # for the history: without patience nothing is chosen by it
+                patience=config.get("patience"),
+                checkpoints=checkpoints_of(run, config, seconds, request),
+                allow_nonfinite=config["allow_nonfinite"],
+                progress=processes.is_first(),
+                **shared,
+            )
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"{error}; {advice(config, xs)}", error.state, error.history) from None
     params = processes.on_host(params)
+    last = history[-1]
+    if config.get("patience") is not None:
+        last = min(history, key=lambda record: record["validation_loss"])
+        say(f"epoch {last['epoch']} of {len(history)} had the lowest held-out loss, and its network is kept")
     if processes.is_first():
-        _draw(run, net, params, history, dataset, config)
-    answer = subject.answer(history[-1]["validation_loss"], history[-1]["validation_accuracy"])
+        draw(run, net, params, history, dataset, config)
+    answer = subject.answer(last["validation_loss"], last["validation_accuracy"])
     say(f"held out: {answer} of {held_out} {subject.examples}; {time.perf_counter() - began:.1f} s in all")
+    if config["label_smoothing"]:
+        smoothed, least = f"labels smoothed by {config['label_smoothing']:g}", subject.least_loss(config)
+        say(f"the losses are of {smoothed}: none is below {least:.3f} (--label-smoothing 0 trains without)")
     say(f"run: {run}")
+    say(f"next: {next_commands(run, config)}")
     return run
+
+
+def _check(config: Config, examples: int) -> None:
+    """Raises ValueError for settings that do not fit the data, before there is a directory."""
+    subject, batch_size = subject_of(config), config["batch_size"]
+    if batch_size > examples:
+        raise ValueError(f"train: batch size {batch_size} must be at most the number of {subject.examples}, {examples}")
+    if batch_size % config["accumulate"]:
+        raise ValueError(f"train: accumulate {config['accumulate']} must divide batch size {batch_size}")
+    if (warmup := config.get("warmup", 0)) >= (steps := _steps(config, examples)):
+        raise ValueError(f"train: --warmup {warmup} must be less than the number of steps, {steps}")
+    net, _ = network(config)
+    if not is_own(config["net"]):
+        return
+    x = jax.ShapeDtypeStruct(tuple(config["shape"]), np.int32 if subject is TEXT else np.float32)
+    try:
+        output = jax.eval_shape(net.apply, parameters(net, config), x)
+    except Exception as error:  # of the user's code
+        raise ValueError(f"network {config['net']} of an example {x.shape} raises {in_one_line(error)}") from None
+    wanted = (*x.shape, len(config["classes"])) if subject is TEXT else (len(config["classes"]),)
+    if getattr(output, "shape", None) != wanted:
+        given = getattr(output, "shape", type(output).__name__)
+        raise ValueError(f"network {config['net']} must give {wanted} numbers, one for each class, not {given}")
+
+
+def _steps(config: Config, examples: int) -> int:
+    steps: int = config["epochs"] * (examples // config["batch_size"])
+    return steps
+
+
+def _decayed(net: Any, config: Config) -> Any:
+    """Which parameters weight decay is for: of a network that does not say it, arrays of two axes or more."""
+    if isinstance(net, Layer):
+        return decayed(net, config["shape"], np.int32 if subject_of(config) is TEXT else np.float32)
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, parameters(net, config))
+
+
+def _ask_for_devices(number: int | None) -> None:
+    """Before JAX looks for devices: where there are only processors, they stand for so many."""
+    if number is None or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    os.environ.setdefault("PJRT_NPROC", str(max(8, 3 * number)))  # a device that waits keeps its thread
+    with contextlib.suppress(RuntimeError):  # JAX has looked for devices before
+        jax.config.update("jax_num_cpu_devices", number)
 
 
 def _needs_libraries() -> None:
@@ -168,19 +253,3 @@ def _shared(config: Config, devices: int | None, shard_parameters: bool) -> dict
     mesh = jax.sharding.Mesh(np.array(found[:devices]), ("data",))
     placement_on("train", mesh, shard_parameters).check("train", config["batch_size"], config["accumulate"])
     return {"mesh": mesh, "shard_parameters": shard_parameters}
-
-
-def _draw(run: Path, net: Sequential, params: Any, history: list, dataset: Examples, config: Config) -> None:
-    """All pictures of the run."""
-    smoothing = f", labels smoothed by {config['label_smoothing']}" if config["label_smoothing"] else ""
-    title = f"{config['net']} on {dataset.name}, {config['optimizer']}{smoothing}"
-    subject = subject_of(config["net"])
-    pictures.curves(run / "curves.png", history, title=title, of=subject.labelled)
-    if subject is not IMAGES:
-        return
-    xs, ys = dataset.test
-    chances = np.asarray(probabilities(net, params, xs))
-    pictures.confusion(run / "confusion.png", ys, chances.argmax(-1), dataset.classes)
-    pictures.surest_mistakes(run / "wrong.png", xs, ys, chances, dataset.classes)
-    first = next(params[name]["kernel"] for name, layer in net.members.items() if layer.entries)
-    pictures.kernels(run / "kernels.png", np.asarray(first), xs.shape[1:])
