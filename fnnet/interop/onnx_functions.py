@@ -238,7 +238,7 @@ def _max_pool(
     ceil_mode: bool = False,
 ) -> OnnxValue:
     place = pooling_window("max_pool", x.shape, window, stride, padding, dilation, ceil_mode)
-    return _pooled(graph, "MaxPool", x, place)
+    return _pooled(graph, "MaxPool", x, place, None if _is_shallow(place) else -math.inf)
 
 
 @onnx_node(avg_pool)
@@ -257,19 +257,19 @@ def _avg_pool(
     place = pooling_window("avg_pool", x.shape, window, stride, padding, dilation, ceil_mode)
     if divisor is None and not count_padding and _is_shallow(place):
         return _pooled(graph, "AveragePool", x, place)
-    y = _pooled(graph, "AveragePool", x, place, count_include_pad=1)  # the sum over the number of taps
+    y = _pooled(graph, "AveragePool", x, place, 0)  # each window's sum over the number of its taps
     number = counts(place, count_padding) if divisor is None else np.full((1,) * len(x.shape), divisor)
     factors = np.moveaxis(math.prod(place.size) / number, -1, 0).astype(x.dtype)
     return y if (factors == 1).all() else graph.elementwise("Mul", y, factors)
 
 
-def _pooled(graph: OnnxGraph, operator: str, x: OnnxValue, place: Window, **attributes: Any) -> OnnxValue:
+def _pooled(graph: OnnxGraph, operator: str, x: OnnxValue, place: Window, border: float | None = None) -> OnnxValue:
+    """A pool that leaves its padding out, or of an image with a border of that value."""
     padding = _pool_padding(place)
-    if not _is_shallow(place):
-        x = _bordered(graph, x, padding, -math.inf if operator == "MaxPool" else 0)
-        padding = [(0, 0)] * place.rank
+    if border is not None and any(map(any, padding)):
+        x, padding = _bordered(graph, x, padding, border), [(0, 0)] * place.rank
     shape, windows = (*place.out, x.shape[-1]), _windows(place, padding)
-    return graph.node(operator, x, shape=shape, order=channels_first(x), **windows, **attributes)
+    return graph.node(operator, x, shape=shape, order=channels_first(x), **windows)
 
 
 def _pool_padding(place: Window) -> list[tuple[int, int]]:
