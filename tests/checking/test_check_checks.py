@@ -155,7 +155,7 @@ def test_refusals_of_the_second_order():
 
 def test_memory_is_counted():
     (note,) = check(sine(lambda x, g: g * jnp.cos(x)), X, checks="M").notes
-    assert note.startswith("M: the rule saves 48 bytes")
+    assert note.startswith("M memory: the rule saves 48 bytes")
 
 
 def test_power_names_what_the_inputs_cannot_see():

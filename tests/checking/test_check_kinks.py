@@ -120,6 +120,6 @@ def test_a_gradient_that_is_not_finite_where_the_function_is():
     report = check(norm, jnp.zeros(3), checks="SPR")
     assert report.verdict == "right", report
     (note,) = (note for note in report.notes if "the function is finite, its gradient is not" in note)
-    assert note.startswith("R: x, the example: ")
+    assert note.startswith("R reference: x, the example: ")
     assert note.endswith("rule nan, reference nan at [0]")
     assert not any("is not" in note for note in check(norm, jnp.ones(3), checks="SPR").notes)
