@@ -144,5 +144,11 @@ def positive(text: str) -> float:
 
 
 def at_least_zero(text: str) -> float:
-    """A positive number, or 0."""
-    return 0.0 if text == "0" else positive(text)
+    """A finite number, 0 or more."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of 0 or more")
+    return number

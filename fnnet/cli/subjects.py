@@ -137,7 +137,7 @@ def subject_of(config: Mapping[str, Any]) -> Subject:
 
 def is_text(source: str) -> bool:
     """Whether data of that name are a text: the topics, or a file."""
-    return source == TOPICS or (Path(source).is_file() and not is_file_of_arrays(source))
+    return source == TOPICS or (source != "digits" and Path(source).is_file() and not is_file_of_arrays(source))
 
 
 def is_file_of_arrays(source: str) -> bool:

@@ -44,7 +44,7 @@ def text(source: str | os.PathLike[str] = TOPICS) -> Text:
         Its bytes, 0 to 255: a vocabulary of 256, whatever the language and the encoding.
 
     Raises:
-        ValueError: The file has fewer than 2 bytes.
+        ValueError: The file is too short for a tenth of it to be a byte.
         OSError: The file cannot be read.
     """
     if source == TOPICS:
@@ -87,11 +87,20 @@ class Windows:
         return self.number
 
     def __getitem__(self, rows: Any) -> Any:
-        """One window, or those of a slice or of an array of numbers: (..., length) in int32."""
+        """One window, or those of a slice, of a mask or of an array of numbers: (..., length) in int32."""
+        if isinstance(rows, tuple):
+            raise IndexError("Windows: it is indexed by windows alone; of all tokens, np.asarray(windows) is an array")
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(self.number))
         if not isinstance(rows, jax.Array):
-            rows = np.asarray(rows)
+            rows = np.asarray(rows) if np.size(rows) else np.zeros(np.shape(rows), np.intp)
+        if rows.dtype == bool:
+            if rows.shape != (self.number,):
+                raise IndexError(f"Windows: a mask of shape {rows.shape} must have the shape {(self.number,)}")
+            rows = np.flatnonzero(rows)
+        if not np.issubdtype(rows.dtype, np.integer):
+            raise IndexError(f"Windows: rows of dtype {rows.dtype} must be numbers of windows")
+        if not isinstance(rows, jax.Array):
             if rows.size and not -self.number <= rows.min() <= rows.max() < self.number:
                 raise IndexError(f"Windows: {rows} must be numbers of {self.number} windows")
             rows = np.where(rows < 0, rows + self.number, rows)
@@ -155,4 +164,8 @@ def _tokens(text: Any) -> np.ndarray:
         )
     if len(tokens) >= 2**31:
         raise ValueError(f"windows: text of {len(tokens)} tokens must have fewer than 2^31")
-    return tokens if tokens.dtype.itemsize < 4 else tokens.astype(np.int32)
+    if tokens.dtype.itemsize < 4:
+        return tokens
+    if len(tokens) and not np.iinfo(np.int32).min <= tokens.min() <= tokens.max() < 2**31:
+        raise ValueError(f"windows: text has tokens from {tokens.min()} to {tokens.max()}; they must be int32's")
+    return tokens.astype(np.int32)

@@ -36,7 +36,8 @@ class BatchNorm(Norm):
         scale: Whether there is one.
         bias: Whether there is one.
         axis_name: The axes of the mesh, such as "data", over which the statistics are taken as well, in `shard_map` and
-            in `fit(..., mesh=...)`. None: each device, and each chunk of `accumulate`, has its own.
+            in `fit(..., mesh=...)`; on one device it changes nothing. None: each device, and each chunk of
+            `accumulate`, has its own.
         scale_init: An initialiser of `jax.nn.initializers`.
         bias_init: The same for the bias.
 
@@ -103,35 +104,36 @@ class BatchNorm(Norm):
         """As `Layer.apply_batch`; with keys, whose values do not matter, by the statistics of the mini-batch.
 
         Raises:
-            ValueError: There is an axis_name, and no mesh with such an axis.
+            ValueError: The axis_name is not one of the mesh that shares the work.
         """
         check_entries(self, params)
         if keys is None:
             return super().apply_batch(params, xs)
         axes = tuple(range(xs.ndim - 1))
         scale, bias = (self.parameter(params, name, xs[0]) for name in ("scale", "bias"))
-        entries = xs.size // max(xs.shape[-1], 1)
-        if self.axis_name is None:
+        devices = self._devices()
+        entries = (devices or 1) * (xs.size // max(xs.shape[-1], 1))
+        if devices is None:
             ys, mean, variance = batch_norm(xs, scale, bias, axes=axes, epsilon=self.epsilon)
         else:
             xs, scale, bias = as_floats("BatchNorm", x=xs, scale=scale, bias=bias, optional=("scale", "bias"))
             n, own_mean, own_variance = batch_norm(*wide(xs), axes=axes, epsilon=self.epsilon)
-            mean = self._of_all(own_mean)
-            variance = self._of_all(own_variance + jnp.square(own_mean - mean))
+            mean = lax.pmean(own_mean, self.axis_name)
+            variance = lax.pmean(own_variance + jnp.square(own_mean - mean), self.axis_name)
             inverse = lax.rsqrt(variance + self.epsilon)  # n goes back to x by its own statistics, then on by all
             wider = n * (jnp.sqrt(own_variance + self.epsilon) * inverse) + (own_mean - mean) * inverse
             ys = scaled(wider, scale, bias).astype(xs.dtype)
-            entries *= lax.axis_size(self.axis_name)
         return ys, {"mean": mean, "variance": variance * (entries / max(entries - 1, 1))}
 
-    def _of_all(self, own: jax.Array) -> jax.Array:
-        """The mean over the devices."""
+    def _devices(self) -> int | None:
+        """How many share the statistics; None without an axis_name, or where no `shard_map` or `vmap` has that axis."""
         try:
-            return lax.pmean(own, self.axis_name)
+            return None if self.axis_name is None else lax.axis_size(self.axis_name)
         except NameError:
-            raise ValueError(
-                f"BatchNorm: axis_name (={self.axis_name!r}) must be of a mesh: fit(..., mesh=mesh), or jax.shard_map"
-            ) from None
+            axes = jax.sharding.get_abstract_mesh().manual_axes
+            if axes:
+                raise ValueError(f"BatchNorm: axis_name (={self.axis_name!r}) must be of the mesh: {axes}") from None
+            return None
 
     @property
     def of_batch(self) -> bool:

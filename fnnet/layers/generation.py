@@ -15,6 +15,7 @@ from fnnet.core.habits import hinted
 from fnnet.layers.protocol import Layer
 
 LEAST_SIZE = 64  # of a compiled program, in tokens
+NONE = -1  # in the place of a token that is drawn from NaN
 
 
 @hinted
@@ -50,7 +51,7 @@ def generate(
 
     Raises:
         ValueError: A layer cannot go row by row; the prompt is empty or has a token that is none; the network gives no
-            logits for each token; length or top_k is below 1, or the temperature below 0.
+            logits for each token, or NaN; length or top_k is below 1, or the temperature below 0.
         TypeError: The prompt has no integers, or there is no key.
 
     A network has seen windows of some length in training. Beyond that length `Attention` meets distances that it has
@@ -79,8 +80,11 @@ def generate(
     if not 0 <= prompt.min() <= prompt.max() < vocabulary:
         raise ValueError(f"generate: prompt has {prompt.min()} to {prompt.max()}; tokens are 0 to {vocabulary - 1}")
     tokens = jnp.zeros(size, jnp.int32).at[: len(prompt)].set(prompt.astype(np.int32))
-    drawn = _compiled(net, size, top_k)(params, tokens, len(prompt), end, key, float(temperature))
-    return drawn[len(prompt) : end]
+    tokens = _compiled(net, size, top_k)(params, tokens, len(prompt), end, key, float(temperature))
+    drawn = tokens[len(prompt) : end]
+    if (drawn == NONE).any():
+        raise ValueError("generate: logits are NaN: the parameters are, or a token has no row in the embedding's table")
+    return drawn
 
 
 def _vocabulary(net: Layer, params: Any, size: int) -> int:
@@ -119,10 +123,10 @@ def _continued(
 
 
 def _drawn(logits: jax.Array, key: jax.Array, temperature: jax.Array, top_k: int | None) -> jax.Array:
-    """A token."""
+    """A token, or NONE."""
     best = logits.argmax().astype(jnp.int32)
     logits = logits.astype(jnp.float32)
     if top_k is not None:
         logits = jnp.where(logits < jax.lax.top_k(logits, top_k)[0][-1], -jnp.inf, logits)
     chosen = jax.random.categorical(key, logits / jnp.where(temperature > 0, temperature, 1)).astype(jnp.int32)
-    return jnp.where(temperature > 0, chosen, best)
+    return jnp.where(jnp.isnan(logits).any(), NONE, jnp.where(temperature > 0, chosen, best))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_key
 from fnnet.core.eager import compiled
+from fnnet.core.geometry import integer
 from fnnet.core.habits import hinted
 from fnnet.core.paths import merged
 
@@ -27,20 +28,28 @@ def batch_statistics(net: Any, params: Any, xs: Any, *, key: jax.Array, batch_si
     hand, and for more exact statistics after a short training or one with a large learning rate.
 
     Args:
-        net: A network with `BatchNorm`.
+        net: A network with `BatchNorm`; an axis_name changes nothing here.
         params: Its parameters.
         xs: Some thousand examples, (examples, *example).
         key: A key of `jax.random`, for dropout.
         batch_size: Examples of a mini-batch, as in training; the leftovers are not used.
 
+    Returns:
+        A tree like `params`, with the same arrays but for the statistics, which keep their dtypes.
+
     Raises:
-        ValueError: There are fewer examples than `batch_size`.
+        ValueError: The network has no BatchNorm; there are fewer examples than `batch_size`.
+        TypeError: batch_size is no integer.
     """
+    if not is_of_batch(net):
+        raise ValueError("batch_statistics: net must have a BatchNorm")
     xs, key = jnp.asarray(xs), as_key("batch_statistics", key)
-    if not 1 <= batch_size <= len(xs):
-        raise ValueError(f"batch_statistics: batch_size (={batch_size}) must be 1 to the number of examples, {len(xs)}")
+    batch_size = integer("batch_statistics", "batch_size", batch_size)
+    if batch_size > len(xs):
+        raise ValueError(f"batch_statistics: batch_size (={batch_size}) must be at most the {len(xs)} examples")
     rows = jnp.arange(len(xs) // batch_size * batch_size).reshape(-1, batch_size)
-    return merged(params, _compiled(net)(params, xs, rows, key))
+    new = merged(params, _compiled(net)(params, xs, rows, key))
+    return jax.tree.map(lambda a, old: a.astype(jnp.result_type(old)), new, params)
 
 
 @functools.lru_cache(maxsize=32)

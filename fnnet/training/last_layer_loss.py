@@ -7,6 +7,7 @@ import jax
 
 from fnnet.layers.protocol import Layer, Params
 from fnnet.rules.class_losses import softmax_cross_entropy
+from fnnet.rules.labels import as_ignored, as_smoothing
 from fnnet.rules.linear_class_loss import linear_softmax_cross_entropy
 from fnnet.training.batch_statistics import is_of_batch
 
@@ -20,9 +21,9 @@ class LinearSoftmaxCrossEntropy:
         label_smoothing: As in `softmax_cross_entropy`.
 
     As the loss of `fit` it is computed by `linear_softmax_cross_entropy` from the last layer's input: the logits never
-    exist all at once, which is for a large vocabulary the most of a step's memory. The mean is over all labels of the
-    mini-batch that count, as in torch.nn.CrossEntropyLoss. `evaluate` computes it so, too, and gives no accuracy; with
-    `metrics` it forms the logits.
+    exist all at once. With a large vocabulary they would be most of a step's memory. The mean is over all labels of the
+    mini-batch that count, as in torch.nn.CrossEntropyLoss. `evaluate` holds no logits either, and gives no accuracy;
+    with `metrics` it forms them.
 
     Called with logits (examples, ..., classes) and integer labels (examples, ...), as by `fnnet.trace`, it gives the
     pair (losses, weights): for each example the sums over its labels. This is also what `fit` does with a network that
@@ -33,6 +34,12 @@ class LinearSoftmaxCrossEntropy:
 
     ignore_index: int | None = None
     label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError or TypeError for what cannot be."""
+        name = type(self).__name__
+        as_ignored(name, self.ignore_index)
+        as_smoothing(name, self.label_smoothing)
 
     def __call__(self, logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """For each example the sum of the losses and that of the weights."""

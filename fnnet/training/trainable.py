@@ -19,8 +19,7 @@ def part_of(
 ) -> tuple[Any, Any]:
     """Network and optimiser for `fit(..., trainable=...)`; without params, those of `net.init` for that shape.
 
-    Statistics are never trained: those that `trainable` names are averaged
-    over the steps.
+    Statistics are never trained; those that `trainable` names are averaged over the steps.
     """
     if trainable is None and not is_of_batch(net):
         return net, optimizer
@@ -30,6 +29,8 @@ def part_of(
     is_statistic = jax.tree.leaves(net.statistics(params)) if is_of_batch(net) else (False,) * len(wanted)
     trained = tuple(flag and not other for flag, other in zip(wanted, is_statistic, strict=True))
     averaged = tuple(flag and other for flag, other in zip(wanted, is_statistic, strict=True))
+    if not any(trained):
+        raise ValueError("fit: trainable names statistics of BatchNorm alone, which are averaged and not trained")
     return PartlyTrained(net, trained, averaged), optimizer_of_part(optimizer, trained)
 
 
@@ -84,8 +85,9 @@ class PartlyTrained:
         return self.net.apply_batch(self._held(params), xs, keys=keys)
 
     def last_product(self, params: Any) -> Any:
-        """The network's."""
-        return self.net.last_product(self._held(params))
+        """The network's, None where it has no such method."""
+        own = getattr(self.net, "last_product", None)
+        return None if own is None else own(self._held(params))
 
     def with_statistics(self, params: Any, statistics: Any, step: jax.Array) -> Any:
         """The parameters with the running averages of the statistics: the mean of the first steps, then exponential."""

@@ -184,7 +184,7 @@ def complains(capsys, *arguments, of):
         ("train --accumulate 5", "accumulate 5 must divide batch size 32"),
         ("train --data nowhere", "'nowhere' must be"),
         ("train --data mnist", "fnnet.data.fetch('mnist', directory)"),
-        ("train --save-every -1", "'-1' must be a positive number"),
+        ("train --save-every -1", "'-1' must be a number of 0 or more"),
         ("train --resume nowhere", "run nowhere is not a directory"),
         ("train --resume nowhere --seed 0 --epochs 3", "leave out --seed"),
         ("evaluate", "required: RUN"),

@@ -91,7 +91,7 @@ def test_it_is_exported(run, file):
 
 def test_it_is_sampled(run, capsys):
     arguments = ("sample", run, "--prompt", "the \u00e9", "--length", 30)
-    assert call(*arguments, "--temperature", 0) == 0
+    assert call(*arguments, "--temperature", 0.0) == 0
     trained = runs.load(run)
     expected = fnnet.generate(trained.net, trained.params, list("the \u00e9".encode()), 30, temperature=0)
     first = capsys.readouterr().out
@@ -114,6 +114,8 @@ def test_in_bf16_on_two_devices(file, capsys):
 def test_a_file_is_for_gpt(file, monkeypatch):
     from fnnet.cli.commands import train
 
+    monkeypatch.chdir(file.parent)
+    (file.parent / "digits").write_text("a file of that name")
     configs = []
     monkeypatch.setattr(train.runs, "train", lambda config, *_, **__: configs.append(config))
     for arguments in (("--data", file), ("--data", "topics"), ("--net", "lstm"), ()):
@@ -136,7 +138,7 @@ def test_a_networks_last_layer_says_a_number_for_each_byte(name):
         ("train --net gpt --data nowhere", "nowhere: No such file"),
         ("train --net lenet --data topics", "source 'topics' must be \"digits\" or a directory"),
         ("sample nowhere", "run nowhere is not a directory"),
-        ("sample nowhere --temperature -1", "'-1' must be a positive number"),
+        ("sample nowhere --temperature -1", "'-1' must be a number of 0 or more"),
         ("train --data short", "text of 63 tokens must have more than the 256 of a window"),
     ],
 )

@@ -48,8 +48,13 @@ def test_windows_are_those_of_an_array_of_all(kind, length, stride):
         compiled = jax.jit(lambda array, rows: array[rows])(array, jnp.asarray(rows))
         assert compiled.dtype == jnp.int32
         np.testing.assert_array_equal(compiled, expected[rows])
-        with pytest.raises(IndexError):
-            array[len(first)]
+        mask = np.arange(len(first)) % 2 == 0
+        np.testing.assert_array_equal(array[mask], expected[mask])
+        np.testing.assert_array_equal(array[jnp.asarray(mask)], expected[mask])
+        np.testing.assert_array_equal(array[[]], expected[[]])
+        for wrong in (len(first), (0, 1), np.append(mask, True), [0.5]):
+            with pytest.raises(IndexError):
+                array[wrong]
 
 
 def test_they_share_one_text():
@@ -66,6 +71,7 @@ def test_they_share_one_text():
         ((WORDS, 2, -1), ValueError, r"windows: stride \(=-1\)"),
         ((np.zeros((3, 2), int), 1), TypeError, r"windows: text of shape \(3, 2\) and dtype int64 must be a string"),
         ((np.zeros(3), 1), TypeError, "dtype float64 must be a string"),
+        ((np.array([0, 2**32 + 3, 1]), 1), ValueError, "windows: text has tokens from 0 to 4294967299; they must be"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -1,5 +1,7 @@
 """`BatchNorm` in networks: statistics of the mini-batch in training, running averages of them in evaluation."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -164,16 +166,46 @@ def test_a_trace_with_a_key_shows_the_training_step():
     assert "Batch and group normalisation" in str(step.pages)
 
 
+def test_an_axis_of_one_device_changes_nothing():
+    """A network of many devices is trained, summarised and given statistics on one."""
+    own, shared = (fnnet.Sequential(fnnet.BatchNorm(axis_name=name), fnnet.Dense(3)) for name in (None, "data"))
+    xs, params = XS[:, 0, 0], own.init(KEY, (3,))
+    outputs = [net.apply_batch(params, xs, keys=jax.random.split(KEY, 32)) for net in (own, shared)]
+    chex.assert_trees_all_close(*outputs, rtol=1e-5)
+    chex.assert_trees_all_close(*(fnnet.batch_statistics(n, params, xs, key=KEY, batch_size=16) for n in (own, shared)))
+    assert shared.summary((3,)).parameters == own.summary((3,)).parameters
+    mesh = jax.make_mesh((1,), ("data",))
+    _, history = fnnet.fit(shared, LOSS, optax.sgd(0.1), (xs, YS), key=KEY, mesh=mesh)
+    assert np.isfinite(history[0]["loss"])
+
+
+def test_computed_statistics_keep_their_dtype():
+    params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params_of())
+    new = fnnet.batch_statistics(NET, params, XS, key=KEY, batch_size=16)
+    assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype(jnp.bfloat16)}
+
+
 def test_refuses():
     net, params = NET, params_of()
     with pytest.raises(ValueError, match=r"layer 0, BatchNorm\(\): BatchNorm: in training it needs the whole mini"):
         net.apply(params, XS[0], key=KEY)
     with pytest.raises(ValueError, match="gradient_norms: with a key, BatchNorm makes each loss depend on all"):
         fnnet.gradient_norms(net, LOSS, params, XS, YS, key=KEY)
-    with pytest.raises(ValueError, match=r"batch_statistics: batch_size .=64. must be 1 to the number of examples, 32"):
+    with pytest.raises(ValueError, match=r"batch_statistics: batch_size .=64. must be at most the 32 examples"):
         fnnet.batch_statistics(net, params, XS, key=KEY, batch_size=64)
-    with pytest.raises(ValueError, match=r"axis_name .='data'. must be of a mesh: fit"):
-        fnnet.BatchNorm(axis_name="data").apply_batch(params["batch_norm_0"], XS, keys=jax.random.split(KEY, 32))
+    with pytest.raises(ValueError, match="batch_statistics: net must have a BatchNorm"):
+        fnnet.batch_statistics(fnnet.Sequential(fnnet.Dense(3)), {}, XS, key=KEY)
+    with pytest.raises(ValueError, match="trainable names statistics of BatchNorm alone"):
+        fnnet.fit(NET, LOSS, optax.sgd(0.1), (XS, YS), key=KEY, trainable=lambda name: name == "batch_norm_0/mean")
+    misspelt = functools.partial(fnnet.BatchNorm(axis_name="dat").apply_batch, params["batch_norm_0"])
+    shared = jax.shard_map(
+        lambda xs, keys: misspelt(xs, keys=keys)[0],
+        mesh=jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
+        in_specs=jax.P("data"),
+        out_specs=jax.P("data"),
+    )
+    with pytest.raises(ValueError, match=r"axis_name .='dat'. must be of the mesh: .'data'"):
+        shared(XS, jax.random.split(KEY, 32))
     with pytest.raises(TypeError, match=r"axis_name .=3. must be the name"):
         fnnet.BatchNorm(axis_name=3)
     with pytest.raises(ValueError, match=r"x of shape .. must have channels"):

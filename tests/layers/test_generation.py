@@ -106,6 +106,16 @@ def test_temperature_and_top_k():
     assert again[0].tolist() == again[1][:50].tolist()
 
 
+def test_nan_is_said():
+    """Of a prompt with tokens that the table has no rows for, and of parameters that are NaN."""
+    net = fnnet.Sequential(fnnet.Embedding(3, 4), fnnet.Dense(10))
+    params = net.init(KEY, (7,))
+    with pytest.raises(ValueError, match="generate: logits are NaN"):
+        fnnet.generate(net, params, [7], 2, temperature=0)
+    with pytest.raises(ValueError, match="generate: logits are NaN"):
+        fnnet.generate(net, jax.tree.map(lambda a: a * jnp.nan, params), [1], 2, key=KEY, top_k=3)
+
+
 def changed(**fields):
     return {"net": NETS["lstm"], "prompt": PROMPT, "length": 3, "key": KEY} | fields
 

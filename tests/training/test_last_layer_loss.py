@@ -87,6 +87,12 @@ def test_no_logits_are_held():
     assert held(LOSS) < 0.25 * logits < logits <= held(by_logits)
 
 
+@pytest.mark.parametrize("options", [{"ignore_index": "x"}, {"label_smoothing": 7}])
+def test_refuses(options):
+    with pytest.raises((TypeError, ValueError), match=r"LinearSoftmaxCrossEntropy: (ignore_index|label_smoothing) "):
+        fnnet.LinearSoftmaxCrossEntropy(**options)
+
+
 @pytest.mark.slow
 def test_it_is_traced():
     params = NETS["dense"].init(KEY, (6,))
