@@ -137,7 +137,8 @@ def _layers_passed(
         raise TypeError(f"{function}: net (={type(net).__name__}) must be a Sequential or a Residual")
     if key is not None and net.of_batch:
         raise ValueError(f"{function}: with a key, BatchNorm makes each loss depend on all examples: leave out the key")
-    xs, ys = checked_pair(function, xs, ys)
+    pair = checked_pair(function, xs, ys)
+    xs, ys = (a if isinstance(a, jax.Array) else a[:] for a in pair)  # all windows of a text at once
     keys = None if key is None else jax.random.split(key, len(xs))
     layers: dict[str, tuple[Layer, Params]] = {}
 

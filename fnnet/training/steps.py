@@ -60,21 +60,27 @@ def batch_loss(
     keys = None if key is None else jax.random.split(key, len(x))
     split = split_for(loss, net, params)
     if split is not None:
-        return split.mean(_outputs(split.body, split.params, x, keys)[0], y), ({}, answers(None, y, None))
+        no_answers = answers(None, plain_labels(y), None)
+        return split.mean(_outputs(split.body, split.params, x, keys)[0], y), ({}, no_answers)
     outputs, statistics = _outputs(net, params, x, keys)
     losses, weights = losses_and_weights("mean_loss", loss, outputs, y)
-    return weighted_mean(losses, weights), (statistics, answers(outputs, y, weights))
+    return weighted_mean(losses, weights), (statistics, answers(outputs, labels_that_count(loss, y), weights))
 
 
 def answers(outputs: Any, y: Any, weights: Any) -> tuple[jax.Array, jax.Array]:
     """How many labels are the place of the largest output, and how many count; 0 where they are no integers."""
-    y = plain_labels(y)
     labels = labels_of(outputs, y) if jnp.issubdtype(y.dtype, jnp.integer) else None
     if labels is None:
         return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
     within = counted(outputs, labels, weights != 0)
     right = within & ~preferred(outputs, labels).any(-1)
     return right.sum(dtype=jnp.float32), within.sum(dtype=jnp.float32)
+
+
+def labels_that_count(loss: Callable, y: Any) -> Any:
+    """The labels, with -1, which is no class, for those that a loss of many labels an example ignores."""
+    labels, ignored = plain_labels(y), getattr(loss, "ignore_index", None)
+    return labels if ignored is None else jnp.where(labels == ignored, -1, labels)
 
 
 def chunked_gradient(
@@ -117,7 +123,8 @@ def _sums(
         losses, weights, statistics, outputs = _losses("fit", net, loss, params, x, y, keys)
         dtype = accumulator(losses.dtype)
         total = losses.astype(dtype).sum()
-        sums = total, weights.astype(dtype).sum(), statistics, answers(outputs, y, weights)
+        found = answers(outputs, labels_that_count(loss, y), weights)
+        sums = total, weights.astype(dtype).sum(), statistics, found
         return total / examples, sums  # no larger than a mean's: f16 would overflow
 
     if chunks == 1:
@@ -260,8 +267,9 @@ def _scores(
         sums = {"loss": jnp.where(counts, losses, 0), "weight": jnp.where(counts, weights, 0)}
         sums = {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
         counts &= weights != 0
-        sums["correct"], sums["counted"] = answers(outputs, y, counts)
-        return sums | {"metrics": [metric.sums(outputs, plain_labels(y), counts) for metric in metrics]}
+        labels = labels_that_count(loss, y)
+        sums["correct"], sums["counted"] = answers(outputs, labels, counts)
+        return sums | {"metrics": [metric.sums(outputs, labels, counts) for metric in metrics]}
 
     totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
     return jax.tree.map(lambda values: values.sum(0), totals)

@@ -87,6 +87,16 @@ def test_no_logits_are_held():
     assert held(LOSS) < 0.25 * logits < logits <= held(by_logits)
 
 
+def test_ignored_labels_are_no_wrong_answers():
+    """With logits, as for a network that ends in no product."""
+    net = fnnet.Sequential(fnnet.Embedding(3, 3), fnnet.relu)
+    xs, ys = jnp.array([[1, 2, 2]] * 2), jnp.array([[1, 0, 0]] * 2)
+    loss, params = fnnet.LinearSoftmaxCrossEntropy(ignore_index=0), {"embedding_0": {"embedding": 9 * jnp.eye(3)}}
+    assert fnnet.evaluate(net, params, loss, (xs, ys))["accuracy"] == 1
+    _, history = fnnet.fit(net, loss, optax.sgd(0.0), (xs, ys), key=KEY, params=params, batch_size=2)
+    assert history[0]["accuracy"] == 1
+
+
 @pytest.mark.parametrize("options", [{"ignore_index": "x"}, {"label_smoothing": 7}])
 def test_refuses(options):
     with pytest.raises((TypeError, ValueError), match=r"LinearSoftmaxCrossEntropy: (ignore_index|label_smoothing) "):

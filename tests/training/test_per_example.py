@@ -165,6 +165,14 @@ def test_an_example_has_the_dropout_key_that_fit_gives_it():
     jax.tree.map(lambda a, b: close(a, b.sum(0)), total, bars)
 
 
+def test_windows_of_a_text_are_examples():
+    net = fnnet.Sequential(fnnet.Embedding(256, 2), fnnet.Dense(256))
+    params, windows = net.init(jax.random.key(0), (4,)), fnnet.data.windows("to be or not", 4)
+    loss = fnnet.LinearSoftmaxCrossEntropy()
+    norms = [fnnet.gradient_norms(net, loss, params, *pair) for pair in (windows, map(np.asarray, windows))]
+    np.testing.assert_array_equal(*norms)
+
+
 def test_what_does_not_count_has_norm_0():
     net, shape = VECTORS
     params, xs, ys = problem(net, shape, dtype=jnp.float32)
