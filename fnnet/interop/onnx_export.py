@@ -98,9 +98,13 @@ def _in_dtype(net: Layer, params: Any, dtype: Any) -> tuple[Any, Any]:
     statistics = net.statistics(params)
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(statistics), strict=True)
     own = [leaf.dtype for leaf, is_statistic in pairs if not is_statistic]
-    dtype = jnp.dtype(jnp.result_type(*own or [jnp.float32]) if dtype is None else dtype)
-    if dtype.name not in FLOATING:
-        raise TypeError(f"to_onnx: dtype (={dtype.name}) must be {', '.join(FLOATING[:-1])} or {FLOATING[-1]}")
+    given = jnp.result_type(*own or [jnp.float32]) if dtype is None else dtype
+    try:
+        dtype = jnp.dtype(given)
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.name not in FLOATING:
+        raise TypeError(f"to_onnx: dtype (={given!r}) must be {', '.join(FLOATING[:-1])} or {FLOATING[-1]}") from None
     if jax.dtypes.canonicalize_dtype(dtype) != dtype:
         raise ValueError(f"to_onnx: dtype (={dtype.name}) needs jax.config.update('jax_enable_x64', True)")
     return jax.tree.map(lambda leaf, kept: leaf if kept else rounded(leaf, dtype), params, statistics), dtype

@@ -469,9 +469,10 @@ def test_wrong_arguments(monkeypatch):
         to_onnx(net, params, 3)
     with pytest.raises(ValueError, match=r'^Sequential: params lacks "dense_0"'):
         to_onnx(net, {}, (3,))
-    message = r"^to_onnx: dtype \(=int8\) must be float32, float64, float16 or bfloat16$"
-    with pytest.raises(TypeError, match=message):
-        to_onnx(net, params, (3,), dtype="int8")
+    for dtype in ("int8", "single precision"):
+        message = rf"^to_onnx: dtype \(='{dtype}'\) must be float32, float64, float16 or bfloat16$"
+        with pytest.raises(TypeError, match=message):
+            to_onnx(net, params, (3,), dtype=dtype)
     with pytest.raises(ValueError, match=r"^to_onnx: dtype \(=float64\) needs jax\.config\.update"):
         to_onnx(net, params, (3,), dtype="float64")
     monkeypatch.setattr("fnnet.interop.onnx_export.MOST_BYTES", 31)
