@@ -48,7 +48,7 @@ def onnx_node(*kinds: Any) -> Callable[[Handler], Handler]:
         ...     return x * jnp.clip(x / 6 + 0.5, 0, 1)
         >>> @fnnet.interop.onnx_node(hard_swish)
         ... def hard_swish_node(graph, x):
-        ...     return graph.node("HardSwish", x)
+        ...     return graph.elementwise("HardSwish", x)
     """
 
     def register(handler: Handler) -> Handler:
@@ -158,8 +158,8 @@ class OnnxGraph:
 
         Args:
             operator: Its type, such as "Conv".
-            *inputs: `OnnxValue`s; arrays, which are stored, a parameter of the layer under its name; or None for an
-                optional input that is left out.
+            *inputs: Each is an `OnnxValue`; an array, which is stored in the model, a parameter of the layer under its
+                own name; or None, for an optional input that is left out.
             shape: Of one example of the output; None: as the first value's.
             dtype: Of the output; None: as the first value's.
             order: The order of axes in which values with that many axes are wanted, which the output has, too; None:
@@ -229,10 +229,14 @@ class OnnxGraph:
         with self._at(name, params):
             handler = next((NODES[kind] for kind in type(layer).__mro__ if _describes(kind, layer)), None)
             if handler is not None:
-                return handler(self, layer, params, x)
-            if is_threaded(layer):
-                return layer.thread(self._member, params, x, None)
-            return self._function(layer, _call_of(layer, params, x))
+                y = handler(self, layer, params, x)
+            elif is_threaded(layer):
+                y = layer.thread(self._member, params, x, None)
+            else:
+                y = self._function(layer, _call_of(layer, params, x))
+            if not isinstance(y, OnnxValue):
+                raise TypeError(f"to_onnx: what writes the nodes of {layer!r} must return an OnnxValue, not {y!r}")
+            return y
 
     def _member(self, name: str, layer: Layer, params: Params, x: OnnxValue, _: None) -> OnnxValue:
         return self.layer(layer, params, x, f"/{name}")

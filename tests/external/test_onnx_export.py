@@ -415,6 +415,15 @@ def test_nodes_of_ones_own(monkeypatch):
     assert operators(model) == ["Gemm", "Tanh", "Mul"]
     assert "scaled_tanh_1/scale" in {array.name for array in model.graph.initializer}
 
+    @onnx_node(clipped)
+    def forgetful_node(graph, x):
+        graph.elementwise("Clip", x)
+
+    with pytest.raises(
+        TypeError, match=r"to_onnx: what writes the nodes of clipped must return an OnnxValue, not None$"
+    ):
+        to_onnx(fnnet.Sequential(clipped), {}, IMAGE)
+
     @onnx_node(Doubled)
     def wrong_node(graph, layer, params, x):
         return graph.node("Flatten", x, shape=(168,), axis=1)
