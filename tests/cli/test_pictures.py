@@ -63,6 +63,7 @@ def test_curves_without_held_out_data(tmp_path, figures):
         (0.04, 2.1, [0.05, 0.1, 0.2, 0.5, 1, 2]),
         (3e-6, 0.9, [1e-5, 1e-4, 1e-3, 1e-2, 0.1]),
         (0.5, 2.1, [0.5, 0.7, 1, 2]),
+        (0.53, 2.1, [0.6, 0.7, 0.8, 0.9, 1, 1.5, 2]),
         (0.51, 0.72, [0.55, 0.6, 0.65, 0.7]),
         (1.79, 1.93, [1.8, 1.82, 1.84, 1.86, 1.88, 1.9, 1.92]),
     ],
@@ -77,6 +78,8 @@ def test_one_mistake_is_seen_beside_many(tmp_path, figures):
     image = figures[0].axes[0].images[0]
     assert image.norm(1) > 0.15
     assert np.ma.count(image.get_array()) == 2  # neither right answers nor zeros are coloured
+    pictures.confusion(tmp_path / "a.png", labels[-2:], np.array([4, 3]), CLASSES)
+    assert figures[1].axes[0].images[0].norm(1) < 0.5  # a single mistake is no alarm
 
 
 def test_confusion_counts_labels_in_rows(tmp_path, figures):

@@ -14,6 +14,7 @@ from jaxtyping import Float, Integer
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 TILES = 64  # at most so many kernels in one picture
+FEW = 5  # wrong answers of one kind: fewer never have the darkest colour
 FONT = 11
 
 File = str | os.PathLike[str]
@@ -69,7 +70,7 @@ def confusion(
     axes = figure.subplots()
     diagonal = np.eye(len(classes), dtype=bool)
     mistakes = np.ma.masked_array(count, diagonal | (count == 0))
-    scale = PowerNorm(0.5, 0, max(1, mistakes.max() if wrong else 1))
+    scale = PowerNorm(0.5, 0, max(FEW, mistakes.max() if wrong else 0))
     image = axes.imshow(mistakes, cmap="Oranges", norm=scale)
     axes.imshow(np.ma.masked_array(np.ones(count.shape), ~diagonal), cmap="Greys", vmin=0, vmax=6)
     for (row, column), number in np.ndenumerate(count):
@@ -165,11 +166,11 @@ def _figure(width: int | float, height: int | float, title: str) -> Any:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Four to nine round numbers within the bounds of a logarithmic axis; evenly spaced ones within a narrow range."""
+    """Four to ten round numbers within the bounds of a logarithmic axis; evenly spaced ones within a narrow range."""
     from matplotlib.ticker import MaxNLocator
 
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-    for digits in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7)):
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), (1, 1.5, *range(2, 10))):
         found = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
         found = [tick for tick in (*found, 10.0 ** (decades[-1] + 1)) if low <= tick <= high]
         if len(found) >= 4:
