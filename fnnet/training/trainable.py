@@ -23,6 +23,7 @@ def part_of(
     """
     if trainable is None and not is_of_batch(net):
         return net, optimizer
+    given = params
     if params is None:
         params = jax.eval_shape(lambda key: net.init(key, shape), key)
     wanted = (True,) * len(jax.tree.leaves(params)) if trainable is None else flags_of(trainable, params)
@@ -31,7 +32,13 @@ def part_of(
     averaged = tuple(flag and other for flag, other in zip(wanted, is_statistic, strict=True))
     if not any(trained):
         raise ValueError("fit: trainable names statistics of BatchNorm alone, which are averaged and not trained")
-    return PartlyTrained(net, trained, averaged), optimizer_of_part(optimizer, trained)
+    given = [leaf for leaf, flag in zip(jax.tree.leaves(given), averaged, strict=True) if flag] if given else []
+    return PartlyTrained(net, trained, averaged, all(map(_is_initial, given))), optimizer_of_part(optimizer, trained)
+
+
+def _is_initial(statistic: Any) -> bool:
+    """Whether it is as BatchNorm makes it: a mean of 0, a variance of 1."""
+    return bool(jnp.all(statistic == 0) | jnp.all(statistic == 1))
 
 
 def flags_of(trainable: Any, params: Any) -> Flags:
@@ -70,6 +77,7 @@ class PartlyTrained:
     net: Any
     trained: Flags
     averaged: Flags = ()  # statistics
+    are_new: bool = True  # the statistics; else they are those of an earlier training, and are not dropped
 
     @property
     def of_batch(self) -> bool:
@@ -91,7 +99,7 @@ class PartlyTrained:
 
     def with_statistics(self, params: Any, statistics: Any, step: jax.Array) -> Any:
         """The parameters with the running averages of the statistics: the mean of the first steps, then exponential."""
-        share = jnp.maximum(1 - MOMENTUM, 1 / (step + 1))
+        share = jnp.maximum(1 - MOMENTUM, 1 / (step + 1) if self.are_new else 0)
         leaves, tree = jax.tree.flatten(params)
         new = jax.tree.leaves(merged(params, statistics))
         averaged = [

@@ -179,6 +179,14 @@ def test_an_axis_of_one_device_changes_nothing():
     assert np.isfinite(history[0]["loss"])
 
 
+def test_a_second_training_keeps_the_statistics_of_the_first():
+    net = fnnet.Sequential(fnnet.BatchNorm(), fnnet.Dense(3))
+    xs, params = XS[:, 0, 0], net.init(KEY, (3,))
+    params["batch_norm_0"]["mean"] = jnp.full(3, 5.0)
+    trained, _ = fnnet.fit(net, LOSS, optax.sgd(0.0), (xs, YS), key=KEY, params=params)
+    np.testing.assert_allclose(trained["batch_norm_0"]["mean"], 0.9 * 5 + 0.1 * xs.mean(0), rtol=1e-5)
+
+
 def test_computed_statistics_keep_their_dtype():
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), params_of())
     new = fnnet.batch_statistics(NET, params, XS, key=KEY, batch_size=16)
