@@ -112,6 +112,15 @@ def as_key(function: str, key: Any) -> jax.Array:
     )
 
 
+def as_divisor(function: str, value: Any) -> float:
+    """`value` as a number by which sums are divided: finite and not 0."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{function}: divisor (={value!r}) must be a number or None")
+    if not value or not math.isfinite(value):
+        raise ValueError(f"{function}: divisor (={value!r}) must be finite and not 0")
+    return float(value)
+
+
 def broadcasts(shape: Sequence[Any], onto: Sequence[Any]) -> bool:
     """Whether an array of this shape broadcasts to the shape `onto`."""
     pairs = zip(reversed(shape), reversed(onto), strict=False)

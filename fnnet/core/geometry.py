@@ -179,7 +179,7 @@ def pooling_window(
 def integer(function: str, argument: str, value: Any, least: int = 1) -> int:
     """`value` as one integer."""
     try:
-        number = operator.index(value)
+        number = _index(value)
     except TypeError:
         raise TypeError(f"{function}: {argument} (={value!r}) must be an integer") from None
     if number < least:
@@ -190,10 +190,10 @@ def integer(function: str, argument: str, value: Any, least: int = 1) -> int:
 def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
     """`value` as one integer an axis: an integer means the same for each."""
     try:
-        values = (operator.index(value),) * rank
+        values = (_index(value),) * rank
     except TypeError:
         try:
-            values = tuple(operator.index(v) for v in _ordered(value))
+            values = tuple(_index(v) for v in _ordered(value))
         except TypeError:
             raise TypeError(
                 f"{function}: {argument} (={value!r}) must be an integer, or one integer for each of {rank} axes"
@@ -203,6 +203,13 @@ def per_axis(function: str, argument: str, value: Any, rank: int, least: int = 1
     if any(v < least for v in values):
         raise ValueError(f"{function}: {argument} (={value!r}) must be {least} or more")
     return values
+
+
+def _index(value: Any) -> int:
+    """`value` as an integer, which True and False are not."""
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
 
 
 def _ordered(values: Any) -> tuple:
@@ -243,7 +250,7 @@ def _pads(
 
 def _pads_in_numbers(function: str, padding: Any, rank: int, wanted: str) -> tuple[tuple[int, int], ...]:
     try:
-        both = (operator.index(padding),) * rank
+        both = (_index(padding),) * rank
     except TypeError:
         try:
             both = _ordered(padding)

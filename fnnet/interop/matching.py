@@ -138,16 +138,20 @@ def held(function: str, slots: list[Slot], params: Any) -> dict[tuple[str, str],
 def _in_order(function: str, library: Library, slots: list[Slot], given: Shapes) -> Names:
     """The layers of each kind with the modules of that kind, in the order of both.
 
-    A convolution and a transposed one are of one kind: their modules have the same names and ranks. Layers that are
-    modules of modules there, as attention is, come first: what is in them is no module for another layer.
+    A module of a kind is recognised by the name of the first entry that such a layer has. A convolution and a
+    transposed one are of one kind: their modules have the same names and ranks. Layers that are modules of modules
+    there, as attention is, come first: what is in them is no module for another layer. Norms without a scale come last:
+    many other modules have a bias, too.
     """
     names: dict[str, str] = {}
-    kinds: dict[tuple[tuple[str, ...], tuple[int, ...]], list[Slot]] = {}
+    kinds: dict[tuple[bool, bool, tuple[str, ...], tuple[int, ...]], list[Slot]] = {}
     for slot in slots:
-        firsts = tuple(dict.fromkeys(flat(theirs)[0] for theirs in library.alternatives(slot.layout)))
-        kinds.setdefault((firsts, slot.layout.ranks), []).append(slot)
+        layout, alternatives = slot.layout, library.alternatives(slot.layout)
+        firsts = tuple(dict.fromkeys(flat(_of_entries(slot, theirs))[0] for theirs in alternatives))
+        lacks_first = firsts[0] != flat(alternatives[0])[0]
+        kinds.setdefault((not library.is_nested(layout), lacks_first, firsts, layout.ranks), []).append(slot)
     taken: set[str] = set()
-    for (firsts, ranks), own in sorted(kinds.items(), key=lambda kind: not library.is_nested(kind[1][0].layout)):
+    for (*_, firsts, ranks), own in sorted(kinds.items(), key=lambda kind: kind[0][:2]):
         theirs = [
             full.removesuffix(first).removesuffix(library.separator)
             for full, shape in given.items()
@@ -162,6 +166,11 @@ def _in_order(function: str, library: Library, slots: list[Slot], given: Shapes)
             pieces = pieces_of(slot, library.names(slot.layout, module, given))
             taken |= {library.full(module, piece.name) for piece in pieces}
     return names
+
+
+def _of_entries(slot: Slot, theirs: TheirNames) -> TheirNames:
+    """The library's names of the entries that the layer has."""
+    return {entry: theirs.get(entry, entry) for entry in slot.shapes}
 
 
 def _numbered(function: str, modules: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
 from fnnet.layers.answers import Access, Initializer, Layout, Parameter
-from fnnet.layers.fields import set_fields, set_flags
+from fnnet.layers.fields import check_initializers, set_fields, set_flags
 from fnnet.layers.kernels import entry, glorot, zeros
-from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries, with_fields
+from fnnet.layers.padding_aware import PaddingAware
+from fnnet.layers.protocol import MINI_BATCH, Params, check_entries
 from fnnet.rules.attention import attention
 from fnnet.rules.dense import dense
 from fnnet.rules.rotary import rotary
@@ -29,7 +30,7 @@ FLAX = {f"{part}_{kind}": f"{part}/{kind}" for part in PARTS for kind in NAMES}
 
 
 @dataclass(frozen=True, repr=False)
-class Attention(Layer):
+class Attention(PaddingAware):
     """Each row's queries meet the keys of all rows: (length, features) -> (length, features).
 
     Args:
@@ -58,8 +59,6 @@ class Attention(Layer):
     kernel_init: Initializer | None = None
     bias_init: Initializer = zeros
 
-    length: ClassVar[Any] = None
-
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
         set_fields(self, heads=integer("Attention", "heads", self.heads))
@@ -68,6 +67,7 @@ class Attention(Layer):
         if self.heads % self._key_heads:
             raise ValueError(f"Attention: key_heads (={self.key_heads}) must divide heads (={self.heads})")
         set_flags(self, "causal", "rotary", "bias")
+        check_initializers(self)
         own_heads = dict(zip(PARTS, (self.heads, self._key_heads, self._key_heads, self.heads), strict=True))
         split = {f"{part}_kernel": (int(part != "out"), heads) for part, heads in own_heads.items()}
         split |= {f"{part}_bias": (0, own_heads[part]) for part in PARTS[:3]}
@@ -113,6 +113,7 @@ class Attention(Layer):
                 f"Attention: x of shape {x.shape} must have shape (length, {features})"
                 + f"; {MINI_BATCH}" * (x.ndim > 2)
             )
+        self.check_rows(x)
         q, k, v = self._projected(params, x, jnp.arange(len(x), dtype=jnp.int32))
         o = attention(q, k, v, causal=self.causal, key_lengths=self.length)
         return self._product(params, o.reshape(x.shape), "out")
@@ -121,6 +122,7 @@ class Attention(Layer):
         """(features,) -> (features,); the cache has the keys and the values of all rows so far."""
         if not self.causal:
             raise ValueError(f"Attention: {self!r} must be causal to go row by row, as generate does")
+        check_entries(self, params)
         q, k, v = self._projected(params, row[None], position[None])
         if cache is None:
             cache = tuple(jnp.zeros((size, *new.shape[1:]), new.dtype) for new in (k, v))
@@ -140,10 +142,6 @@ class Attention(Layer):
         shapes = self._shapes(jnp.shape(params["out_kernel"])[-1])
         names = (f"{part}_{kind}" for kind in ("kernel", "bias")[: 1 + self.bias])
         return dense(rows, *(entry(self, params, name, shapes[name]) for name in names))
-
-    def with_length(self, length: Any) -> "Attention":
-        """The same without the keys from `length` on."""
-        return with_fields(self, length=length)
 
     def flops(self, params: Params, x: Any) -> int:
         """Its products and biases; for each pair of rows and head two products, and a softmax counted as five."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.core.arguments import accumulator, as_floats, wide
+from fnnet.core.arguments import as_floats, wide
 from fnnet.layers.answers import Initializer, Layout, Parameter
 from fnnet.layers.fields import hashable, set_fields
 from fnnet.layers.kernels import entry, zeros
@@ -61,7 +61,8 @@ class BatchNorm(Norm):
         """Raises ValueError or TypeError for what cannot be."""
         super().__post_init__()
         name = hashable(self.axis_name)
-        if not all(isinstance(axis, str) for axis in (name if isinstance(name, tuple) else (name or "",))):
+        several = name if isinstance(name, tuple) else (name,)
+        if name is not None and not (several and all(isinstance(axis, str) for axis in several)):
             raise TypeError(f"BatchNorm: axis_name (={name!r}) must be the name of a mesh's axis, or several, or None")
         set_fields(self, axis_name=name)
 
@@ -95,10 +96,14 @@ class BatchNorm(Norm):
                 "ys, statistics = net.apply_batch(params, xs, keys=keys)"
             )
         scale, bias = (self.parameter(params, name, x) for name in ("scale", "bias"))
-        mean, variance = (lax.stop_gradient(entry(self, params, name, x.shape[-1:])) for name in STATISTICS)
         x, scale, bias = as_floats("BatchNorm", x=x, scale=scale, bias=bias, optional=("scale", "bias"))
-        mean, variance = (a.astype(accumulator(x.dtype)) for a in (mean, variance))
-        return scaled((wide(x)[0] - mean) * lax.rsqrt(variance + self.epsilon), scale, bias).astype(x.dtype)
+        return scaled(self.normalised(params, wide(x)[0]), scale, bias).astype(x.dtype)
+
+    def normalised(self, params: Params, x: Any) -> Any:
+        """(x - mean) / sqrt(variance + epsilon) for one example, by the stored statistics, in x's dtype."""
+        stored = (lax.stop_gradient(entry(self, params, name, x.shape[-1:])) for name in STATISTICS)
+        mean, variance = (array.astype(x.dtype) for array in stored)
+        return (x - mean) * lax.rsqrt(variance + self.epsilon)
 
     def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
         """As `Layer.apply_batch`; with keys, whose values do not matter, by the statistics of the mini-batch.
@@ -139,11 +144,6 @@ class BatchNorm(Norm):
     def of_batch(self) -> bool:
         """Yes."""
         return True
-
-    @property
-    def gain(self) -> None:
-        """The next layer's, as for every norm."""
-        return None
 
     def statistics(self, params: Params) -> dict[str, Any]:
         """The mean and the variance are."""

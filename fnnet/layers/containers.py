@@ -137,9 +137,9 @@ def folded(key: jax.Array | None, position: int | jax.Array) -> jax.Array | None
     return fold(key, position)
 
 
-def layers_with_length(layers: Sequence[Layer | Callable], length: Any) -> tuple[Layer | Callable, ...]:
-    """The layers, each for a sequence of that length."""
-    return tuple(layer.with_length(length) if isinstance(layer, Layer) else layer for layer in layers)
+def layers_with_length(layers: Sequence[Layer | Callable], length: Any, rows: int) -> tuple[Layer | Callable, ...]:
+    """The layers, each for a sequence of `rows` rows, of which the first `length` count."""
+    return tuple(layer.with_length(length, rows) if isinstance(layer, Layer) else layer for layer in layers)
 
 
 def plain_layers(layers: Sequence[Layer | Callable]) -> tuple[Layer | Callable, ...]:

@@ -12,7 +12,7 @@ from fnnet.core.arguments import as_array
 from fnnet.core.geometry import Padding, Window, integer, window
 from fnnet.formulations.windows import valid
 from fnnet.layers.answers import Access, Call, Initializer, Layout, Parameter
-from fnnet.layers.fields import AXES, image_for, set_fields, set_flags, window_of, window_on
+from fnnet.layers.fields import AXES, check_initializers, image_for, set_fields, set_flags, window_of, window_on
 from fnnet.layers.gram_norms import norms_of_product, patches
 from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
 from fnnet.layers.protocol import MINI_BATCH, Layer, Params, with_fields
@@ -84,6 +84,7 @@ class Conv(Convolutional):
             self, features=integer("Conv", "features", self.features), groups=integer("Conv", "groups", self.groups)
         )
         set_flags(self, "bias")
+        check_initializers(self)
         if self.features % self.groups:
             raise ValueError(f"Conv: groups (={self.groups}) must divide features (={self.features})")
         image = image_for(self, "window", "stride", "padding", "dilation")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from fnnet.core.habits import hinted
 from fnnet.core.paths import nested_dictionary
 from fnnet.layers.containers import Container, is_threaded
-from fnnet.layers.protocol import Layer, Params, example_shape
+from fnnet.layers.protocol import Layer, Params, abstract_example, example_shape
 from fnnet.layers.walk import walk
 
 
@@ -20,12 +20,12 @@ def decayed(net: Layer, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[
     Args:
         net: A network or a layer. Each layer says it of its parameters; those of one that does not are True.
         shape: The shape of one example.
-        dtype: Of the example.
+        dtype: Of the example, which is int32 where `Embedding` comes first.
 
     Example:
         optimizer = optax.adamw(1e-3, weight_decay=0.1, mask=fnnet.decayed(net, (28, 28, 1)))
     """
-    x = jax.ShapeDtypeStruct(example_shape("decayed", shape), dtype)
+    x = abstract_example(net, example_shape("decayed", shape), dtype)
     params = jax.eval_shape(lambda key: net.init(key, x.shape), jax.random.key(0))
     if not isinstance(net, Container) or not is_threaded(net):
         return net.decayed(params, x)

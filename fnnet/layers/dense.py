@@ -10,7 +10,7 @@ import jax
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
 from fnnet.layers.answers import Access, Call, Initializer, Layout, Parameter
-from fnnet.layers.fields import set_fields, set_flags
+from fnnet.layers.fields import check_initializers, set_fields, set_flags
 from fnnet.layers.gram_norms import norms_of_product
 from fnnet.layers.kernels import bias_of, entry, initializer_for, kernel_and_bias, zeros
 from fnnet.layers.protocol import MINI_BATCH, Layer, Params, with_fields
@@ -43,6 +43,7 @@ class Dense(Layer):
         """Raises ValueError or TypeError for what cannot be."""
         set_fields(self, features=integer("Dense", "features", self.features))
         set_flags(self, "bias")
+        check_initializers(self)
 
     @property
     def entries(self) -> tuple[str, ...]:

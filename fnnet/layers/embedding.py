@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fnnet.core.arguments import accumulator
 from fnnet.core.geometry import integer
 from fnnet.layers.answers import Call, Initializer, Layout, Parameter
-from fnnet.layers.fields import set_fields
+from fnnet.layers.fields import check_initializers, set_fields
 from fnnet.layers.kernels import entry
 from fnnet.layers.protocol import Layer, Params
 from fnnet.rules.embedding import embedding
@@ -43,6 +43,7 @@ class Embedding(Layer):
         """Raises ValueError or TypeError for what cannot be."""
         sizes = {name: integer("Embedding", name, getattr(self, name)) for name in ("vocabulary", "features")}
         set_fields(self, **sizes)
+        check_initializers(self)
 
     @property
     def entries(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The fields of a layer: how they are read when it is made."""
 
+import dataclasses
 import math
 import operator
 from typing import Any
@@ -58,12 +59,25 @@ def hashable(value: Any) -> Any:
     """Lists as tuples, NumPy's integers as Python's."""
     if isinstance(value, list | tuple):
         return tuple(map(hashable, value))
-    return operator.index(value) if hasattr(value, "__index__") else value
+    is_integer = hasattr(value, "__index__") and not isinstance(value, bool)  # a check refuses True and False
+    return operator.index(value) if is_integer else value
 
 
 def set_flags(layer: Any, *names: str) -> None:
     """Read these fields as True or False."""
     set_fields(layer, **{name: as_flag(type(layer).__name__, name, getattr(layer, name)) for name in names})
+
+
+def check_initializers(layer: Any) -> None:
+    """Whether the layer's initialisers can be called; None is one where it is the default."""
+    for field in dataclasses.fields(layer):
+        value = getattr(layer, field.name)
+        if field.name.endswith("_init") and not callable(value) and (value is not None or field.default is not None):
+            or_none = ", or None" if field.default is None else ""
+            raise TypeError(
+                f"{type(layer).__name__}: {field.name} (={value!r}) must be an initialiser of jax.nn.initializers"
+                + or_none
+            )
 
 
 def set_fields(layer: Any, **values: Any) -> None:

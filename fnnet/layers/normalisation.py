@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnnet.core.arguments import as_epsilon, axes_from_end, wide
 from fnnet.core.geometry import integer
 from fnnet.layers.answers import Call, Initializer, Layout, Parameter
-from fnnet.layers.fields import hashable, set_fields, set_flags
+from fnnet.layers.fields import check_initializers, hashable, set_fields, set_flags
 from fnnet.layers.gram_norms import sums_of_squares
 from fnnet.layers.kernels import entry, zeros
 from fnnet.layers.protocol import Layer, Params
@@ -33,6 +33,7 @@ class Norm(Layer):
         flags = (field.name for field in dataclasses.fields(self) if field.type is bool)  # type: ignore[arg-type]
         set_flags(self, *flags)
         set_fields(self, epsilon=as_epsilon(type(self).__name__, self.epsilon))
+        check_initializers(self)
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -43,7 +44,7 @@ class Norm(Layer):
         """The axes along which scale and bias lie, counted from the end, of an example of that shape."""
         raise NotImplementedError
 
-    def normalised(self, x: Any) -> Any:
+    def normalised(self, params: Params, x: Any) -> Any:
         """The output for one example without scale and bias."""
         raise NotImplementedError
 
@@ -65,11 +66,13 @@ class Norm(Layer):
 
     def squared_gradient_norms(self, params: Params, x: Any, y_bar: Any) -> jax.Array:
         """By each example's sums s_bar = sum y_bar n and b_bar = sum y_bar: without the gradient of the input."""
-        n, y_bar = wide(jax.vmap(self.normalised)(x), y_bar)
+        x, y_bar = wide(x, y_bar)
+        n = jax.vmap(lambda x: self.normalised(params, x))(x)
         own = self.parameter_axes(x.shape[1:])
         others = tuple(axis for axis in range(1 - x.ndim, 0) if axis not in own)
         bars = {"scale": y_bar * n, "bias": y_bar}
-        return sum((sums_of_squares(bars[name].sum(others)) for name in self.entries), jnp.zeros(len(x), n.dtype))
+        own_bars = [bars[name].sum(others) for name in bars if name in self.entries]
+        return sum(map(sums_of_squares, own_bars), jnp.zeros(len(x), n.dtype))
 
 
 class NormAlongAxes(Norm):
@@ -82,12 +85,17 @@ class NormAlongAxes(Norm):
         super().__post_init__()
         set_fields(self, axes=hashable(self.axes))
         several = self.axes if isinstance(self.axes, tuple) else (self.axes,)
-        if not several or not all(isinstance(axis, int) for axis in several):
+        if not several or not all(type(axis) is int for axis in several):  # which True is not
             raise TypeError(f"{type(self).__name__}: axes (={self.axes!r}) must be an integer, or several")
 
     def parameter_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Those that are normalised."""
         return axes_from_end(type(self).__name__, "axes", self.axes, x=jax.ShapeDtypeStruct(shape, jnp.float32))
+
+    @property
+    def by_row(self) -> bool:
+        """Where the last axis alone is normalised."""
+        return self.axes in (-1, (-1,))
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,12 +123,7 @@ class LayerNorm(NormAlongAxes):
 
     layout: ClassVar = Layout((1,), *NAMES, elementwise=True)
 
-    @property
-    def by_row(self) -> bool:
-        """Where the last axis alone is normalised."""
-        return self.axes in (-1, (-1,))
-
-    def normalised(self, x: Any) -> Any:
+    def normalised(self, params: Params, x: Any) -> Any:
         """The output for one example without scale and bias."""
         return layer_norm(x, axes=self.axes, epsilon=self.epsilon)
 
@@ -151,12 +154,7 @@ class RMSNorm(NormAlongAxes):
 
     layout: ClassVar = Layout((1,), *NAMES, elementwise=True)
 
-    @property
-    def by_row(self) -> bool:
-        """Where the last axis alone is normalised."""
-        return self.axes in (-1, (-1,))
-
-    def normalised(self, x: Any) -> Any:
+    def normalised(self, params: Params, x: Any) -> Any:
         """The output for one example without a scale."""
         return rms_norm(x, axes=self.axes, epsilon=self.epsilon)
 
@@ -203,7 +201,7 @@ class GroupNorm(Norm):
             raise ValueError(f"GroupNorm: groups (={self.groups}) must divide the last axis of x of shape {shape}")
         return (-1,)
 
-    def normalised(self, x: Any) -> Any:
+    def normalised(self, params: Params, x: Any) -> Any:
         """The output for one example without scale and bias."""
         return group_norm(x, self.groups, epsilon=self.epsilon)
 

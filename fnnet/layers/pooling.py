@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from fnnet.core.arguments import accumulator, as_array
+from fnnet.core.arguments import accumulator, as_array, as_divisor
 from fnnet.core.geometry import Padding, pooling_window
 from fnnet.layers.answers import Access, Call
-from fnnet.layers.fields import image_for, set_flags, window_of, window_on
-from fnnet.layers.protocol import Layer, Params, check_entries, with_fields
+from fnnet.layers.fields import image_for, set_fields, set_flags, window_of, window_on
+from fnnet.layers.padding_aware import PaddingAware
+from fnnet.layers.protocol import Layer, Params, check_entries
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 
@@ -74,6 +75,8 @@ class AvgPool(Layer):
         image = image_for(self, "window", "stride", "padding", "dilation")
         size = window_on(self, image)
         set_flags(self, "count_padding", "ceil_mode")
+        if self.divisor is not None:
+            set_fields(self, divisor=as_divisor("AvgPool", self.divisor))
         pooling_window("AvgPool", image, size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def call(self, params: Params, x: Any) -> Call:
@@ -96,12 +99,11 @@ class AvgPool(Layer):
         return Access("window", taps=math.prod(window_on(self, x.shape)))
 
 
-class _Global(Layer):
+class _Global(PaddingAware):
     """One number a channel: the image is one window."""
 
     pool: ClassVar[Callable]
     outside: ClassVar[float]  # in place of rows that do not count
-    length: ClassVar[Any] = None
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """(*image, channels) -> (channels,)."""
@@ -109,6 +111,7 @@ class _Global(Layer):
         name, x = type(self).__name__, as_array(type(self).__name__, "x", x)
         if not 2 <= x.ndim <= 4:
             raise ValueError(f"{name}: x of shape {x.shape} must be one image (*image, channels) with 1 to 3 axes")
+        self.check_rows(x)
         if self.length is not None:
             rows = jnp.arange(len(x), dtype=jnp.int32).reshape(-1, *(1,) * (x.ndim - 1))
             x = jnp.where(rows < jnp.int32(self.length), x, type(self).outside)
@@ -116,12 +119,8 @@ class _Global(Layer):
         return y if self.length is None else self.of_part(y, len(x))
 
     def of_part(self, y: Any, rows: int) -> Any:
-        """What was pooled, of so many rows, as that of the first `length`."""
-        return y
-
-    def with_length(self, length: Any) -> "_Global":
-        """The same over the first `length` rows."""
-        return with_fields(self, length=length)
+        """What was pooled, of so many rows, as that of the first `length`; 0 where there are none."""
+        raise NotImplementedError
 
     @property
     def gain(self) -> None:
@@ -131,20 +130,30 @@ class _Global(Layer):
 
 @dataclass(frozen=True, repr=False)
 class GlobalMaxPool(_Global):
-    """The largest entry of each channel, by `fnnet.max_pool`: (*image, channels) -> (channels,)."""
+    """The largest entry of each channel, by `fnnet.max_pool`: (*image, channels) -> (channels,).
+
+    In `Padded`, a sequence that is all padding gives 0.
+    """
 
     pool = staticmethod(max_pool)
     outside: ClassVar = -math.inf
 
+    def of_part(self, y: Any, rows: int) -> Any:
+        """The largest entry of the first `length` rows; 0 where there are none."""
+        return jnp.where(self.length > 0, y, 0)
+
 
 @dataclass(frozen=True, repr=False)
 class GlobalAvgPool(_Global):
-    """The mean of each channel, by `fnnet.avg_pool`: (*image, channels) -> (channels,)."""
+    """The mean of each channel, by `fnnet.avg_pool`: (*image, channels) -> (channels,).
+
+    In `Padded`, a sequence that is all padding gives 0.
+    """
 
     pool = staticmethod(avg_pool)
     outside: ClassVar = 0.0
 
     def of_part(self, y: Any, rows: int) -> Any:
-        """The mean of all rows, those of the padding 0, as that of the first `length`."""
+        """The mean of all rows, those of the padding 0, as that of the first `length`; 0 where there are none."""
         dtype = accumulator(y.dtype)
         return (y.astype(dtype) * (rows / jnp.maximum(self.length, 1).astype(dtype))).astype(y.dtype)

@@ -5,8 +5,8 @@ A layer holds no parameters. `init(key, shape)` makes them, a dictionary with th
 subclass of `Layer`, a frozen dataclass with `entries`, `parameters` (or `init`) and `apply` (or `call`).
 
 Whatever else the library wants to know of a layer, it asks the layer. Each answer has a default that is right for every
-layer: docs/architecture.md lists who asks what. A subclass with an `apply` of its own gets the defaults back, unless it
-answers itself.
+layer: docs/architecture.md lists who asks what. A subclass that replaces its parent's `apply` gets the defaults back,
+unless it answers itself.
 """
 
 import copy
@@ -41,10 +41,14 @@ class Layer(Habits):
     )
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """A subclass that computes something else answers by the defaults, unless it says otherwise."""
+        """A subclass that computes something else answers by the defaults, unless it says otherwise.
+
+        A parent without an `apply` describes the ones that its subclasses define: they keep its answers.
+        """
         super().__init_subclass__(**keywords)
-        others = {"apply", "call"} & cls.__dict__.keys()
-        for name in Layer._OF_APPLY if others else ():
+        others, parent = {"apply", "call"} & cls.__dict__.keys(), super(cls, cls)
+        replaced = parent.apply is not Layer.apply or parent.call is not Layer.call
+        for name in Layer._OF_APPLY if others and replaced else ():
             if name not in cls.__dict__:
                 setattr(cls, name, Layer.__dict__[name])
         if others == {"call"}:
@@ -194,7 +198,7 @@ class Layer(Habits):
         Args:
             params: The layer's.
             row: The sequence's next row.
-            cache: What the step before has returned; at the first row zeros, which None asks for.
+            cache: What the previous step returned. None at the first row: the step then makes a cache of zeros.
             position: The row's number.
             size: How many rows the cache must have room for.
         """
@@ -212,8 +216,8 @@ class Layer(Habits):
         """The dtype of an example, where that is an integer; None: the parameters' dtype."""
         return None
 
-    def with_length(self, length: Any) -> Any:
-        """The same for a sequence of which the first `length` rows count, the others being padding; at any depth.
+    def with_length(self, length: Any, rows: int) -> Any:
+        """The same for a sequence of `rows` rows: the first `length` count, the others are padding; at any depth.
 
         A layer that treats each row by itself is the same. `length` may be traced; `Padded` counts it.
         """

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
 from fnnet.layers.answers import Access, Initializer, Layout, Parameter
-from fnnet.layers.fields import set_fields, set_flags
+from fnnet.layers.fields import check_initializers, set_fields, set_flags
 from fnnet.layers.kernels import entry, glorot, zeros
-from fnnet.layers.protocol import MINI_BATCH, Layer, Params, check_entries, with_fields
+from fnnet.layers.padding_aware import PaddingAware
+from fnnet.layers.protocol import MINI_BATCH, Params, check_entries
 from fnnet.rules.gru import gru
 from fnnet.rules.lstm import lstm
 
@@ -42,10 +43,12 @@ LSTM_CELLS = (  # linen's two, NNX's LSTMCell and OptimizedLSTMCell
 GRU_CELLS = (cell("ir iz in", "hr hz hn", bias="ir iz in", recurrent_bias="hn"), JOINED | {"bias": "dense_i/bias"})
 
 
-class Recurrent(Layer):
-    """What LSTM and GRU share: (time, features) -> (time, hidden)."""
+class Recurrent(PaddingAware):
+    """What LSTM and GRU share: (time, features) -> (time, hidden).
 
-    length: ClassVar[Any] = None
+    Steps that do not count have outputs of 0, and leave the state as it is.
+    """
+
     gates: ClassVar[int]
     sums: ClassVar[int]  # operations of a step on a unit, beside the products and the biases
     hidden: int
@@ -59,6 +62,7 @@ class Recurrent(Layer):
         set_fields(self, hidden=integer(type(self).__name__, "hidden", self.hidden))
         flags = (field.name for field in dataclasses.fields(self) if field.type is bool)  # type: ignore[arg-type]
         set_flags(self, *flags)
+        check_initializers(self)
 
     def parameters(self, shape: tuple[int, ...]) -> dict[str, Parameter]:
         """Kernels and biases for one sequence of that shape; kernels are drawn gate by gate."""
@@ -111,11 +115,8 @@ class Recurrent(Layer):
             raise ValueError(
                 f"{name}: x of shape {x.shape} must have shape (time, {features})" + f"; {MINI_BATCH}" * (x.ndim > 2)
             )
+        self.check_rows(x)
         return self.outputs({"xs": x, **own}, state)
-
-    def with_length(self, length: Any) -> "Recurrent":
-        """The same with outputs of 0 from step `length` on, which leave the state as it is."""
-        return with_fields(self, length=length)
 
     def flops(self, params: Params, x: Any) -> int:
         """Its products, its biases, and the sums and products entry by entry."""
@@ -208,7 +209,7 @@ class GRU(Recurrent):
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
         super().__post_init__()
-        if self.recurrent_bias not in (True, False, "n"):
+        if not isinstance(self.recurrent_bias, bool) and self.recurrent_bias != "n":
             raise ValueError(f'GRU: recurrent_bias (={self.recurrent_bias!r}) must be True, False or "n"')
 
     @property

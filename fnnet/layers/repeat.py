@@ -13,17 +13,16 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
-from fnnet.costs.summary import products_of, summarise
 from fnnet.layers.containers import folded
-from fnnet.layers.decay import decayed
-from fnnet.layers.fields import set_fields
+from fnnet.layers.fields import set_fields, set_flags
 from fnnet.layers.functions import as_layer
 from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, with_fields
-from fnnet.layers.sequential import Row, Sequential
+from fnnet.layers.sequential import Row
+from fnnet.layers.with_body import WithBody
 
 
 @dataclass(frozen=True, repr=False)
-class Repeat(Layer):
+class Repeat(WithBody):
     """block(block(... block(x))), `times` times.
 
     Args:
@@ -46,16 +45,21 @@ class Repeat(Layer):
         """Raises TypeError or ValueError for what is no layer or no number of 1 or more."""
         check_layer("Repeat", "block", self.block)
         set_fields(self, times=integer("Repeat", "times", self.times))
+        set_flags(self, "checkpoint")
 
     @property
-    def entries(self) -> tuple[str, ...]:
-        """The block's."""
-        return as_layer(self.block).entries
+    def body(self) -> Layer:
+        """The block."""
+        return as_layer(self.block)
+
+    def with_body(self, body: Layer) -> "Repeat":
+        """The same with another block."""
+        return with_fields(self, block=body)
 
     def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
         """Parameters for one example of that shape."""
         shape = example_shape("Repeat", shape)
-        layer = as_layer(self.block)
+        layer = self.body
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.times))
         return jax.vmap(lambda key: layer.init(key, shape, dtype))(keys)
 
@@ -71,14 +75,8 @@ class Repeat(Layer):
 
     def _scanned(self, run: Callable, params: Params, x: Any, key: jax.Array | None) -> tuple[Any, dict[str, Any]]:
         """run(block, params, x, key) -> (y, statistics), repetition by repetition."""
-        check_entries(self, params)
-        x, layer = as_array("Repeat", "x", x), as_layer(self.block)
-        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-            if jnp.shape(leaf)[:1] != (self.times,):
-                name = jax.tree_util.keystr(path, simple=True, separator="/")
-                raise ValueError(
-                    f"Repeat: {name} of shape {jnp.shape(leaf)} must have {self.times} repetitions along its first axis"
-                )
+        self._check(params)
+        x, layer = as_array("Repeat", "x", x), self.body
 
         def once(x: Any, one: tuple) -> tuple[Any, dict[str, Any]]:
             own, number = one
@@ -92,18 +90,20 @@ class Repeat(Layer):
         body = jax.checkpoint(once, prevent_cse=False) if self.checkpoint else once  # a scan needs no barrier
         return jax.lax.scan(body, x, (params, jnp.arange(self.times)))
 
-    @property
-    def of_batch(self) -> bool:
-        """The block's."""
-        return as_layer(self.block).of_batch
-
-    def statistics(self, params: Params) -> dict[str, Any]:
-        """As the block says."""
-        return as_layer(self.block).statistics(params)
+    def _check(self, params: Params) -> None:
+        """Whether `params` has the block's entries, each with the repetitions along its first axis."""
+        check_entries(self, params)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+            if jnp.shape(leaf)[:1] != (self.times,):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                raise ValueError(
+                    f"Repeat: {name} of shape {jnp.shape(leaf)} must have {self.times} repetitions along its first axis"
+                )
 
     def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
         """The block's steps, and their caches along a first axis."""
-        layer = as_layer(self.block)
+        self._check(params)
+        layer = self.body
 
         def once(row: Any, one: tuple) -> tuple[Any, Any]:
             own, cache = one
@@ -114,41 +114,29 @@ class Repeat(Layer):
     @property
     def gain(self) -> float | None:
         """The block's."""
-        return as_layer(self.block).gain
+        return self.body.gain
+
+    def with_gain(self, gain: float) -> "Repeat":
+        """The same with the block's kernel drawn for this gain."""
+        return self.with_body(self.body.with_gain(gain))
 
     def flops(self, params: Params, x: Any) -> int:
         """Those of all repetitions."""
-        return self.times * summarise(self._one(), x.shape, x.dtype).flops
+        return self.times * super().flops(params, x)
 
     def products(self, params: Params, x: Any) -> int:
         """Those of all repetitions."""
-        return self.times * products_of(self._one(), x.shape, x.dtype)
-
-    def decayed(self, params: Params, x: Any) -> dict[str, Any]:
-        """As the block says."""
-        return decayed(as_layer(self.block), x.shape, x.dtype)
-
-    def with_length(self, length: Any) -> "Repeat":
-        """The same for a sequence of which the first `length` rows count."""
-        return with_fields(self, block=as_layer(self.block).with_length(length))
+        return self.times * super().products(params, x)
 
     def inner(self, params: Params) -> list[tuple[str, Layer, Params]]:
         """The repetitions."""
         of_one = (jax.tree.map(lambda p, n=n: p[n], params) for n in range(self.times))
-        return [(f"[{n}]", as_layer(self.block), own) for n, own in enumerate(of_one)]
+        return [(f"[{n}]", self.body, own) for n, own in enumerate(of_one)]
 
     def apart(self, params: Params) -> tuple[Layer, Params]:
         """Each repetition, with its own parameters."""
-        check_entries(self, params)
-        block = as_layer(self.block)
+        self._check(params)
+        block = self.body
         each = [block.apart(jax.tree.map(lambda p, i=i: p[i], params)) for i in range(self.times)]
         row = Row.of(self, *(layer for layer, _ in each))
         return row, {name: own for name, (_, own) in zip(row.members, each, strict=True) if own}
-
-    def without_policy(self) -> "Repeat":
-        """The same without a compute_dtype, at any depth."""
-        layer = self.block
-        return with_fields(self, block=layer.without_policy() if isinstance(layer, Layer) else layer)
-
-    def _one(self) -> Sequential:
-        return Sequential(self.block)

@@ -83,10 +83,10 @@ class Residual(Container):
         body = tuple(layer for name, layer in members.items() if name != "shortcut")
         return with_fields(self, layers=body, shortcut=members.get("shortcut"))
 
-    def with_length(self, length: Any) -> "Residual":
-        """The same for a sequence of which the first `length` rows count."""
-        shortcut = self.shortcut.with_length(length) if isinstance(self.shortcut, Layer) else self.shortcut
-        return with_fields(self, layers=layers_with_length(self.layers, length), shortcut=shortcut)
+    def with_length(self, length: Any, rows: int) -> "Residual":
+        """The same for a sequence of `rows` rows, of which the first `length` count."""
+        shortcut = self.shortcut.with_length(length, rows) if isinstance(self.shortcut, Layer) else self.shortcut
+        return with_fields(self, layers=layers_with_length(self.layers, length, rows), shortcut=shortcut)
 
     def without_policy(self) -> "Residual":
         """The same without a compute_dtype, at any depth."""

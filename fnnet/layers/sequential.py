@@ -105,9 +105,9 @@ class Sequential(Container):
         """That of the first layer."""
         return as_layer(self.layers[0]).example_dtype if self.layers else None
 
-    def with_length(self, length: Any) -> "Sequential":
-        """The same for a sequence of which the first `length` rows count."""
-        return with_fields(self, layers=layers_with_length(self.layers, length))
+    def with_length(self, length: Any, rows: int) -> "Sequential":
+        """The same for a sequence of `rows` rows, of which the first `length` count."""
+        return with_fields(self, layers=layers_with_length(self.layers, length, rows))
 
     def with_members(self, members: Mapping[str, Layer]) -> "Sequential":
         """The same with other layers."""

@@ -1,26 +1,23 @@
 """`Tied`: a network over a vocabulary whose last layer is the transpose of its first, with one kernel for both."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
-from fnnet.costs.summary import products_of, summarise
-from fnnet.layers.containers import layers_with_length, plain_layers
-from fnnet.layers.decay import decayed
 from fnnet.layers.dense import Dense
 from fnnet.layers.embedding import Embedding
 from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, with_fields
 from fnnet.layers.sequential import Row, Sequential
+from fnnet.layers.with_body import WithBody
 from fnnet.rules.dense import dense
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class Tied(Layer):
+class Tied(WithBody):
     """The rows of an embedding, the layers, and the product with the transpose of the embedding's table.
 
     Args:
@@ -50,27 +47,25 @@ class Tied(Layer):
 
     @property
     def body(self) -> Sequential:
-        """All but the last product."""
+        """All but the last product, which has no parameters of its own."""
         return Sequential(self.embedding, *self.layers)
 
-    @property
-    def entries(self) -> tuple[str, ...]:
-        """Those of the embedding and of the layers."""
-        return self.body.entries
-
-    @property
-    def example_dtype(self) -> Any:
-        """int32."""
-        return self.embedding.example_dtype
-
-    def init(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> dict[str, Any]:
-        """Parameters for one example of that shape."""
-        return self.body.init(key, shape, dtype)
+    def with_body(self, body: Sequential) -> "Tied":
+        """The same with another embedding and other layers."""
+        embedding, *layers = body.layers
+        return with_fields(self, embedding=embedding, layers=tuple(layers))
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
         """(...) of indices -> (..., vocabulary)."""
         rows = self.body.apply(params, as_array("Tied", "x", x), key=key)
         return dense(rows, self._kernel(params, rows))
+
+    def apply_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> tuple[Any, dict[str, Any]]:
+        """As the layers say."""
+        if keys is None or not self.of_batch:
+            return super().apply_batch(params, xs, keys=keys)
+        rows, statistics = self.body.apply_batch(params, as_array("Tied", "x", xs), keys=keys)
+        return dense(rows, self._kernel(params, rows)), statistics
 
     def last_product(self, params: Params) -> tuple[Layer, Params, Any, None]:
         """All but the last product, and the table's transpose."""
@@ -92,29 +87,14 @@ class Tied(Layer):
 
     def flops(self, params: Params, x: Any) -> int:
         """Of the layers, and a multiplication and an addition for each weight of the last product."""
-        return summarise(self.body, x.shape, self._dtype(params)).flops + self._last_product(x)
+        return super().flops(params, x) + self._last_product(x)
 
     def products(self, params: Params, x: Any) -> int:
         """Of the layers, and of the last."""
-        return products_of(self.body, x.shape, self._dtype(params)) + self._last_product(x)
-
-    def _dtype(self, params: Params) -> Any:
-        return params["embedding_0"]["embedding"].dtype
+        return super().products(params, x) + self._last_product(x)
 
     def _last_product(self, x: Any) -> int:
         return 2 * math.prod(x.shape) * self.embedding.features * self.embedding.vocabulary
-
-    def decayed(self, params: Params, x: Any) -> dict[str, Any]:
-        """As the layers say."""
-        return decayed(self.body, x.shape, x.dtype)
-
-    def with_length(self, length: Any) -> "Tied":
-        """The same for a sequence of which the first `length` rows count."""
-        return with_fields(self, layers=layers_with_length(self.layers, length))
-
-    def inner(self, params: Params) -> list[tuple[str, Layer, Params]]:
-        """All but the last product, which has no parameters of its own."""
-        return [("", self.body, params)]
 
     def apart(self, params: Params) -> tuple[Layer, Params]:
         """The layers, and the last product as a `Dense` with a kernel of its own."""
@@ -123,10 +103,6 @@ class Tied(Layer):
         last = Dense(self.embedding.vocabulary, bias=False)
         row = Row.of(self, *body.members.values(), last)
         return row, {**own, list(row.members)[-1]: {"kernel": params["embedding_0"]["embedding"].T}}
-
-    def without_policy(self) -> "Tied":
-        """The same without a compute_dtype, at any depth."""
-        return with_fields(self, layers=plain_layers(self.layers))
 
     def __repr__(self) -> str:
         """The network as its user wrote it."""

@@ -10,7 +10,7 @@ from fnnet.core.geometry import Window, integer, transposed_window
 from fnnet.formulations.windows import valid
 from fnnet.layers.answers import Access, Call, Initializer, Layout
 from fnnet.layers.convolution import Convolutional, check_one_example
-from fnnet.layers.fields import hashable, image_for, set_fields, set_flags, window_of, window_on
+from fnnet.layers.fields import check_initializers, hashable, image_for, set_fields, set_flags, window_of, window_on
 from fnnet.layers.kernels import bias_of, entry, zeros
 from fnnet.layers.protocol import Params
 from fnnet.rules.transposed_convolution import conv_transpose
@@ -54,6 +54,7 @@ class ConvTranspose(Convolutional):
         features = integer("ConvTranspose", "features", self.features)
         set_fields(self, features=features, groups=groups, layout=layout, output_padding=hashable(self.output_padding))
         set_flags(self, "bias")
+        check_initializers(self)
         if self.features % self.groups:
             raise ValueError(f"ConvTranspose: groups (={self.groups}) must divide features (={self.features})")
         image = image_for(self, "window", "stride", "padding", "dilation")

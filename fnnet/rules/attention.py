@@ -71,10 +71,10 @@ def attention(
 
     Returns:
         (..., length, heads, value width), in the arguments' promoted dtype. bf16 and f16 are computed in f32. A row
-        that sees no key is 0, with gradients of 0; `jax.nn` gives it the mean of all values. The square of scores is
-        not kept for the backward; a CPU forms a block of it at a time, where a head has more than 64 x 64 scores. Under
-        vmap, key_lengths take less memory than each example's mask. A hidden key and its value are
-        multiplied by 0: an infinity or NaN in them spreads, as in `jax.nn`.
+        that sees no key is 0, with gradients of 0; `jax.nn` gives it the mean of all values. The
+        (length, keys) scores are not kept for the backward. A CPU computes them block by block where a head has more
+        than 64 x 64 of them. Under vmap, key_lengths take less memory than a mask for each example. A hidden key and
+        its value are multiplied by 0: an infinity or NaN in them spreads, as in `jax.nn`.
 
     Raises:
         ValueError: Shapes do not go together; scale is not finite, or soft_cap not positive.

@@ -10,9 +10,7 @@ Source: not in the five documents; PyTorch's AvgPool2d and ONNX's AveragePool de
 Derivation: docs/derivations/average_pooling.md
 """
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from fnnet.core.arguments import as_flag, as_floats, wide
+from fnnet.core.arguments import as_divisor, as_flag, as_floats, wide
 from fnnet.core.geometry import Padding, Window, pooling_window
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
@@ -73,11 +71,7 @@ def avg_pool(
                 f"places: padding (={padding!r}) must leave it one, or count_padding be True"
             )
         return _avg_pool(x, window=place, count_padding=count_padding, divisor=None)
-    if not isinstance(divisor, Real):
-        raise TypeError(f"avg_pool: divisor (={divisor!r}) must be a number or None")
-    if not divisor or not math.isfinite(divisor):
-        raise ValueError(f"avg_pool: divisor (={divisor!r}) must be finite and not 0")
-    return _avg_pool(x, window=place, count_padding=False, divisor=float(divisor))
+    return _avg_pool(x, window=place, count_padding=False, divisor=as_divisor("avg_pool", divisor))
 
 
 def avg_pool_fwd(x, *, window, count_padding, divisor):

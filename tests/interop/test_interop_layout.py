@@ -307,6 +307,30 @@ def test_wrong_params_on_the_way_back():
         interop.to_torch(CNN, SHAPE, params, CNN_STATE)
 
 
+def test_norms_without_a_scale_are_found_without_names():
+    """Their first entry is a bias, as every convolution has one, or a statistic."""
+    plain, affine = fnnet.BatchNorm(scale=False, bias=False), fnnet.BatchNorm()
+    net = fnnet.Sequential(fnnet.BatchNorm(scale=False), fnnet.Conv(2, 3), plain, affine, fnnet.Conv(2, 1))
+    state = {"0.bias": normal(3), "0.running_mean": normal(3), "0.running_var": normal(3)}
+    state |= {"1.weight": normal(2, 3, 3, 3), "1.bias": normal(2), "2.running_mean": normal(2)}
+    state |= {"2.running_var": normal(2), "3.weight": normal(2), "3.bias": normal(2), "3.running_mean": normal(2)}
+    state |= {"3.running_var": normal(2), "4.weight": normal(2, 2, 1, 1), "4.bias": normal(2)}
+    params = interop.from_torch(net, (5, 5, 3), state)
+    for entry, name in {
+        "batch_norm_0/bias": "0.bias",
+        "conv_1/bias": "1.bias",
+        "batch_norm_2/mean": "2.running_mean",
+        "batch_norm_3/mean": "3.running_mean",
+        "conv_4/bias": "4.bias",
+    }.items():
+        layer, _, leaf = entry.partition("/")
+        np.testing.assert_allclose(params[layer][leaf], state[name], rtol=1e-6)
+    net = fnnet.Sequential(fnnet.Dense(4), fnnet.LayerNorm(scale=False))
+    dense, norm = {"kernel": normal(3, 4), "bias": normal(4)}, {"bias": normal(4)}
+    params = interop.from_flax(net, (3,), {"Dense_0": dense, "LayerNorm_0": norm})
+    np.testing.assert_allclose(params["layer_norm_1"]["bias"], norm["bias"], rtol=1e-6)
+
+
 def test_wrong_names():
     for names in ({"dense_0": "a"}, {"dense_0": "a", "dense_1": "a"}, {"dense_0": "a", "dense_1": "b", "conv_2": "c"}):
         net = fnnet.Sequential(fnnet.Dense(2), fnnet.Dense(2))
@@ -355,7 +379,9 @@ def test_flax_flattens_as_fnnet_does():
 
 
 def test_wrong_networks(unchecked_shapes):
-    with pytest.raises(TypeError, match="from_torch: net must be a Sequential or Residual, not Dense"):
+    with pytest.raises(
+        TypeError, match="from_torch: net must be a Sequential, Residual, Repeat, Tied or Padded, not Dense"
+    ):
         interop.from_torch(fnnet.Dense(2), (3,), {})
     with pytest.raises(TypeError, match=r"from_flax: scale_0, Scale\(\), has no layout"):
         interop.from_flax(fnnet.Sequential(Scale()), (3,), {})

@@ -48,6 +48,15 @@ def test_of_one_layer():
     assert fnnet.decayed(fnnet.Dense(3), (4,)) == CONV
 
 
+def test_a_network_of_texts_takes_the_arguments_of_init():
+    net = fnnet.Sequential(fnnet.Embedding(5, 4), fnnet.Dense(2))
+    expected = {"embedding_0": {"embedding": True}, "dense_1": CONV}
+    assert fnnet.decayed(net, (8,)) == fnnet.decayed(net, (8,), jnp.int32) == expected
+    layers = fnnet.Tied(fnnet.Embedding(5, 4)), fnnet.Padded(net), fnnet.Sequential(fnnet.Padded(net))
+    told = [fnnet.decayed(layer, (8,)) for layer in layers]
+    assert told == [{"embedding_0": {"embedding": True}}, expected, {"padded_0": expected}]
+
+
 def test_optax_takes_it():
     params = jax.tree.map(jnp.ones_like, NET.init(jax.random.key(0), (8, 8, 1)))
     optimizer = optax.add_decayed_weights(0.5, mask=fnnet.decayed(NET, (8, 8, 1)))

@@ -116,6 +116,14 @@ def test_nan_is_said():
         fnnet.generate(net, jax.tree.map(lambda a: a * jnp.nan, params), [1], 2, key=KEY, top_k=3)
 
 
+def test_a_step_refuses_parameters_that_apply_refuses():
+    taught, net = (fnnet.Sequential(fnnet.Attention(2, causal=True, bias=bias)) for bias in (True, False))
+    for own, other, message in ((net, taught, 'params has "key_bias"'), (taught, net, 'params lacks "query_bias"')):
+        params = other.init(KEY, (5, 4))
+        with pytest.raises(ValueError, match=message):
+            own.step(params, jnp.ones(4), None, jnp.int32(0), 8)
+
+
 def changed(**fields):
     return {"net": NETS["lstm"], "prompt": PROMPT, "length": 3, "key": KEY} | fields
 

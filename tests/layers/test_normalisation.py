@@ -61,6 +61,19 @@ def test_the_norms_of_each_examples_gradient():
     np.testing.assert_allclose(norms, each, rtol=1e-5)
 
 
+@pytest.mark.parametrize("norm", [fnnet.LayerNorm(), fnnet.RMSNorm(), fnnet.GroupNorm(4), fnnet.BatchNorm()])
+def test_a_norm_answers_for_what_norms_share(norm):
+    """A norm hides the scale of its input, and has the norms of gradients without forming the gradients."""
+    kernel = fnnet.Sequential(fnnet.Dense(64), norm, fnnet.relu).init(jax.random.key(0), (64,))["dense_0"]["kernel"]
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / 64), rtol=0.05)  # He's; Glorot's is sqrt(1 / 64)
+    x, y_bar = (jnp.asarray(RNG.normal(size=(3, 2, 4)), jnp.float32) for _ in range(2))
+    params = norm.init(jax.random.key(0), (2, 4))
+    _, pull = jax.vjp(lambda params: jax.vmap(norm.apply, (None, 0))(params, x), params)
+    of_one = (pull(jnp.where(jnp.arange(3)[:, None, None] == n, y_bar, 0)) for n in range(3))
+    expected = [optax.tree.norm(bars, squared=True) for (bars,) in of_one]
+    np.testing.assert_allclose(norm.squared_gradient_norms(params, x, y_bar), expected, rtol=1e-5)
+
+
 def made(layer: Callable, **fields):
     return layer(**fields)
 
@@ -75,6 +88,12 @@ def made(layer: Callable, **fields):
         ),
         (lambda: fnnet.LayerNorm(epsilon=-1), ValueError, "LayerNorm: epsilon (=-1) must be 0 or more"),
         (lambda: made(fnnet.RMSNorm, scale=1), TypeError, "RMSNorm: scale (=1) must be True or False"),
+        (lambda: made(fnnet.LayerNorm, axes=True), TypeError, "LayerNorm: axes (=True) must be an integer, or several"),
+        (
+            lambda: made(fnnet.BatchNorm, axis_name=False),
+            TypeError,
+            "BatchNorm: axis_name (=False) must be the name of a mesh's axis, or several, or None",
+        ),
         (lambda: fnnet.GroupNorm(0), ValueError, "GroupNorm: groups (=0) must be 1 or more"),
         (
             lambda: fnnet.GroupNorm(4).init(jax.random.key(0), (3, 6)),

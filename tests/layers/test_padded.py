@@ -52,6 +52,23 @@ def test_nothing_but_padding_is_zero_or_the_bias(x64):
     assert jnp.array_equal(y, jnp.zeros(6))  # a mean over no rows
 
 
+def test_a_largest_entry_of_nothing_is_zero():
+    net = fnnet.Padded(fnnet.Sequential(WORDS, fnnet.GlobalMaxPool()))
+    params = net.init(KEY, (3,))
+    y, bars = jax.value_and_grad(lambda p: net.apply(p, np.zeros(3, np.int32)).sum())(params)
+    assert y == 0
+    assert not jnp.any(bars["embedding_0"]["embedding"])
+
+
+@pytest.mark.parametrize("layer", [fnnet.Attention(2), fnnet.LSTM(3), fnnet.GlobalAvgPool(), fnnet.GlobalMaxPool()])
+def test_a_layer_before_it_must_keep_the_number_of_rows(layer):
+    net = fnnet.Sequential(WORDS, fnnet.Conv(4, 3, stride=2), layer)
+    params = net.init(KEY, (8,))
+    message = r"x of shape \(4, 4\) must have the 8 rows of the sequence in Padded; no layer before it may change"
+    with pytest.raises(ValueError, match=message):
+        fnnet.Padded(net).apply(params, np.array([1, 2, 3, 4, 1, 2, 3, 4]))
+
+
 def test_bfloat16_means_are_scaled_in_float32():
     net = fnnet.Padded(fnnet.Sequential(fnnet.Embedding(3, 4), fnnet.GlobalAvgPool()))
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), net.init(KEY, (7,)))
@@ -85,3 +102,5 @@ def test_what_is_no_sequence_of_indices_is_refused():
             net.apply(params, x)
     with pytest.raises(ValueError, match=r"Padded: index \(=-1\) must be 0 or more"):
         fnnet.Padded(net, -1)
+    with pytest.raises(ValueError, match="has a BatchNorm, whose statistics would count the padding; LayerNorm and"):
+        fnnet.Padded(fnnet.Sequential(WORDS, fnnet.BatchNorm(), fnnet.GlobalAvgPool()))

@@ -48,6 +48,11 @@ def test_each_repetition_has_draws_of_its_own(params):
     assert 4 < (dropped != 0).sum() < 40  # 16 are expected where no two masks are equal
 
 
+def test_its_kernels_are_drawn_for_the_layer_after_it():
+    kernel = fnnet.Sequential(fnnet.Repeat(fnnet.Dense(64), 2), fnnet.relu).init(KEY, (64,))["repeat_0"]["kernel"]
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / 64), rtol=0.05)  # He's; Glorot's is sqrt(1 / 64)
+
+
 def test_checkpointed_it_has_the_same_gradient_and_keeps_inputs_alone(params):
     again = fnnet.Sequential(fnnet.Dense(8), fnnet.Repeat(BLOCK, 3, checkpoint=True), fnnet.Dense(2))
 
@@ -124,6 +129,16 @@ def test_mixed_precision(params):
     [
         (lambda: fnnet.Repeat(fnnet.Dense, 2), TypeError, r"Repeat: block \(=Dense\) is a class; write Dense"),
         (lambda: fnnet.Repeat(BLOCK, 0), ValueError, "Repeat: times"),
+        (
+            lambda: fnnet.Repeat(BLOCK, 2, checkpoint="no"),  # type: ignore[arg-type]
+            TypeError,
+            r"Repeat: checkpoint \(='no'\) must be True or False",
+        ),
+        (
+            lambda: fnnet.Repeat(BLOCK, 2).step(DEEP.init(KEY, (4,))["repeat_1"], jnp.ones(8), None, jnp.int32(0), 4),
+            ValueError,
+            "must have 2 repetitions along its first axis",
+        ),
         (
             lambda: fnnet.Sequential(fnnet.Repeat(fnnet.Dense(3), 2)).init(KEY, (4,)),
             ValueError,

@@ -79,6 +79,26 @@ def test_it_trains_and_is_traced(params):
     np.testing.assert_allclose(norms, each, rtol=1e-5)
 
 
+def test_a_batch_norm_inside_takes_the_statistics_of_the_mini_batch():
+    tied = fnnet.Tied(fnnet.Embedding(11, 8), fnnet.BatchNorm())
+    net = fnnet.Sequential(tied, compute_dtype=jnp.bfloat16)
+    params = net.init(KEY, (6,))
+    assert net.of_batch
+    flags = net.statistics(params)["tied_0"]
+    assert flags["batch_norm_1"] == {"scale": False, "bias": False, "mean": True, "variance": True}
+    assert not flags["embedding_0"]["embedding"]
+    own, keys = params["tied_0"], jax.random.split(KEY, 24)
+    ys, taken = tied.apply_batch(own, TEXTS, keys=keys)
+    rows, of_body = tied.body.apply_batch(own, TEXTS, keys=keys)
+    np.testing.assert_allclose(ys, rows @ own["embedding_0"]["embedding"].T, rtol=1e-4, atol=1e-5)
+    chex.assert_trees_all_equal(taken, of_body)
+    options = {"key": KEY, "epochs": 2, "batch_size": 8, "progress": False}
+    trained, history = fnnet.fit(net, loss, optax.sgd(0.1), (TEXTS, NEXT), **options)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert jnp.any(trained["tied_0"]["batch_norm_1"]["mean"])
+    assert net.summary((6,)).rows[0].parameters == 11 * 8 + 4 * 8
+
+
 def test_mixed_precision(params):
     net = fnnet.Sequential(*NET.layers, compute_dtype=jnp.bfloat16)
     assert net.apply(params, TEXTS[0]).dtype == jnp.float32
