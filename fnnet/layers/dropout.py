@@ -1,12 +1,12 @@
 """`Dropout`: random zeros in training."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fnnet.core.arguments import as_finite
 from fnnet.layers.fields import set_fields
 from fnnet.layers.protocol import Layer, Params, check_entries
 
@@ -22,7 +22,9 @@ class Dropout(Layer):
 
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what cannot be."""
-        set_fields(self, rate=as_finite("Dropout", "rate", self.rate))
+        if not isinstance(self.rate, Real) or isinstance(self.rate, bool):
+            raise TypeError(f"Dropout: rate (={self.rate!r}) must be a number")
+        set_fields(self, rate=float(self.rate))
         if not 0 <= self.rate < 1:
             raise ValueError(f"Dropout: rate (={self.rate}) must be 0 or more and less than 1")
 

@@ -46,9 +46,9 @@ class Layer(Habits):
         A parent without an `apply` describes the ones that its subclasses define: they keep its answers.
         """
         super().__init_subclass__(**keywords)
-        others, parent = {"apply", "call"} & cls.__dict__.keys(), super(cls, cls)
-        replaced = parent.apply is not Layer.apply or parent.call is not Layer.call
-        for name in Layer._OF_APPLY if others and replaced else ():
+        others = {"apply", "call"} & cls.__dict__.keys()
+        replaces = any({"apply", "call"} & parent.__dict__.keys() for parent in cls.__mro__[1:] if parent is not Layer)
+        for name in Layer._OF_APPLY if others and replaces else ():
             if name not in cls.__dict__:
                 setattr(cls, name, Layer.__dict__[name])
         if others == {"call"}:
