@@ -62,7 +62,7 @@ def _padded(graph: OnnxGraph, layer: Padded, params: Params, x: OnnxValue) -> On
     is_padding = graph.node("Equal", x, np.full((), layer.index, x.dtype), dtype=bool)
     ends = graph.node("Where", is_padding, np.zeros((), x.dtype), places, dtype=x.dtype)
     length = graph.node("ReduceMax", ends, np.asarray([1], np.int64), shape=(), keepdims=0)
-    return graph.layer(layer.net.with_length(length), params, x)
+    return graph.layer(layer.net.with_length(length, x.shape[0]), params, x)
 
 
 @onnx_node(GlobalAvgPool)
@@ -79,7 +79,9 @@ def _global_avg_pool(graph: OnnxGraph, layer: GlobalAvgPool, params: Params, x: 
 def _global_max_pool(graph: OnnxGraph, layer: GlobalMaxPool, params: Params, x: OnnxValue) -> OnnxValue:
     if layer.length is None:
         return _whole_image(graph, "GlobalMaxPool", x)
-    return _over_rows(graph, "ReduceMax", x, layer.length, -math.inf)
+    y = _over_rows(graph, "ReduceMax", x, layer.length, -math.inf)
+    some = _unsqueezed(graph, graph.node("Greater", layer.length, np.zeros((), np.int32), dtype=bool), 1)
+    return graph.node("Where", some, y, np.zeros((), x.dtype), shape=y.shape, dtype=y.dtype)
 
 
 def _whole_image(graph: OnnxGraph, operator: str, x: OnnxValue) -> OnnxValue:

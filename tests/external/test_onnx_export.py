@@ -172,10 +172,9 @@ def test_a_layer(net, shape):
     compared(net, shape, xs=xs)
 
 
-def test_padding_alone():
-    net = fnnet.Padded(
-        fnnet.Sequential(fnnet.Embedding(7, 6), fnnet.Attention(2), fnnet.LSTM(6), fnnet.GlobalAvgPool())
-    )
+@pytest.mark.parametrize("pool", [fnnet.GlobalAvgPool(), fnnet.GlobalMaxPool()])
+def test_padding_alone(pool):
+    net = fnnet.Padded(fnnet.Sequential(fnnet.Embedding(7, 6), fnnet.Attention(2), fnnet.LSTM(6), pool))
     xs = np.asarray([[0, 0, 0, 0], [3, 0, 4, 0], [1, 0, 0, 0]], np.int32)
     compared(net, (4,), xs=xs)
 

@@ -62,7 +62,7 @@ def test_a_largest_entry_of_nothing_is_zero():
 
 @pytest.mark.parametrize("layer", [fnnet.Attention(2), fnnet.LSTM(3), fnnet.GlobalAvgPool(), fnnet.GlobalMaxPool()])
 def test_a_layer_before_it_must_keep_the_number_of_rows(layer):
-    net = fnnet.Sequential(WORDS, fnnet.Conv(4, 3, stride=2), layer)
+    net = fnnet.Sequential(WORDS, fnnet.Conv(4, (3,), stride=2), layer)
     params = net.init(KEY, (8,))
     message = r"x of shape \(4, 4\) must have the 8 rows of the sequence in Padded; no layer before it may change"
     with pytest.raises(ValueError, match=message):
