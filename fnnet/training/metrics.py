@@ -103,7 +103,7 @@ def labels_of(outputs: Any, ys: Any) -> jax.Array | None:
 def preferred(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     """Of each class whether the network prefers it to the label, (1): of (..., classes). A NaN is preferred."""
     places, label = jnp.arange(outputs.shape[-1], dtype=jnp.int32), labels[..., None]
-    own = jnp.where(places == label, outputs, 0).sum(-1, keepdims=True)  # no gather: the classes may be sharded
+    own = jnp.take_along_axis(outputs, label.clip(0, outputs.shape[-1] - 1), -1)
     before, after = (places < label) & ~(outputs < own), (places > label) & ~(outputs <= own)
     return before | after
 
