@@ -9,6 +9,7 @@ from fnnet import layers as layers
 from fnnet.checking.checker import check as check
 from fnnet.core.allocator import keep_memory as keep_memory
 from fnnet.core.compiler import safe_options as safe_options
+from fnnet.core.habits import no_such_name as _no_such_name
 from fnnet.core.reduction import mean_loss as mean_loss
 from fnnet.core.registration import rule as rule
 from fnnet.layers.attention import Attention as Attention
@@ -96,7 +97,7 @@ _PUBLIC = [name for name, value in list(globals().items()) if callable(value) an
 def __getattr__(name: str) -> _ModuleType:
     if name in _LATER:
         return _importlib.import_module(f"fnnet.{name}")
-    raise AttributeError(f"module 'fnnet' has no attribute {name!r}")
+    raise _no_such_name("fnnet", name, __dir__())
 
 
 def __dir__() -> list[str]:

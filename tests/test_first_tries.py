@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import fnnet as typed
+from fnnet.core import habits
 from fnnet.layers import Layer
 from fnnet.rules.labels import LabelError
 
@@ -366,6 +367,22 @@ REFUSED = {
         lambda: NET.fit((XS, YS)),
         "Sequential has no fit; fnnet.fit(net, loss, optimizer, (xs, ys), key=0) trains it",
     ),
+    "a list in Sequential": (
+        lambda: fnnet.Sequential([fnnet.Dense(3), fnnet.relu]),
+        "Sequential: layer 0 is a list; write Sequential(*layers)",
+    ),
+    "an activation by name": (
+        lambda: fnnet.Sequential(fnnet.Dense(3), "relu"),
+        "Sequential: layer 1 (='relu') must be a layer or a function of the example; write the function, such as",
+    ),
+    "Linear": (lambda: fnnet.Linear(3), "module 'fnnet' has no attribute 'Linear'; did you mean fnnet.Dense?"),
+    "Conv2D": (lambda: fnnet.Conv2D(3, 3), "module 'fnnet' has no attribute 'Conv2D'; did you mean fnnet.Conv?"),
+    "ReLU": (lambda: fnnet.ReLU(), "module 'fnnet' has no attribute 'ReLU'; did you mean fnnet.relu?"),
+    "MSELoss": (
+        lambda: fnnet.MSELoss(),
+        "module 'fnnet' has no attribute 'MSELoss'; did you mean fnnet.squared_error?",
+    ),
+    "a misspelt name": (lambda: fnnet.Sequental, "module 'fnnet' has no attribute 'Sequental'; did you mean fnnet.Seq"),
     "a name that nobody has": (lambda: NET.nothing, "'Sequential' object has no attribute 'nothing'"),
 }
 
@@ -394,6 +411,14 @@ def test_an_error_of_a_label_comes_whole_from_another_process():
         LOSS(np.zeros((2, 3)), np.array([0, 3]))
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), again.place) == (str(caught.value), (1,))
+
+
+def test_every_name_that_an_answer_gives_exists():
+    assert set(habits.NAMES.values()) <= set(dir(typed))
+    arguments = {
+        name for names in (*FUNCTIONS, *LAYERS) for name in inspect.signature(getattr(typed, names)).parameters
+    }
+    assert {name for ours in habits.THEIRS for name in ours} <= arguments
 
 
 @pytest.mark.parametrize(

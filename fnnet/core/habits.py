@@ -1,8 +1,9 @@
 """Calls by the habits of other libraries: the error of a call that does not fit names the argument that was meant."""
 
+import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from fnnet.core.suggestions import did_you_mean
@@ -69,6 +70,33 @@ INSTEAD = {
     "validation_split": "give held-out examples as validation=(xs, ys)",
     "batch_first": "an example has its length first, and jax.vmap adds the batch in front",
 }
+
+# What other libraries call what is public here.
+NAMES = {
+    **dict.fromkeys(("Linear", "FullyConnected"), "Dense"),
+    **{f"Conv{n}{d}": "Conv" for n in (1, 2, 3) for d in "dD"},
+    **{f"ConvTranspose{n}d": "ConvTranspose" for n in (1, 2, 3)} | {"Conv2DTranspose": "ConvTranspose"},
+    **{f"MaxPool{n}d": "MaxPool" for n in (1, 2, 3)} | {"MaxPooling2D": "MaxPool", "MaxPool2D": "MaxPool"},
+    **{f"AvgPool{n}d": "AvgPool" for n in (1, 2, 3)} | {"AveragePooling2D": "AvgPool", "AvgPool2D": "AvgPool"},
+    **{f"BatchNorm{n}d": "BatchNorm" for n in (1, 2, 3)} | {"BatchNormalization": "BatchNorm"},
+    **dict.fromkeys(("GlobalAveragePooling2D", "AdaptiveAvgPool2d"), "GlobalAvgPool"),
+    **dict.fromkeys(("MultiheadAttention", "MultiHeadAttention"), "Attention"),
+    **{name: name.lower() for name in ("ReLU", "GELU", "SiLU", "ELU", "Sigmoid", "Tanh", "Softmax", "Softplus")},
+    **{"LeakyReLU": "leaky_relu", "LogSoftmax": "log_softmax", "swish": "silu", "LayerNormalization": "LayerNorm"},
+    **dict.fromkeys(("CrossEntropyLoss", "SparseCategoricalCrossentropy"), "softmax_cross_entropy"),
+    **dict.fromkeys(("BCEWithLogitsLoss", "BinaryCrossentropy"), "sigmoid_binary_cross_entropy"),
+    **{"MSELoss": "squared_error", "MeanSquaredError": "squared_error", "NLLLoss": "negative_log_likelihood"},
+    **dict.fromkeys(("train", "Trainer", "compile"), "fit"),
+}
+
+
+def no_such_name(module: str, name: str, names: Iterable[str]) -> AttributeError:
+    """The error for a public name that does not exist."""
+    close = f"; did you mean {module}.{NAMES[name]}?" if name in NAMES else ""
+    if not close and not name.startswith("_"):
+        found = difflib.get_close_matches(name, list(names), 1, 0.7)
+        close = f"; did you mean {module}.{found[0]}?" if found else ""
+    return AttributeError(f"module {module!r} has no attribute {name!r}{close}")
 
 
 def hinted(function: Callable[P, T]) -> Callable[P, T]:

@@ -263,8 +263,11 @@ def check_layer(function: str, argument: str, layer: Any) -> None:
     """Whether `layer` is a layer or a function; the common mistake is a class, `Flatten` for `Flatten()`."""
     if isinstance(layer, type) and issubclass(layer, Layer):
         raise TypeError(f"{function}: {argument} (={layer.__name__}) is a class; write {layer.__name__}(...)")
+    if isinstance(layer, list | tuple):
+        raise TypeError(f"{function}: {argument} is a {type(layer).__name__}; write {function}(*layers)")
     if not isinstance(layer, Layer) and not callable(layer):
-        raise TypeError(f"{function}: {argument} (={layer!r}) must be a layer or a function of the example")
+        such = "; write the function, such as fnnet.relu" if isinstance(layer, str) else ""
+        raise TypeError(f"{function}: {argument} (={layer!r}) must be a layer or a function of the example{such}")
 
 
 def check_entries(layer: Layer, params: Params) -> None:

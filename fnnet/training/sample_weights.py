@@ -50,6 +50,11 @@ class WeightedLoss:
 
     loss: Callable
 
+    @property
+    def ignore_index(self) -> Any:
+        """The loss's."""
+        return getattr(self.loss, "ignore_index", None)
+
     def __call__(self, outputs: Any, ys: WeightedLabels) -> tuple[jax.Array, jax.Array]:
         """For each example."""
         losses, weights = losses_and_weights("fit", self.loss, outputs, ys.labels)

@@ -174,7 +174,7 @@ def test_an_error_with_other_arguments_survives(error):
     ("make", "message"),
     [
         (lambda: Sequential(relu, Flatten), "Sequential: layer 1 (=Flatten) is a class; write Flatten(...)"),
-        (lambda: Sequential([relu]), "Sequential: layer 0 (=[<function relu"),  # type: ignore[arg-type]
+        (lambda: Sequential([relu]), "Sequential: layer 0 is a list; write Sequential(*layers)"),  # type: ignore[arg-type]
         (lambda: Sequential(None), "Sequential: layer 0 (=None) must be a layer or a function of the example"),  # type: ignore[arg-type]
         (lambda: Residual(3), "Residual: layer 0 (=3) must be a layer or a function of the example"),  # type: ignore[arg-type]
         (lambda: Residual(relu, shortcut=Flatten), "Residual: shortcut (=Flatten) is a class; write Flatten(...)"),
