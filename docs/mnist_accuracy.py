@@ -24,7 +24,7 @@ SYSTEMS = {  # network, loss, epochs, batch size, optimiser for a number of step
         functools.partial(fnnet.softmax_cross_entropy, label_smoothing=0.1),
         10,
         128,
-        lambda steps: presets.optimizer("adamw", 2e-3, steps),
+        lambda steps: presets.optimizer({"optimizer": "adamw", "learning_rate": 2e-3}, steps),
     ),
     "mlp": (presets.mlp, fnnet.softmax_cross_entropy, 11, 64, lambda steps: optax.sgd(0.03)),
 }
