@@ -38,5 +38,5 @@ def letters(checks: Iterable[str] | None, option: str = "checks") -> tuple[str, 
             known = ", ".join(map(with_name, NAMES))
             raise ValueError(f"check: {option} has {check!r}; the checks are {known}")
     if not found and option == "checks":
-        raise ValueError("check: checks is empty; without any check nothing is told")
+        raise ValueError("check: checks is empty; it must name at least one check, such as R, reference")
     return tuple(letter for letter in NAMES if letter in found)

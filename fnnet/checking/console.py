@@ -31,12 +31,12 @@ def check(
     jobs: int | None = None,
     **options: Any,
 ) -> int:
-    """Check fnnet's own rules, of these names or all, or one of somebody's; prints, and returns the exit status.
+    """Check fnnet's own rules, all or those of these names, or one rule of the caller's. Returns the exit status.
 
     Args:
         rules: Names of public rules, of proofs "package.module:proof" or of modules of proofs; or one
             "package.module:function".
-        reference: Where somebody's reference is, "package.module:function".
+        reference: Where the caller's reference is, "package.module:function".
         arg: Its example arguments, each "name=value".
         static: Its static values, each "name=value".
         waive: Checks that may fail, each "check=reason".

@@ -76,7 +76,7 @@ def _judged(one: Cotangent) -> Failure | None:
     if one.is_between_slopes(entry, difference):
         return _at_a_kink(one, entries, entry, difference)
     if one.is_rough(entry, difference):
-        text = f"{one.path}: somewhere the function is too rough for anything to be told"
+        text = f"{one.path}: at some entries the function is too rough to decide"
         one.session.findings.note(one.trial.check, text)
         return None
     if _is_imprecise(one, entries, difference):

@@ -56,7 +56,7 @@ class Remark(Word):
 
     GENERAL = "general"
     JAX = "an error of JAX's own"
-    UNDECIDED = "nothing can be told"
+    UNDECIDED = "nothing can be decided"
 
 
 class Ties(Word):

@@ -183,7 +183,7 @@ class Report:
         wrong: at least one failed by the rule's fault.
         miscompiled: the rule is right operation by operation, and wrong as XLA compiles it.
         convention differs: right, but at a kink or a tie it takes another slope than the reference.
-        inconclusive: nothing independent of the rule has a digit there.
+        inconclusive: nothing independent of the rule is reliable there.
         reference is wrong: they differ, and finite differences agree with the rule.
         """
         blamed = {failure.blame for failure in self.failures}

@@ -54,7 +54,7 @@ CHECKS: dict[str, Callable[[Session], None]] = {
     "M": memory.check,
     "W": power.check,
 }
-UNDECIDED = "nothing can be told of {}: neither finite differences nor autodiff has a digit there"
+UNDECIDED = "nothing can be decided about {}: neither finite differences nor autodiff is reliable there"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""`rule`: register a forward and a hand-written backward through `jax.custom_vjp`, such that vmap respects them.
+"""`rule`: register a forward and a hand-written backward with `jax.custom_vjp` so that vmap uses them.
 
 `jax.custom_vjp` alone, under grad(vmap(f)), runs the backward per example and sums afterwards: the gradient of a weight
 becomes a batch of outer products. Here the custom_vjp function stands inside a primitive whose batching rule calls it

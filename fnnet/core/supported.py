@@ -1,4 +1,4 @@
-"""The versions of JAX that fnnet is tested with; another one is not refused, but told of, once."""
+"""The versions of JAX that fnnet is tested with; another version gives one warning."""
 
 import re
 import warnings

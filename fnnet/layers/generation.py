@@ -1,4 +1,4 @@
-"""`generate`: a sequence of tokens goes on as a network of sequences says, one token after the other."""
+"""`generate`: a network of sequences continues a sequence of tokens, one token at a time."""
 
 import functools
 from collections.abc import Sequence

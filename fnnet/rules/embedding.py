@@ -4,7 +4,7 @@
     backward    W_bar_vi = sum of y_bar_ni over the n where k_n = v   (2)
 
 (1) is the product of the one-hot rows of k with W, but no such row is formed. It is linear in W, so (2) reads k alone.
-Autodiff has the same scatter-add, which takes as long: this page gains nothing in f32. For bf16 and f16, (2) sums in
+Autodiff has the same scatter-add and is as fast: this page gains nothing in f32. For bf16 and f16, (2) sums in
 f32, where autodiff rounds after each addition.
 
 Source: Bengio et al., A Neural Probabilistic Language Model (2003), section 2, the mapping C; as in torch.nn.Embedding.

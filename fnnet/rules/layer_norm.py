@@ -14,9 +14,9 @@ RMS normalisation
                 y_i     = s_i n_i,   n_i = x_i r                       (10)
     backward    x_bar_i = r (s_i y_bar_i - n_i d)                      (11)
 
-(2) is a second pass over x: E[x^2] - mu^2 takes as long on a CPU and loses all digits where mu is far from 0. What is
+(2) is a second pass over x: E[x^2] - mu^2 is no faster on a CPU and loses all digits where mu is far from 0. What is
 kept is x, the caller's array, and one or two numbers for each row; n is computed again. Autodiff keeps n and x - mu.
-RMS normalisation gains least: with jax 0.10.2 and fnnet's compiler options, autodiff takes about as long.
+RMS normalisation gains least: with jax 0.10.2 and fnnet's compiler options, autodiff is about as fast.
 
 Sources: Ba, Kiros and Hinton, Layer Normalization (2016), arXiv:1607.06450, (3) and (4); Zhang and Sennrich, Root Mean
 Square Layer Normalization (2019), arXiv:1910.07467, (4). The epsilon under the root is PyTorch's.

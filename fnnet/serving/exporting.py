@@ -106,7 +106,7 @@ def export(
 
 @contextlib.contextmanager
 def _without_paths() -> Iterator[None]:
-    """A program says of each operation where it was written: the paths of this machine are nobody else's business."""
+    """A program names the file of each operation; an exported one must not hold paths of this machine."""
     name = "jax_traceback_in_locations_limit"
     before = getattr(jax.config, name)
     jax.config.update(name, 0)

@@ -1,8 +1,8 @@
-"""Checkpoints of a training run, such that it goes on bit for bit as if it had never stopped.
+"""Checkpoints of a training run: it resumes with the bits that it would have without the interruption.
 
     epoch-3-step-132/     a checkpoint (fnnet/training/checkpoint.py); the trees in it are
         params, optimizer, key, epoch, step     the training state
-        tally                                   sums of the epoch under way
+        tally                                   sums of the current epoch
         best                                    the best epoch's parameters, where `fit` has patience
     and its configuration is the caller's, with the history and the rest of a `Moment` under "training".
 

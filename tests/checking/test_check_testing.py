@@ -94,9 +94,9 @@ def test_messages(pytest_says):
     assert "reference is wrong" in printed
     assert "the given reference cannot be differentiated" in printed
     assert "somebody computes at collection" in printed
-    assert "nothing can be told of x" in printed
+    assert "nothing can be decided about x" in printed
     assert re.search(r"SKIPPED \[1\] .*: the structure is wrong", printed)
-    assert re.search(r"SKIPPED \[1\] .*: not asked for", printed)
+    assert re.search(r"SKIPPED \[1\] .*: second_order=False", printed)
 
 
 IDS = [name.replace(" ", "-") for letter, name in NAMES.items() if letter not in "MW"]

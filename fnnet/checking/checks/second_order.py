@@ -69,7 +69,7 @@ class Setting:
 def check(session: Session) -> None:
     """Against the reference's, entry by entry; without a reference, against differences of the rule's own gradient."""
     if session.options.second_order is False:
-        raise NotRun("not asked for")
+        raise NotRun("second_order=False")
     if any(program.untraceable for program in session.programs.pull.values()):
         raise NotRun("the rule cannot be compiled")
     subject, findings, leaves = session.subject, session.findings, session.smooth_point

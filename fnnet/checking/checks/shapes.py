@@ -98,7 +98,7 @@ def _is_batch_axis(session: Session, leaves: list, resizing: Resizing, stacked: 
 
 
 def _refused(session: Session, resizing: Resizing, found: list[tuple[str, str]], where: str) -> None:
-    """An error message gives nobody a wrong gradient: a note, unless a fnnet.rule declares that it takes this."""
+    """An error gives no wrong gradient, so it is a note, unless a fnnet.rule declares that it takes this shape."""
     owners, names = session.subject.owners, session.subject.names
     if resizing.leading and {names[owners[i]] for i in resizing.leading} == set(session.subject.batched):
         for path, text in found:

@@ -64,7 +64,7 @@ def variants(session: Session, trial: Trial, k: int) -> Variants:
 
 
 def _is_summed(shape: tuple[int, ...], bars: Leaves) -> Callable[[int], bool]:
-    """Whether the gradient of a leaf of this shape sums over an axis of the output: no axis of the leaf is as long."""
+    """Whether the gradient of a leaf of this shape sums over an axis of the output: no axis of the leaf has its size."""
     return lambda axis: all(b.ndim > axis and b.shape[axis] not in shape for b in bars)
 
 
@@ -81,7 +81,7 @@ def _of_cotangents(bars: Leaves, is_summed: Callable[[int], bool]) -> Iterator[t
     for axis in range(max((b.ndim for b in bars), default=0)):
         yield f"the cotangent reversed along axis {axis}", _where(axis, lambda b, axis: np.flip(b, axis))
         summed, averaged = (
-            (f": the sum over axis {axis} is missing", f": a mean over axis {axis} stands for its sum")
+            (f": the sum over axis {axis} is missing", f": a mean over axis {axis} in place of the sum")
             if is_summed(axis)
             else ("", "")
         )
