@@ -9,7 +9,7 @@ from fnnet import data
 from fnnet.data.digit_images import made_like_digits, read_digit
 
 SHAPE = (28, 28, 1)
-DIGITS = ("2", "4", "5", "7")
+DIGITS = ("4", "5")
 
 
 def like_mnist(ink):
@@ -20,7 +20,7 @@ def like_mnist(ink):
     small = np.asarray(cut.resize([round(scale * length) for length in cut.size], Image.Resampling.BOX)) / 255
     middle = [(small.sum(1 - axis) * np.arange(length)).sum() / small.sum() for axis, length in enumerate(small.shape)]
     image = np.zeros(SHAPE)
-    top, left = (round(13.5 - at) for at in middle)
+    top, left = (round(14 - at) for at in middle)
     image[top : top + small.shape[0], left : left + small.shape[1], 0] = small
     return image
 
@@ -35,7 +35,7 @@ def test_a_drawing_agrees_with_the_example(paper, digit, tmp_path):
 
 
 def difference(image, example):
-    """The mean absolute difference, at the best of the nine places at most a pixel away."""
+    """The mean absolute difference, at the best place of those at most a pixel away: a centre is rounded up or down."""
     assert image.min() >= 0
     assert image.max() <= 1
     shifts = [(rows, columns) for rows in (-1, 0, 1) for columns in (-1, 0, 1)]
@@ -54,7 +54,7 @@ def test_an_example_enlarged_or_not_is_read_as_it_was(tmp_path):
     pixels = Image.fromarray(np.uint8(255 * example[..., 0]))
     for side in (28, 280, 600):
         image, _ = read_digit(saved(pixels.resize((side, side), Image.Resampling.NEAREST), tmp_path / "a.png"), SHAPE)
-        assert difference(image, example) < 0.01
+        assert np.abs(image - example).mean() < 0.01
 
 
 @pytest.mark.parametrize("stroke", [4, 150])
