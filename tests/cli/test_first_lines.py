@@ -79,6 +79,13 @@ LINES = {
     "train --image-size large": "'large' must be a size such as 64, or height and width such as 64x48",
     "train --channels rgb": "'rgb' must be 1 for grey images, or 3 for colours",
     "train --net gpt --label-smoothing 0.1": "--label-smoothing is for images; a text has none",
+    "train --augment rotate": "there is no change of images 'rotate'; there are shift, flip, crop",
+    "train --augment flp": "there is no change of images 'flp'; did you mean flip?",
+    "train --augment shift=half": "'shift=half' must be such as shift=2, in pixels",
+    "train --augment crop=2": "'crop=2' must be such as crop=0.8, the smallest part of each side",
+    "train --augment flip=2": "'flip=2' must be such as flip",
+    "train --augment shift,flip": "--augment flip would mirror digits, which are others then; leave out flip",
+    "train --net gpt --augment flip": "--augment changes images (height, width, channels)",
     "train --compute-dtype fp16": "there is no compute dtype 'fp16'",
     # data
     "train --data nowhere": "'nowhere' must be \"digits\" or a directory",

@@ -144,9 +144,29 @@ def test_a_run_goes_on_with_its_settings(colours, tmp_path, capsys):
     assert "the losses are of" not in printed
 
 
+def test_images_are_changed_by_the_key_and_resumed(folder, tmp_path, capsys):
+    arguments = ("--data", folder / "colours", "--net", f"{folder}/mine.py:small", "--augment", "shift,flip,crop=0.7")
+    settings = ("--schedule", "constant", "--seed", 5)
+    for epochs in (1, 2):
+        assert call("train", *arguments, *settings, "--epochs", epochs, "--output", tmp_path / str(epochs)) == 0
+    assert "images changed by shift=1,flip,crop=0.7; 2 epochs in batches of 4\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "2" / "config.json").read_text())["augment"] == {
+        "shift": 1,
+        "flip": True,
+        "crop": 0.7,
+    }
+    assert call("train", "--resume", tmp_path / "1", "--epochs", 2) == 0
+    one, two = (runs.load(tmp_path / str(epochs)).params["dense_3"]["kernel"] for epochs in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    plain = ("--data", folder / "colours", "--net", f"{folder}/mine.py:small", "--epochs", 2, *settings)
+    assert call("train", *plain, "--output", tmp_path / "plain") == 0
+    assert (np.asarray(runs.load(tmp_path / "plain").params["dense_3"]["kernel"]) != two).mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"augment": {"shift": -1}}, "config.json has no augment, or in another form"),
         ({"schedule": "cos"}, "config.json has no schedule, or in another form"),
         ({"warmup": -1, "clip": "1"}, "has no warmup, clip, or in another form"),
         ({"net": "nowhere.py:small"}, "there is no file nowhere.py"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fnnet.cli import presets, runs, subjects
+from fnnet.cli.augmenting import changes
 from fnnet.cli.own_networks import is_own, placed
 from fnnet.cli.parsing import Command, Parser, at_least_zero, one_of, positive, share, whole
 from fnnet.data.published import PUBLISHED
@@ -83,6 +84,9 @@ def _add_optimisation(add: Any) -> None:
     smoothing = f"""share of each label that is spread over all classes; the loss then lies above 0 for the best of
         networks; {presets.usual("label_smoothing")}"""
     add("--label-smoothing", type=share, metavar="SHARE", help=smoothing)
+    changed = """change training images at random: some of shift, flip (left and right) and crop, such as shift,flip or
+        shift=2,crop=0.7; default: none"""
+    add("--augment", type=changes, metavar="WHAT", help=changed)
     patience = """end after so many epochs without a lower held-out loss, and keep the best epoch's network, which is
         then chosen by the held-out part; default: all epochs"""
     add("--patience", type=whole(1), metavar="EPOCHS", help=patience)
@@ -194,6 +198,7 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
         "weight_decay": preset.weight_decay if values["weight_decay"] is None else values["weight_decay"],
         "clip": values["clip"],
         "label_smoothing": _smoothing(values["label_smoothing"], usual.label_smoothing, is_of_text),
+        "augment": values["augment"] and list(values["augment"]),
         "patience": values["patience"],
         "compute_dtype": values["compute_dtype"],
         "seed": values["seed"] or 0,

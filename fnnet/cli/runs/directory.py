@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fnnet.cli import presets
+from fnnet.cli.augmenting import are_amounts
 from fnnet.cli.own_networks import is_own, own_network
 from fnnet.cli.subjects import IMAGES, READINGS, Subject, subject_of, usual_reading
 from fnnet.core import atomic
@@ -47,6 +48,7 @@ LATER: dict[str, Callable[[Any], bool]] = {  # the same of settings that older r
     "schedule": lambda value: isinstance(value, str) and value in presets.SCHEDULES,
     "warmup": lambda value: type(value) is int and value >= 0,
     "clip": lambda value: value is None or (isinstance(value, float) and value > 0),
+    "augment": are_amounts,
     "patience": lambda value: value is None or (type(value) is int and value > 0),
     "image_size": lambda value: value is None or (isinstance(value, list) and list(map(type, value)) == [int, int]),
     "channels": lambda value: value in (None, 1, 3),

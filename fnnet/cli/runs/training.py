@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from fnnet.cli import presets, signals
+from fnnet.cli.augmenting import amounts, augment_of
 from fnnet.cli.own_networks import is_own, short
 from fnnet.cli.runs.checkpoints import checkpoints_of
 from fnnet.cli.runs.directory import (
@@ -50,7 +51,8 @@ def train(
 
     Args:
         config: The settings of `directory.FORM` and perhaps of `directory.LATER`, without those that are read from the
-            data. "batch_size" may be None: what is usual for the data, less for few examples.
+            data. "batch_size" may be None: what is usual for the data, less for few examples. "augment" has the names
+            of `augmenting.changes`.
         directory: Must not exist. None: runs/<data>-<net>-<time>.
         seconds, devices, shard_parameters: --save-every, --devices and --shard-parameters of the command line.
 
@@ -71,6 +73,10 @@ def train(
     if config["batch_size"] is None:
         few = 1 << max(0, (len(xs) // 8).bit_length() - 1)  # a power of 2, eight steps an epoch or more
         config["batch_size"] = min(presets.recipe(config["data"], config["net"]).batch_size, few)
+    if config.get("augment"):
+        config["augment"] = amounts(config["augment"], config["shape"])
+        if "flip" in config["augment"] and config["reading"] == "digit":
+            raise ValueError("train: --augment flip would mirror digits, which are others then; leave out flip")
     _check(config, len(xs))
     shared = _shared(config, devices, shard_parameters)
     with processes.lost_ones_named("train"):
@@ -148,6 +154,7 @@ def _trained(
                 batch_size=config["batch_size"],
                 accumulate=config["accumulate"],
                 validation=dataset.test,  # for the history: without patience nothing is chosen by it
+                augment=augment_of(config),
                 patience=config.get("patience"),
                 checkpoints=checkpoints_of(run, config, seconds, request),
                 allow_nonfinite=config["allow_nonfinite"],

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fnnet.cli import presets
+from fnnet.cli.augmenting import in_words
 from fnnet.cli.runs.directory import Config
 from fnnet.cli.subjects import IMAGES, TEXT, subject_of
 
@@ -24,6 +25,8 @@ def described(config: Config) -> str:
         parts.append(f"gradients clipped to a norm of {config['clip']:g}")
     if config["label_smoothing"]:
         parts.append(f"labels smoothed by {config['label_smoothing']:g}")
+    if config.get("augment"):
+        parts.append(f"images changed by {in_words(config['augment'])}")
     epochs, patience = f"{config['epochs']} epochs in batches of {config['batch_size']}", config.get("patience")
     parts.append(epochs if patience is None else f"at most {epochs}, until {patience} bring no lower held-out loss")
     return "; ".join(parts)
