@@ -198,7 +198,7 @@ def _conv_transpose(
     fields = {"stride": stride, "dilation": dilation, "padding": padding, "output_padding": output_padding}
     place, more = transposed_window("conv_transpose", x.shape, size, **fields)
     added = per_axis("conv_transpose", "output_padding", output_padding, len(size), least=0)
-    if any(more):  # ONNX Runtime takes less than a stride
+    if any(more):  # ONNX Runtime accepts only an output padding below the stride
         x = _bordered(graph, x, [(0, zeros) for zeros in more], 0)
         added = tuple(q % s for q, s in zip(added, place.stride, strict=True))
     weight = graph.stored(_outputs_first(exchanged(np.asarray(kernel), groups)), of=kernel)
@@ -208,7 +208,7 @@ def _conv_transpose(
 
 
 def _bordered(graph: OnnxGraph, x: OnnxValue, border: Sequence[tuple[int, int]], value: float) -> OnnxValue:
-    """An image with so many entries of a value before and behind it along each axis."""
+    """An image padded with a value: `border` has the numbers of entries before and after it, axis by axis."""
     image = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape, border, strict=False))
     pads = np.asarray([0, 0, *(lo for lo, _ in border), 0, 0, *(hi for _, hi in border)], np.int64)
     fill = np.full((), value, x.dtype)
@@ -264,7 +264,7 @@ def _avg_pool(
 
 
 def _pooled(graph: OnnxGraph, operator: str, x: OnnxValue, place: Window, border: float | None = None) -> OnnxValue:
-    """A pool that leaves its padding out, or of an image with a border of that value."""
+    """A pool that ignores its padding; or, with `border`, that pads the image with this value first."""
     padding = _pool_padding(place)
     if border is not None and any(map(any, padding)):
         x, padding = _bordered(graph, x, padding, border), [(0, 0)] * place.rank
@@ -273,12 +273,12 @@ def _pooled(graph: OnnxGraph, operator: str, x: OnnxValue, place: Window, border
 
 
 def _pool_padding(place: Window) -> list[tuple[int, int]]:
-    """At the end as much as the last window reaches over, so that no ceil_mode is needed."""
+    """The padding, which ends where the last window does, so that no ceil_mode is needed."""
     return [(lo, max((o - 1) * s + extent(k, d) - n - lo, 0)) for n, k, s, d, (lo, _), o in place.axes]
 
 
 def _is_shallow(place: Window) -> bool:
-    """Whether a pool's padding is less than its window without dilation: ONNX Runtime takes no other."""
+    """Whether a pool's padding is smaller than its window, dilation apart: ONNX Runtime accepts no other."""
     return all(max(pads) < k for pads, k in zip(_pool_padding(place), place.size, strict=True))
 
 

@@ -26,21 +26,21 @@ TYPES = {  # of NumPy's dtypes, ONNX's names
     **{"int32": "INT32", "int64": "INT64", "bool": "BOOL"},
 }
 INPUT, OUTPUT, BATCH = "input", "output", "batch"
-NODES: dict[Any, Callable] = {}  # by class of layer, or by function
+NODES: dict[Any, Callable] = {}  # the handlers, by class of layer or by function
 Handler = TypeVar("Handler", bound=Callable)
 Order = tuple[int, ...]
 
 
 def onnx_node(*kinds: Any) -> Callable[[Handler], Handler]:
-    """A decorator: the function below writes the ONNX nodes of a layer's class, or of a function.
+    """A decorator for a handler, which writes the ONNX nodes of a class of layers or of a function.
 
     Args:
-        *kinds: Classes of layers, whose nodes are written by handler(graph, layer, params, x); or functions, whose
-            nodes are written by handler(graph, x), with the further arguments of the function's call, if any. `x` is an
-            `OnnxValue`, and so is what the handler returns; `graph` is an `OnnxGraph`.
+        *kinds: Classes of layers, for handler(graph, layer, params, x); or functions, for handler(graph, x), which
+            also takes the function's other arguments, if any. `graph` is an `OnnxGraph`. `x` is an `OnnxValue`, and the
+            handler returns one.
 
     Returns:
-        The decorator. It replaces what was known for a kind. A subclass with an `apply` of its own needs its own.
+        The decorator. It replaces an earlier handler. A subclass with an `apply` of its own needs its own handler.
 
     Example:
         >>> import fnnet, jax.numpy as jnp
@@ -235,7 +235,7 @@ class OnnxGraph:
             else:
                 y = self._function(layer, _call_of(layer, params, x))
             if not isinstance(y, OnnxValue):
-                raise TypeError(f"to_onnx: what writes the nodes of {layer!r} must return an OnnxValue, not {y!r}")
+                raise TypeError(f"to_onnx: the handler of {layer!r} must return an OnnxValue, not {y!r}")
             return y
 
     def _member(self, name: str, layer: Layer, params: Params, x: OnnxValue, _: None) -> OnnxValue:
@@ -251,7 +251,7 @@ class OnnxGraph:
             function = function.func
         if function not in NODES:
             kind = type(layer).__name__ if function is None else function_name(function)
-            raise TypeError(f"{named} has no ONNX node; write it in a function under @fnnet.interop.onnx_node({kind})")
+            raise TypeError(f"{named} has no ONNX node; write a handler for it: @fnnet.interop.onnx_node({kind})")
         try:
             inspect.signature(NODES[function]).bind(self, *args, **keywords)
         except TypeError as error:
