@@ -64,7 +64,7 @@ def variants(session: Session, trial: Trial, k: int) -> Variants:
 
 
 def _is_summed(shape: tuple[int, ...], bars: Leaves) -> Callable[[int], bool]:
-    """Whether the gradient of a leaf of this shape sums over an axis of the output: the leaf has no axis of its size."""
+    """Whether a gradient of this shape sums over an axis of the output: it has no axis of that size."""
     return lambda axis: all(b.ndim > axis and b.shape[axis] not in shape for b in bars)
 
 
