@@ -16,6 +16,7 @@ import fnnet as typed
 from fnnet.core import habits
 from fnnet.layers import Layer
 from fnnet.rules.labels import LabelError
+from fnnet.training.training_warnings import warn_of_probabilities
 
 fnnet: Any = typed  # mypy knows that the calls are wrong
 RNG = np.random.default_rng(0)
@@ -421,6 +422,12 @@ def test_every_name_that_an_answer_gives_exists():
     assert {name for ours in habits.THEIRS for name in ours} <= arguments
 
 
+def unfit(images, net):
+    """Warnings of `fit` alone: what comes after them is refused, and nothing is compiled."""
+    with pytest.raises(ValueError, match=r"must be a class, from 0 to"):
+        fit((images, np.full(len(images), 99)), net=net)
+
+
 @pytest.mark.parametrize(
     ("images", "net"),
     [
@@ -432,7 +439,7 @@ def test_every_name_that_an_answer_gives_exists():
 def test_warns_of_channels_first(images, net):
     words = re.escape(f"fit: examples of shape {images.shape[1:]} look channels-first, but channels are last here")
     with pytest.warns(fnnet.TrainingWarning, match=words) as seen:
-        fit((images, YS), net=net)
+        unfit(images, net)
     assert len(seen) == 1
     assert seen[0].filename == __file__
 
@@ -448,7 +455,7 @@ def test_warns_of_channels_first(images, net):
     ],
 )
 def test_does_not_warn_of_other_shapes(shape, net):
-    fit((np.ones((8, *shape), np.float32), YS[:8]), net=net)  # a warning is an error
+    unfit(np.ones((8, *shape), np.float32), net)  # a warning is an error
 
 
 @pytest.mark.parametrize(
@@ -467,9 +474,13 @@ def test_does_not_warn_of_other_shapes(shape, net):
 )
 def test_warns_of_a_function_that_the_loss_contains(last, loss, words):
     net = fnnet.Sequential(fnnet.Flatten(), fnnet.Dense(3), last)
-    ys = np.eye(3, dtype=np.float32)[YS] if loss is fnnet.sigmoid_binary_cross_entropy else YS
     with pytest.warns(fnnet.TrainingWarning, match=words) if words else contextlib.nullcontext():
-        fit((XS, ys), net=net, loss=loss)
+        warn_of_probabilities(net, loss)
+
+
+def test_fit_warns_of_a_softmax_too_many():
+    with pytest.warns(fnnet.TrainingWarning, match="the network ends in softmax"):
+        unfit(XS, fnnet.Sequential(*NET.layers, fnnet.softmax))
 
 
 def test_warns_of_an_iterable_that_gives_less_in_a_later_epoch():

@@ -48,7 +48,7 @@ def test_without_a_change_it_is_the_identity():
 
 def test_dtype_and_bits_stay():
     image, both = jnp.asarray(IMAGE, jnp.bfloat16), Augment(shift=2, flip=True, crop=0.8)
-    assert both(KEYS[0], image).dtype == jnp.bfloat16
+    assert jax.eval_shape(both, KEYS[0], image).dtype == jnp.bfloat16
     np.testing.assert_array_equal(changed(both), changed(both))
     assert hash(both) == hash(Augment(2, True, 0.8))
 
