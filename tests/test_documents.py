@@ -11,7 +11,12 @@ from fnnet.checking.catalogue import NAMES
 from fnnet.cli import command
 
 ROOT = Path(__file__).parents[1]
-REPORTS = ("README.md", "checking.md", "tutorial.md", "trace.md")
+REPORTS = ("README.md", "checking.md", "interop.md", "tutorial.md", "trace.md")
+NOT_PRINTED = {
+    "architecture.md": "a drawing",
+    "errata.md": "pseudo-code",
+    "scale.md": "tests/costs/test_scale.py",
+}
 WIDEST = 120  # characters of a line of code that the site shows on a screen of 1300 pixels without scrolling
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 LONG = (
@@ -80,6 +85,11 @@ def test_commands_are_understood(words):
     arguments, unknown = command._parser().parse_known_args(words)
     assert unknown == []
     assert arguments.command
+
+
+def test_every_output_that_is_shown_is_compared():
+    shown = {page.name for page in PAGES if blocks(page, "text")}
+    assert shown == {*REPORTS, *NOT_PRINTED}
 
 
 def test_every_check_stands_in_the_table():
