@@ -130,12 +130,9 @@ def _require_examples(f: Any, args: tuple, static: Mapping[str, Any]) -> None:
     needed = [p.name for p in wanted if p.default is p.empty and p.name not in static]
     if len(args) < len(needed):
         name = getattr(f, "name", getattr(f, "__name__", "f")).replace("<lambda>", "f")
-        missing, given = (
-            ", ".join(needed[len(args) :]),
-            ", ".join(["(forward, backward)" if _is_pair(f) else name, *needed]),
-        )
+        call = ", ".join(["(forward, backward)" if _is_pair(f) else name, *needed])
         raise TypeError(
-            f"check: {name} needs example arguments, and {missing} is missing; write check({given}) with the arrays at "
+            f"check: {name} needs an example of {', '.join(needed[len(args) :])}; write check({call}) with the arrays at "
             "which its backward is checked"
         )
 

@@ -203,5 +203,5 @@ def test_static_values_by_name_leave_their_places_to_the_arrays():
     ):
         with pytest.raises(TypeError, match=r"check: power\(n, x\) does not take these arguments " + said):
             check(power, *args, static=static)
-    with pytest.raises(TypeError, match=r"power needs example arguments, and x is missing; write check\(power, x\)"):
+    with pytest.raises(TypeError, match=r"power needs an example of x; write check\(power, x\)"):
         check(power, static={"n": 3})

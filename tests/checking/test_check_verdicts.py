@@ -154,11 +154,13 @@ def test_arguments_are_checked():
         check([1.0, 2.0])
     with pytest.raises(TypeError, match=r"check: f \(an array of shape \(4, 3\)\) must be a function"):
         check(X, jnp.sin)
-    with pytest.raises(TypeError, match=r"x, kernel, bias is missing; write check\(primal, x, kernel, bias\) with the"):
+    with pytest.raises(
+        TypeError, match=r"primal needs an example of x, kernel, bias; write check\(primal, x, kernel, bias\) with"
+    ):
         check(dense(right))
-    with pytest.raises(TypeError, match=r"b is missing; write check\(f, a, b\) with the arrays"):
+    with pytest.raises(TypeError, match=r"f needs an example of b; write check\(f, a, b\) with the arrays"):
         check(lambda a, b: a * b, X)
-    with pytest.raises(TypeError, match=r"k is missing; write check\(\(forward, backward\), x, k\)"):
+    with pytest.raises(TypeError, match=r"an example of k; write check\(\(forward, backward\), x, k\)"):
         check((lambda x, k: (x @ k, (x, k)), lambda kept, g: (g @ kept[1].T, kept[0].T @ g)), X)
     with pytest.raises(ValueError, match="no floating argument"):
         check(unary(lambda i: i, lambda i, g: None), np.arange(3))
