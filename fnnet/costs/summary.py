@@ -1,6 +1,6 @@
 """`net.summary(shape)`: what each layer makes, holds, computes and keeps, for one example.
 
-Parameters: the number of entries.
+Parameters: the number of entries. A line below the table says how many of them are statistics, as `BatchNorm` has.
 
 FLOPs of one forward without a key: for Dense and Conv, 2 for each product of an input and a weight, taps outside
 the image not counted, and 1 for each bias that is added; for the sum of `Residual`, 1 for each entry; for pooling,
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.jaxprs import dependent_outputs
-from fnnet.core.notebook import html_table
+from fnnet.core.notebook import html_paragraph, html_table
 from fnnet.layers.containers import Container, in_training, is_threaded
 from fnnet.layers.protocol import Layer, abstract_example
 from fnnet.layers.walk import walk
@@ -40,6 +40,7 @@ class Row:
     parameters: int
     flops: int
     kept_bytes: int
+    statistics: int = 0  # of the parameters
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +55,11 @@ class Summary:
         return sum(row.parameters for row in self.rows)
 
     @property
+    def statistics(self) -> int:
+        """How many of the parameters are statistics, which are not trained."""
+        return sum(row.statistics for row in self.rows)
+
+    @property
     def flops(self) -> int:
         """Of one forward of one example."""
         return sum(row.flops for row in self.rows)
@@ -65,12 +71,17 @@ class Summary:
 
     def __repr__(self) -> str:
         """The table, a line a row, aligned."""
-        return aligned_table(self._cells(), left=2)
+        table = aligned_table(self._cells(), left=2)
+        return f"{table}\n{self._statistics_told()}" if self.statistics else table
 
     def _repr_html_(self) -> str:
         """The same table for a notebook."""
         heading, *rows = self._cells()
-        return html_table(heading, rows, left=(0, 1), total=True)
+        table = html_table(heading, rows, left=(0, 1), total=True)
+        return table + html_paragraph(self._statistics_told()) if self.statistics else table
+
+    def _statistics_told(self) -> str:
+        return f"{self.statistics:,} of the parameters are statistics of mini-batches, which are not trained"
 
     def _cells(self) -> list[tuple[str, ...]]:
         cells = [("layer", "output", "parameters", "FLOPs", "kept bytes")]
@@ -97,6 +108,14 @@ class Visit:
         """Of its own parameters, which a container has none of."""
         return 0 if is_threaded(self.layer) else sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
+    @property
+    def statistics(self) -> int:
+        """How many of these are statistics."""
+        if is_threaded(self.layer):
+            return 0
+        flags = jax.tree.leaves(self.layer.statistics(self.params))
+        return sum(leaf.size for leaf, flag in zip(jax.tree.leaves(self.params), flags, strict=True) if flag)
+
 
 def summarise(net: Container, shape: tuple[int, ...], dtype: Any) -> Summary:
     """The network's layers, from one abstract run: nothing is computed."""
@@ -108,6 +127,7 @@ def summarise(net: Container, shape: tuple[int, ...], dtype: Any) -> Summary:
                 visit.entries,
                 visit.layer.flops(visit.params, visit.x),
                 visit.kept_bytes,
+                visit.statistics,
             )
             for visit in visits_of(net, shape, dtype)
         )

@@ -40,10 +40,10 @@ class Sequential(Container):
             optimiser and checkpoints. A `Sequential` among the layers with a compute_dtype of its own keeps it. None:
             the dtypes of parameters and example.
 
-    Kernels are drawn for the gain of the next layer, past pooling, Flatten and Dropout. Before a rectifier (relu and
-    leaky_relu of fnnet or jax.nn, a functools.partial of them, a rule whose `gain` says so) they are drawn as in He et
-    al. (2015), truncated normal with variance 2 / fan in. Before anything else, and at the end of the layers, they are
-    drawn as in Glorot. A layer's `kernel_init` comes first. Biases are 0.
+    Kernels are drawn for the gain of the next layer, past norms, pooling, Flatten and Dropout. Before a rectifier (relu
+    and leaky_relu of fnnet or jax.nn, a functools.partial of them, a rule whose `gain` says so) they are drawn as in He
+    et al. (2015), truncated normal with variance 2 / fan in. Before anything else, and at the end of the layers, they
+    are drawn as in Glorot. A layer's `kernel_init` comes first. Biases are 0.
 
     Networks with equal layers are equal; functions, and so initialisers, are equal if they are the same object.
 

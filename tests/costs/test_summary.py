@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from fnnet.formulations import convolution
+from fnnet.layers.batch_norm import BatchNorm
 from fnnet.layers.convolution import Conv
 from fnnet.layers.dense import Dense
 from fnnet.layers.dropout import Dropout
 from fnnet.layers.flatten import Flatten
 from fnnet.layers.pooling import AvgPool, MaxPool
+from fnnet.layers.repeat import Repeat
 from fnnet.layers.residual import Residual
 from fnnet.layers.sequential import Sequential
 from fnnet.rules.activations import gelu, relu, sigmoid, tanh
@@ -32,6 +34,15 @@ def xla_flops(net, shape):
 
 def by_name(net, shape, **options):
     return {row.name: row for row in net.summary(shape, **options).rows}
+
+
+def test_statistics_are_told_apart():
+    shown = "12 of the parameters are statistics of mini-batches, which are not trained"
+    summary = Sequential(Conv(2, 3), Repeat(BatchNorm(), 3)).summary((5, 5, 1))
+    assert [(row.parameters, row.statistics) for row in summary.rows] == [(20, 0), (3 * 8, 3 * 4)]
+    assert str(summary).endswith(f"\n{shown}")
+    assert summary._repr_html_().endswith(f"<p>{shown}</p>")
+    assert "statistics" not in str(Sequential(Conv(2, 3)).summary((5, 5, 1)))
 
 
 def test_numbers_by_hand():

@@ -96,7 +96,7 @@ def test_a_batch_norm_inside_takes_the_statistics_of_the_mini_batch():
     trained, history = fnnet.fit(net, loss, optax.sgd(0.1), (TEXTS, NEXT), **options)
     assert history[-1]["loss"] < history[0]["loss"]
     assert jnp.any(trained["tied_0"]["batch_norm_1"]["mean"])
-    assert net.summary((6,)).rows[0].parameters == 11 * 8 + 4 * 8
+    assert (net.summary((6,)).parameters, net.summary((6,)).statistics) == (11 * 8 + 4 * 8, 2 * 8)
 
 
 def test_mixed_precision(params):

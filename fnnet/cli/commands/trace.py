@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
 def trace(*, run: Path, example: int | None, data: str | None, output: Path | None, since: Path | None) -> None:
     """Print the trace, and what changed since another run, and write the page."""
     trained = runs.load(run)
-    seen = _traced(trained, run, example, data)
+    seen = _traced(trained, example, data)
     file = output or run / ("trace.html" if example is None else f"trace-{example}.html")
     subject = trained.subject
     what = f"the first {subject.traced} held-out {subject.examples}"
@@ -36,17 +36,12 @@ def trace(*, run: Path, example: int | None, data: str | None, output: Path | No
     seen.save(file, title=f"{run.name}: {what}")
     print(seen)
     if since is not None:
-        print(f"\nsince {since}:\n{_traced(runs.load(since), since, example, data).diff(seen)}")
+        print(f"\nsince {since}:\n{_traced(runs.load(since), example, data).diff(seen)}")
     print(f"page: {file}")
 
 
-def _traced(run: runs.Run, directory: Path, example: int | None, data: str | None) -> Trace:
-    xs, ys = runs.held_out(run, data)
-    if xs.shape[1:] != run.shape:
-        raise ValueError(
-            f"trace: {run.subject.examples} of shape {xs.shape[1:]} must have the shape {run.shape} of the run "
-            f"{directory}"
-        )
+def _traced(run: runs.Run, example: int | None, data: str | None) -> Trace:
+    xs, ys = runs.held_out("trace", run, data)
     if example is not None and example >= len(xs):
         raise ValueError(
             f"trace: --example {example} must be less than {len(xs)}, the number of held-out {run.subject.examples}"

@@ -50,17 +50,21 @@ def _read(file: str, shape: tuple[int, ...], reading: str) -> tuple[np.ndarray, 
     return (read_image if reading == "grey" else read_photograph)(file, shape), []
 
 
-def held_out(run: Run, source: str | None) -> tuple[Any, Any]:
-    """The held-out examples of `source`, or else of the data of the training, and their labels."""
-    return run.subject.load(run.config["data"] if source is None else source, run.config).test
+def held_out(command: str, run: Run, source: str | None) -> tuple[Any, Any]:
+    """The held-out examples of `source`, or else of the data of the training, and their labels.
+
+    Raises ValueError in the name of the command, where they have another shape than those of the training.
+    """
+    xs, ys = run.subject.load(run.config["data"] if source is None else source, run.config).test
+    if xs.shape[1:] != run.shape:
+        raise ValueError(
+            f"{command}: {run.subject.examples} of shape {xs.shape[1:]} must have the shape {run.shape} that the run "
+            "was trained on"
+        )
+    return xs, ys
 
 
 def score(run: Run, source: str | None) -> tuple[dict[str, float], int]:
     """Loss and accuracy on the held-out examples, and their number."""
-    xs, ys = held_out(run, source)
-    if xs.shape[1:] != run.shape:
-        raise ValueError(
-            f"evaluate: {run.subject.examples} of shape {xs.shape[1:]} must have the shape {run.shape} that the run "
-            "was trained on"
-        )
+    xs, ys = held_out("evaluate", run, source)
     return evaluate(run.net, run.params, run.loss, (xs, ys)), len(xs)
