@@ -132,8 +132,8 @@ def _require_examples(f: Any, args: tuple, static: Mapping[str, Any]) -> None:
         name = getattr(f, "name", getattr(f, "__name__", "f")).replace("<lambda>", "f")
         call = ", ".join(["(forward, backward)" if _is_pair(f) else name, *needed])
         raise TypeError(
-            f"check: {name} needs an example of {', '.join(needed[len(args) :])}; write check({call}) with the arrays at "
-            "which its backward is checked"
+            f"check: {name} needs an example of {', '.join(needed[len(args) :])}; write check({call}) with the arrays "
+            "at which its backward is checked"
         )
 
 
