@@ -1,4 +1,4 @@
-"""Calls by the habits of other libraries: the error of a call that does not fit names the argument that was meant."""
+"""Hints for calls in another library's style: the error names the argument that was meant."""
 
 import difflib
 import functools
@@ -11,7 +11,7 @@ from fnnet.core.suggestions import did_you_mean
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What other libraries call an argument, under its names here: the first that the function has.
+# Other libraries' names of an argument, under its names here. A hint gives the first of these that the function has.
 THEIRS = {
     ("stride",): ("strides", "window_strides", "subsample"),
     ("window",): ("kernel_size", "pool_size", "filter_size", "kernel_shape", "window_shape", "window_dimensions"),
@@ -53,7 +53,7 @@ THEIRS = {
     ("key",): ("rng", "rngs", "seed", "random_state", "generator"),
     ("times",): ("num_layers", "n_layers", "num_blocks"),
 }
-# What to do about an argument that has no name here.
+# What to write instead of an argument that does not exist here.
 INSTEAD = {
     **dict.fromkeys(
         ("in_channels", "in_features", "in_dim", "input_dim", "input_size", "num_inputs"),
@@ -71,7 +71,7 @@ INSTEAD = {
     "batch_first": "an example has its length first, and jax.vmap adds the batch in front",
 }
 
-# What other libraries call what is public here.
+# Other libraries' names of public functions and layers.
 NAMES = {
     **dict.fromkeys(("Linear", "FullyConnected"), "Dense"),
     **{f"Conv{n}{d}": "Conv" for n in (1, 2, 3) for d in "dD"},

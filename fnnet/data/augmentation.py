@@ -14,7 +14,7 @@ class Augment:
     Args:
         shift: By how many pixels at most the image is moved along each axis; zeros come in from outside. This is
             PyTorch's RandomCrop with that padding.
-        flip: Whether every second image is mirrored, left and right. Digits and letters must not be.
+        flip: Whether half of the images are mirrored, left to right. Do not mirror digits or letters.
         crop: The smallest part of height and width that is cut out and enlarged to the whole image, such as 0.8. 1
             cuts nothing.
 

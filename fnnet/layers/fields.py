@@ -32,7 +32,7 @@ def window_of(layer: Any) -> tuple[int, ...]:
 
 
 def _likely(window: int, shape: tuple[int, ...]) -> str:
-    """What was likely meant by an example of another rank than an image."""
+    """A hint for an example whose rank is not an image's."""
     if len(shape) == 2:
         return f"{_with_channels(shape, 2)}; window=({window},) is for a sequence (length, channels)"
     if len(shape) == 4:

@@ -26,7 +26,7 @@ class Flatten(Layer):
 
     @property
     def spatial_axes(self) -> int:
-        """None of them."""
+        """None: all axes are alike to it."""
         return 0
 
     def access(self, x: Any) -> Access:

@@ -1,4 +1,4 @@
-"""What somebody may try with a layer who comes from another library: the error says what to write."""
+"""Hints for layers used in another library's style: the error says what to write."""
 
 import functools
 import inspect
@@ -25,10 +25,10 @@ METHODS = {
 
 
 class Habits:
-    """Base of `Layer`: answers calls, arguments and attributes that a layer does not have."""
+    """Base of `Layer`: errors for calls, arguments and attributes that a layer does not have."""
 
     def __new__(cls, *args: Any, **keywords: Any) -> Any:
-        """Raises TypeError where an argument is unknown or one too many; `copy` and `pickle` give none."""
+        """Raises TypeError for an unknown argument, or too many; `copy` and `pickle` call this without arguments."""
         if args or keywords:
             refuse_misfit(cls.__name__, _parameters(cls.__init__), args, keywords, whole=False)
         return super().__new__(cls)

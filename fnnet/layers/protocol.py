@@ -208,7 +208,7 @@ class Layer(Habits):
 
     @property
     def spatial_axes(self) -> int | None:
-        """How many axes of its example it takes as space, channels being last; None: as many as there are."""
+        """How many spatial axes its example has, before the channels; None: any number."""
         return None
 
     @property

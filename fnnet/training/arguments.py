@@ -1,4 +1,4 @@
-"""What people give to `fit` and `evaluate`: taken where its meaning is plain, else one sentence says what is needed."""
+"""The arguments of `fit` and `evaluate`: converted where their meaning is plain, else refused with what is needed."""
 
 import functools
 import os

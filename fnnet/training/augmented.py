@@ -13,7 +13,7 @@ FOLD = 0xA46  # no layer has this position: each folds the same key by its own
 
 @dataclass(frozen=True)
 class Augmented:
-    """A network that gets augment(key, x) in the place of x where it is given a key."""
+    """A network that applies augment(key, x) to its example whenever it gets a key."""
 
     net: Any
     augment: Callable

@@ -94,12 +94,12 @@ def fit(
         trainable: Which parameters are trained. The others keep their bits, without gradients or optimiser state: a
             tree of booleans like the parameters, in which one may stand for a whole layer; or a function of a
             parameter's name, such as `lambda name: name.startswith("dense_7/")`. None: all.
-        sample_weight: A number of 0 or more for each example of arrays: its loss counts so often. The mean of a
-            mini-batch is over the weights. With an iterable, return the pair (losses, weights) from the loss.
+        sample_weight: A number of 0 or more for each example of arrays. Its loss is multiplied by it, and the sum over
+            a mini-batch is divided by that of the weights. With an iterable, let the loss return (losses, weights).
         augment: augment(key, x) -> x changes an example in the training, such as `fnnet.data.Augment(shift=2)`; it is
             compiled into the step, and gets a key of its own for each example and step. Hashable.
         validation: Held-out data, evaluated after each epoch.
-        metrics: What to measure on the validation data, as in `evaluate`.
+        metrics: What to measure on the validation data, such as ["top_5", "f1"], as in `evaluate`.
         average: The decay of an exponential moving average of the parameters over the steps, such as 0.999. Validation
             takes the average, and `fit` returns it. The state of `callback` has the last step's parameters.
         patience: Stop after so many epochs without a lower validation loss, and return the best epoch's parameters.

@@ -1,4 +1,4 @@
-"""Warnings about what trains, but was likely not meant so."""
+"""Warnings about trainings that run but are probably not what was meant."""
 
 import warnings
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ LEVEL = 5  # the caller of `fit`: `_warn`, the function that calls it, `fit` and
 
 
 class TrainingWarning(UserWarning):
-    """A network, loss or data may be meant otherwise than `fit` takes them.
+    """`fit` runs, but its network, loss or data are probably not what was meant.
 
     `warnings.filterwarnings("ignore", category=fnnet.TrainingWarning)` silences it.
     """
