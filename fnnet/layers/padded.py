@@ -24,9 +24,9 @@ class Padded(WithBody):
             last other entry.
 
     `Attention` then sees no key of the padding, `LSTM` and `GRU` stop before it (in reverse they start before it), and
-    `GlobalAvgPool` and `GlobalMaxPool` leave it out. Other layers compute the padding's rows like any others. A
-    convolution, or a function of the whole sequence, reads them. `BatchNorm` is refused: its statistics would count
-    them.
+    `GlobalAvgPool` and `GlobalMaxPool` leave it out. They raise where a layer before them has changed the number of
+    rows. Other layers compute the padding's rows like any others. A convolution, or a function of the whole sequence,
+    reads them. `BatchNorm` is refused: its statistics would count the padding.
 
     Parameters: those of `net`; `fnnet.interop` carries them for `net`. `fnnet.trace` shows it as one layer.
 
@@ -42,8 +42,8 @@ class Padded(WithBody):
         set_fields(self, net=as_layer(self.net), index=integer("Padded", "index", self.index, least=0))
         if self.net.of_batch:
             raise ValueError(
-                f"Padded: net (={self.net!r}) has a BatchNorm, whose statistics would count the padding; LayerNorm and "
-                "RMSNorm normalise each row by itself"
+                "Padded: net has a BatchNorm, whose statistics would count the padding; LayerNorm and RMSNorm "
+                "normalise each row by itself"
             )
 
     @property
