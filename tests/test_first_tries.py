@@ -414,6 +414,20 @@ def test_an_error_of_a_label_comes_whole_from_another_process():
     assert (str(again), again.place) == (str(caught.value), (1,))
 
 
+@pytest.mark.parametrize(
+    ("validation", "words"),
+    [
+        ((XS, WRONG), r"labels\[13\] \(=3\) must be a class"),
+        ((XS[..., 0], YS), r"Conv: x of shape \(8, 8\) must have shape \(height, width, 1\)"),
+        ((XS, YS[:3]), r"ys of shape \(3,\) must have as many examples"),
+    ],
+)
+def test_wrong_validation_data_are_refused_before_the_training(validation, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        fit(validation=validation, callback=lambda record, state: pytest.fail("it was trained"))
+    assert caught.value.__notes__[-1] == "These are the validation data of fit."
+
+
 def test_every_name_that_an_answer_gives_exists():
     assert set(habits.NAMES.values()) <= set(dir(typed))
     arguments = {

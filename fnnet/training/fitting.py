@@ -22,7 +22,7 @@ from fnnet.core.habits import hinted
 from fnnet.training.arguments import as_augment, as_data, as_loss, as_network, as_optimizer, is_pair
 from fnnet.training.augmented import Augmented
 from fnnet.training.averaging import as_decay, average_of, averaging
-from fnnet.training.batches import Pace, refuse_nonfinite
+from fnnet.training.batches import Pace, matching, refuse_nonfinite
 from fnnet.training.device_mesh import placement_on
 from fnnet.training.history import History
 from fnnet.training.loss_check import check_loss
@@ -172,6 +172,7 @@ def fit(
     state = start(net, optimizer, key, source.shape, params, placement)
     xs, ys = source.sample()
     check_loss("fit", net, loss, state.params, xs, plain_labels(ys))
+    _check_validation(net, loss, state.params, validation)
     if not allow_nonfinite:
         refuse_nonfinite("fit", xs=xs, ys=plain_labels(ys))
     pace, put = placement.pace(), placement.put
@@ -361,6 +362,18 @@ def _weighted(
         )
     xs, ys = data
     return (xs, WeightedLabels(ys, as_sample_weight(function, sample_weight, ys))), WeightedLoss(loss)
+
+
+def _check_validation(net: Any, loss: Callable, params: Any, validation: Any) -> None:
+    """Raise before the training what `evaluate` would raise after an epoch of it."""
+    if not is_pair(validation):
+        return
+    try:
+        xs, ys = matching("fit", *validation)
+        check_loss("fit", net, loss, params, xs[:1], ys)
+    except (TypeError, ValueError) as error:
+        error.add_note("These are the validation data of fit.")
+        raise
 
 
 def _result(net: Any, state: State, average: float | None) -> Any:
