@@ -243,7 +243,7 @@ class Report:
             (cause[0].argument or "the rule", _what(cause[0]), cause[0].worst_entry, _where(cause))
             for cause in causes(self.failures)
         ]
-        heading = html_paragraph(f"{self.name}({self.signature})", strong=f"{self.verdict}:")
+        heading = html_paragraph(f"{self.name}({self.signature})", strong=f"{self.verdict}:", good=self.ok)
         table = html_table(names, rows, left=range(len(names))) if rows else ""
         return heading + table + html_details("the whole report", str(self))
 

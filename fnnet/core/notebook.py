@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 
+GREEN, RED = "#1a7f37", "#cf222e"  # legible on white and on black
 LEFT, RIGHT = "text-align: left", "text-align: right"
 
 
@@ -22,9 +23,10 @@ def html_table(
     return f"<table><thead>{line(heading, 'th')}</thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def html_paragraph(text: str, *, strong: str = "") -> str:
-    """A paragraph that begins with the words `strong`."""
-    first = f"<strong>{html.escape(strong)}</strong> " if strong else ""
+def html_paragraph(text: str, *, strong: str = "", good: bool | None = None) -> str:
+    """A paragraph that begins with the words `strong`, green if they are good and red if they are not."""
+    style = "" if good is None else f' style="color: {GREEN if good else RED}"'
+    first = f"<strong{style}>{html.escape(strong)}</strong> " if strong else ""
     return f"<p>{first}{html.escape(text)}</p>"
 
 
