@@ -151,6 +151,15 @@ REFUSED = {
         lambda: fit((XS, np.eye(3, dtype=int)[YS])),
         "softmax_cross_entropy: labels of shape (16, 3) and dtype int32 must have shape (16,)",
     ),
+    "labels in a column": (
+        lambda: fit((XS, YS[:, None])),
+        "softmax_cross_entropy: labels of shape (16, 1) and dtype int32 must have shape (16,), one class an example of "
+        "logits (16, 3); labels[..., 0] has it",
+    ),
+    "all that fit returned": (
+        lambda: fnnet.evaluate(NET, (NET.init(0, (8, 8, 1)), []), LOSS, (XS, YS)),
+        "Sequential: params must be a dictionary of parameters, not tuple; fit returns the pair (params, history)",
+    ),
     "a label out of range": (
         lambda: fit((XS, WRONG)),
         "softmax_cross_entropy: labels[13] (=3) must be a class, from 0 to 2",

@@ -274,7 +274,8 @@ def check_entries(layer: Layer, params: Params) -> None:
     """Whether `params` has the layer's entries and no others; what is in them is not looked at."""
     name = type(layer).__name__
     if not isinstance(params, Mapping):
-        raise TypeError(f"{name}: params must be a dictionary of parameters, not {type(params).__name__}")
+        pair = "; fit returns the pair (params, history)" if isinstance(params, tuple) and len(params) == 2 else ""
+        raise TypeError(f"{name}: params must be a dictionary of parameters, not {type(params).__name__}{pair}")
     for entry in layer.entries:
         if entry not in params:
             raise ValueError(f'{name}: params lacks "{entry}"')

@@ -153,9 +153,11 @@ def _prediction_and_labels(function: str, argument: str, prediction: Any, labels
     examples, kind = prediction.shape[:-1], given.dtype
     if jnp.issubdtype(kind, jnp.integer):
         if given.shape != examples:
+            column = given.shape == (*examples, 1)
+            hint = "labels[..., 0] has it" if column else "class probabilities must be floating"
             raise ValueError(
                 f"{function}: labels of shape {given.shape} and dtype {kind} must have shape {examples}, one class an "
-                f"example of {argument} {prediction.shape}; class probabilities must be floating"
+                f"example of {argument} {prediction.shape}; {hint}"
             )
     elif not jnp.issubdtype(kind, jnp.floating) or given.shape == examples:
         raise TypeError(
