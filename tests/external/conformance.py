@@ -34,22 +34,25 @@ SOURCES = {
 }
 HEAD = "| operator | cases | passed | not supported | why |\n|---|---|---|---|---|"
 
-INTRODUCTION = """# Conformance: cases that nobody here wrote
+INTRODUCTION = """# Conformance: test cases of ONNX and PyTorch
+
+For anyone who asks whether fnnet's functions mean what ONNX's and PyTorch's mean. Test cases that these projects wrote for
+themselves are run with fnnet's functions. fnnet supports nearly all of them, and none that it supports gives a wrong answer.
 
 Made by `{command}`, with {versions}.
-Each row is compared with this page whenever the tests in `tests/external` run, and a case that fails makes them fail.
-The operators are those of ONNX that fnnet has functions for, and the same in PyTorch.
-Cases are all that the loaders return for them, none left out: `onnx.backend.test.loader`, and the `sample_inputs` and
-`error_inputs` of `torch.testing._internal.common_methods_invocations.op_db`.
+The tests in `tests/external` compare each row with this page and fail if a case fails. The operators are those of ONNX that
+fnnet has functions for, and the same operators of PyTorch. No case of theirs is left out: the cases are all that
+`onnx.backend.test.loader` returns, and the `sample_inputs` and `error_inputs` of
+`torch.testing._internal.common_methods_invocations.op_db`.
 
 A case is supported if public functions of fnnet give the answer, together with what `jax.numpy` does before and after
-them: channels moved last, a weight multiplied, a sum taken. Those few lines an operator are
+them: channels moved last, a weight multiplied, a sum taken. These few lines per operator are
 [tests/external/onnx_operators.py](../tests/external/onnx_operators.py),
 [tests/external/onnx_sequences.py](../tests/external/onnx_sequences.py) and
 [tests/external/torch_operators.py](../tests/external/torch_operators.py). A case of ONNX belongs to an operator by the
 nodes of its model, not by its name: {bodies} models that spell out one of these operators in terms of others (a Softmax
-by Exp, ReduceSum and Div) have nothing of fnnet to run, and are not counted. Tolerances are the cases' own; in bf16 and
-f16, where those ask for the same bits, two roundings.
+by Exp, ReduceSum and Div) have nothing of fnnet to run, and are not counted. Tolerances are the cases' own. Where bf16 and
+f16 cases require the same bits, two roundings are allowed.
 """
 
 
