@@ -36,12 +36,13 @@ HEAD = "| operator | cases | passed | not supported | why |\n|---|---|---|---|--
 
 INTRODUCTION = """# Conformance: test cases of ONNX and PyTorch
 
-For anyone who asks whether fnnet's functions mean what ONNX's and PyTorch's mean. Test cases that these projects wrote for
-themselves are run with fnnet's functions. fnnet supports nearly all of them, and none that it supports gives a wrong answer.
+For anyone who asks whether fnnet's functions mean what ONNX's and PyTorch's mean. The test cases that these projects
+wrote for themselves are run with fnnet's functions. fnnet supports nearly all of them, and gives a right answer in
+every case that it supports.
 
 Made by `{command}`, with {versions}.
-The tests in `tests/external` compare each row with this page and fail if a case fails. The operators are those of ONNX that
-fnnet has functions for, and the same operators of PyTorch. No case of theirs is left out: the cases are all that
+The tests in `tests/external` compare each row with this page and fail if a case fails. The operators are those of ONNX
+that fnnet has functions for, and the same operators of PyTorch. No case of theirs is left out: the cases are all that
 `onnx.backend.test.loader` returns, and the `sample_inputs` and `error_inputs` of
 `torch.testing._internal.common_methods_invocations.op_db`.
 
@@ -51,8 +52,8 @@ them: channels moved last, a weight multiplied, a sum taken. These few lines per
 [tests/external/onnx_sequences.py](../tests/external/onnx_sequences.py) and
 [tests/external/torch_operators.py](../tests/external/torch_operators.py). A case of ONNX belongs to an operator by the
 nodes of its model, not by its name: {bodies} models that spell out one of these operators in terms of others (a Softmax
-by Exp, ReduceSum and Div) have nothing of fnnet to run, and are not counted. Tolerances are the cases' own. Where bf16 and
-f16 cases require the same bits, two roundings are allowed.
+by Exp, ReduceSum and Div) have nothing of fnnet to run, and are not counted. Tolerances are the cases' own. Where bf16
+and f16 cases require the same bits, two roundings are allowed.
 """
 
 
