@@ -65,7 +65,7 @@ def test_a_process_ends_with_the_one_that_asks():
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_table_of_several_processes_is_that_of_one(jobs, capsys):
     assert main(f"check tanh relu --checks SPE --jobs {jobs}".split()) == 0
-    header, *rows, summary = capsys.readouterr().out.splitlines()
+    _, header, *rows, summary = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ["rule", "verdict"]
     assert [re.sub(r" +\d+\.\d", " s", row) for row in rows] == [
         "relu  right               SPE s  z: the slope from the left",
