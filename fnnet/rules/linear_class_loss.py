@@ -40,7 +40,7 @@ from fnnet.formulations.row_blocks import by_blocks
 from fnnet.rules.class_losses import ClassWeights
 from fnnet.rules.labels import as_class_weights, as_classes, as_ignored, as_smoothing, weighted, weights_of
 
-LEAST_ROWS, MOST_ROWS, MOST_LOGITS = 128, 256, 2**24  # of a block
+LEAST_ROWS, MOST_ROWS, MOST_LOGITS = 256, 512, 2**21  # of a block
 
 NAME = "linear_softmax_cross_entropy"
 
