@@ -73,7 +73,7 @@ def _pixels(image: Any) -> np.ndarray:
     image = in_8_bits(image).convert("RGBA")
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     white, black = (np.asarray(on_ground(image, colour).convert("L")) for colour in ("white", "black"))
-    # Where both differ the image is transparent. Of the two grounds the one that shows more is meant.
+    # They differ where the image is transparent; the ground on which more is to be seen is the right one.
     shown: np.ndarray = black if np.ptp(black) > np.ptp(white) else white
     return shown
 
@@ -82,10 +82,9 @@ def _framed(grey: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, list[s
     if max(grey.shape) < SIDE // 2:
         factor = -(-SIDE // (2 * max(grey.shape)))
         grey = grey.repeat(factor, 0).repeat(factor, 1)
-    ink = _one_character(_ink(grey))
+    ink = _usual_stroke(_one_character(_ink(grey)))
     is_small = min(size) < SMALL
     room = size if is_small else tuple(round(BOX * side) for side in size)
-    ink = _usual_stroke(ink)
     rows, columns = _box(ink)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     scale = min(room[0] / height, room[1] / width)
@@ -178,6 +177,8 @@ def _one_character(ink: np.ndarray) -> np.ndarray:
         parts = _parts(ink, axis)
         if len(parts) > 1:
             raise _NoDigitError(f"shows {len(parts)} characters {how}; give each an image of its own")
+    if not (ink > 0.5).any():
+        raise _NoDigitError("shows no digit: nothing in it is darker or lighter than its shadows")
     return ink
 
 

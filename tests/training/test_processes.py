@@ -207,7 +207,7 @@ ADDRESSES = {
 }
 MEETING = """
 import jax
-from fnnet import processes
+from fnnet.training import processes
 processes.connect()
 print(jax.process_index(), jax.process_count(), processes.largest(7 * jax.process_index()))
 """
