@@ -19,6 +19,7 @@ class Pace:
     """How many steps a call may take so that it lasts about SECONDS_A_CALL."""
 
     steps = 1
+    ran = False  # whether the program has run once, and so is compiled
 
     def begin(self, done: int) -> None:
         """Start an epoch, or go on with one after `done` of its steps."""
@@ -30,6 +31,7 @@ class Pace:
 
     def reached(self, done: int) -> None:
         """Note that `done` steps are over, and choose the next number."""
+        self.ran = True
         now = time.perf_counter()
         taken, seconds = max(done - self.done, 1), max(now - self.since, 1e-6)
         wanted = int(taken * SECONDS_A_CALL / seconds)

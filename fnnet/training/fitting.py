@@ -328,7 +328,7 @@ def _epoch(
     state, tally, began = moment.state, moment.tally, time.perf_counter() - moment.seconds
     pace.begin(int(tally.steps))
     with _bar(label, source.steps, progress) as bar:
-        if pace.steps == 1:  # nothing has run yet
+        if not pace.ran:
             bar.set_postfix_str("compiling")
         for xs, ys, rows, stops in source.epoch(programs.order, state, pace):
             for stop in stops:

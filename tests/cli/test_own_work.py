@@ -187,3 +187,12 @@ def test_devices_on_a_processor_need_no_variables(tmp_path, users_environment):
     done = subprocess.run([sys.executable, "-m", "fnnet", *arguments], env=bare, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "on 2 devices of 1 processes" in done.stdout
+
+
+def test_large_numbers_are_named_where_the_loss_is_not_finite(folder, tmp_path, capsys):
+    labels = np.arange(64) % 2
+    np.savez(tmp_path / "large.npz", x=1e30 * (1 + np.random.default_rng(0).random((64, 3))), y=labels)
+    arguments = ("--data", tmp_path / "large.npz", "--net", f"{folder}/mine.py:line", "--optimizer", "sgd")
+    assert call("train", *arguments, "--epochs", 3, "--output", tmp_path / "run") == 2
+    assert "; the data have numbers up to 2e+30, and should be scaled to about 1\n" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """`fit` and `evaluate`: what a run is made of, what it repeats, where it stops, and what it refuses."""
 
+import contextlib
 import functools
 
 import chex
@@ -10,7 +11,7 @@ import optax
 import pytest
 
 import fnnet
-from fnnet.training import batches, steps
+from fnnet.training import batches, fitting, steps
 
 
 @pytest.fixture(autouse=True)
@@ -260,3 +261,27 @@ def test_refuses_labels_of_a_float_type():
 def test_refuses_a_loss_of_the_whole_batch():
     with pytest.raises(ValueError, match=r"fit: loss must give one number for each of 100 examples, shape \(100,\)"):
         fnnet.fit(NET, lambda z, y: LOSS(z, y).mean(), ADAM, blobs(), key=jax.random.key(0))
+
+
+def test_the_progress_bar_says_compiling_once(monkeypatch):
+    said = []
+
+    class Bar(contextlib.nullcontext):
+        n = 0
+
+        def __enter__(self):
+            return self
+
+        def update(self, steps):
+            self.n += steps
+
+        def set_postfix(self, **values):
+            said.append("loss")
+
+        def set_postfix_str(self, text):
+            said.append(text)
+
+    monkeypatch.setattr(fitting, "_bar", lambda *_: Bar())
+    train(epochs=3)
+    assert said[:2] == ["compiling", "loss"]
+    assert said.count("compiling") == 1

@@ -27,7 +27,8 @@ def described(config: Config) -> str:
         parts.append(f"labels smoothed by {config['label_smoothing']:g}")
     if config.get("augment"):
         parts.append(f"images changed by {in_words(config['augment'])}")
-    epochs, patience = f"{config['epochs']} epochs in batches of {config['batch_size']}", config.get("patience")
+    epochs = f"{config['epochs']} epoch{'' if config['epochs'] == 1 else 's'} in batches of {config['batch_size']}"
+    patience = config.get("patience")
     parts.append(epochs if patience is None else f"at most {epochs}, until {patience} bring no lower held-out loss")
     return "; ".join(parts)
 
