@@ -98,6 +98,11 @@ LINES = {
     "train --data strange.npz": "must have arrays x and y, or x_train, y_train, x_test and y_test; it has inputs",
     "train --data first.npz": "has its channels first; numpy.moveaxis(x, 1, -1) puts them last",
     "train --data floats.npz": "labels of dtype float64 must be names, or whole numbers from 0",
+    "train --data a.png": "a.png is no text; give images as a folder with a folder for each class, and tables",
+    "train --data table.csv": "table.csv is no text",
+    "evaluate run/checkpoints": "run run/checkpoints is not the directory of a run; did you mean run?",
+    "train --resume run/config.json": "run run/config.json is not a directory; did you mean run?",
+    "predict a.png run": "a.png is an image; the run comes first: fnnet predict RUN a.png",
     "train --resume nowhere": "run nowhere is not a directory",
     "train --resume nowhere --lr 0.1": "goes on with the run's own settings; leave out --learning-rate",
     "evaluate nowhere": "run nowhere is not a directory",
@@ -130,6 +135,10 @@ def folder(tmp_path_factory):
     (folder / "broken" / "a" / "1.png").write_text("no image")
     (folder / "other" / "a" / "1.webp").write_text("another image")
     (folder / "empty").mkdir()
+    (folder / "run" / "checkpoints").mkdir(parents=True)
+    for file in ("run/config.json", "table.csv"):
+        (folder / file).write_text("{}")
+    Image.new("L", (8, 8)).save(folder / "a.png")
     (folder / "text.npz").write_text("no arrays")
     np.savez(folder / "strange.npz", inputs=np.zeros((4, 2)))
     np.savez(folder / "first.npz", x=np.zeros((4, 3, 8, 8)), y=np.zeros(4, int))

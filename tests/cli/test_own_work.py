@@ -87,6 +87,8 @@ def test_the_images_of_a_folder_are_predicted_as_they_were_read(colours, folder,
     assert first.startswith(f"{red}: red (")
     assert second.startswith(f"{sky}: sky (")
     broken, none = printed.err.splitlines()
+    assert call("predict", colours, folder) == 2
+    assert f"{folder} is a directory; name its files, such as {folder}/*.png" in capsys.readouterr().err
     assert broken.startswith(f"fnnet: read_photograph: {tmp_path / 'broken.png'} cannot be read as a PNG or JPEG image")
     assert none == f"fnnet: {tmp_path / 'none.png'}: No such file or directory"
     assert sorted(path.name for path in shown.iterdir()) == ["1-1.png", "1-3.png"]

@@ -11,6 +11,7 @@ from fnnet.cli import runs
 from fnnet.cli.parsing import Command, Parser, one_of, words_of
 from fnnet.cli.runs.directory import warn
 from fnnet.cli.subjects import READINGS
+from fnnet.data.folder import SUFFIXES
 
 SHOWN = 280  # pixels on a side, about, of an image of --save-input
 
@@ -35,12 +36,16 @@ def add_to(commands: Any) -> None:
 
 def predict(*, run: Path, images: Sequence[str], reading: str | None, save_input: Path | None) -> int:
     """Print the three most probable classes of each image; 2 where one could not be read, else 0."""
+    if run.suffix.lower() in SUFFIXES and run.is_file():
+        raise ValueError(f"predict: {run} is an image; the run comes first: fnnet predict RUN {run}")
     is_exported = run.exists() and not run.is_dir()
     network = serving.load(run) if is_exported else runs.load(run)
     runs.reading_of(network)
     failed = False
     for file in images:
         try:
+            if Path(file).is_dir():
+                raise ValueError(f"predict: {file} is a directory; name its files, such as {file}/*.png")
             answer = runs.classify(network, file, reading)
             if save_input is not None:
                 _save(answer.seen, _place(save_input, file, images))

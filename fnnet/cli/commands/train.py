@@ -12,6 +12,7 @@ from fnnet.cli import presets, runs, subjects
 from fnnet.cli.augmenting import changes
 from fnnet.cli.own_networks import is_own, placed
 from fnnet.cli.parsing import Command, Parser, at_least_zero, one_of, positive, share, whole
+from fnnet.data.folder import OTHER_IMAGES, SUFFIXES
 from fnnet.data.published import PUBLISHED
 from fnnet.data.splitting import HELD_OUT
 from fnnet.data.text import TOPICS
@@ -19,6 +20,9 @@ from fnnet.training.processes import connect, launch
 
 # What --resume may be given beside it: how the training is run, not what is trained; and for how long.
 MAY_CHANGE = {"resume", "epochs", "save_every", "devices", "shard_parameters", "processes", "cluster"}
+
+OTHERS = (".csv", ".gz", ".h5", ".npy", ".parquet", ".pickle", ".pkl", ".pt", ".safetensors", ".tar", ".tsv", ".zip")
+NO_TEXTS = (*SUFFIXES, *OTHER_IMAGES, *OTHERS)
 
 
 def add_to(commands: Any) -> None:
@@ -174,6 +178,8 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a new run; what was not given is usual for its data."""
     usual_data = TOPICS if values["net"] in presets.TEXT_NETS else "digits"
     data = usual_data if values["data"] is None else values["data"]
+    if values["net"] is None:
+        _refuse_no_text(data)
     net = values["net"] or ("gpt" if subjects.is_text(data) else None)
     usual = presets.recipe(data, net)
     optimizer = values["optimizer"] or usual.optimizer
@@ -204,6 +210,15 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
         "seed": values["seed"] or 0,
         "allow_nonfinite": values["allow_nonfinite"],
     }
+
+
+def _refuse_no_text(data: str) -> None:
+    """A file of images or tables is not meant as a text, though a network of texts takes any bytes."""
+    if data != TOPICS and Path(data).is_file() and Path(data).suffix.lower() in NO_TEXTS:
+        raise ValueError(
+            f"train: {data} is no text; give images as a folder with a folder for each class, and tables as arrays x "
+            "and y in a .npz file"
+        )
 
 
 def _smoothing(given: float | None, usual: float, is_of_text: bool) -> float:

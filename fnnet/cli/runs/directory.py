@@ -121,9 +121,11 @@ def load(directory: Path) -> Run:
 
 
 def must_be_directory(run: Path) -> None:
-    """Raises ValueError if it is not."""
-    if not run.is_dir():
-        raise ValueError(f"run {run} is not a directory")
+    """Raises ValueError if it is not, or is a part of one."""
+    of_run = (run.parent / CONFIG).exists() and not (run / CONFIG).exists()
+    if not run.is_dir() or (of_run and run.name == CHECKPOINTS):
+        hint = f"; did you mean {run.parent}?" if of_run else ""
+        raise ValueError(f"run {run} is not {'the directory of a run' if run.is_dir() else 'a directory'}{hint}")
 
 
 def network(config: Config) -> tuple[Any, Callable]:
