@@ -70,8 +70,8 @@ from fnnet.rules.squared_error import squared_error as squared_error
 from fnnet.rules.transposed_convolution import conv_transpose as conv_transpose
 from fnnet.tracing.tracer import trace as trace
 from fnnet.training.batch_statistics import batch_statistics as batch_statistics
+from fnnet.training.evaluation import evaluate as evaluate
 from fnnet.training.fitting import NonFiniteLossError as NonFiniteLossError
-from fnnet.training.fitting import evaluate as evaluate
 from fnnet.training.fitting import fit as fit
 from fnnet.training.last_layer_loss import LinearSoftmaxCrossEntropy as LinearSoftmaxCrossEntropy
 from fnnet.training.orbax_checkpoints import OrbaxCheckpoints as OrbaxCheckpoints

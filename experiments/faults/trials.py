@@ -49,7 +49,7 @@ def moment(step: int, size: int) -> Moment:
     """A training's state after so many steps, with `size` parameters; NumPy alone, so that JAX starts nothing."""
     values = np.random.default_rng(step).normal(size=size).astype(np.float32)
     arrays: list[Any] = [np.arange(2, dtype=np.uint32), np.int32(0), np.int32(step)]  # in place of JAX's
-    sums: list[Any] = [np.int32(step), *map(np.float32, (1.5, 0.5, 7, 8))]
+    sums: list[Any] = [np.int32(step), *map(np.float32, (1.5, 0.5, 7, 8, 0))]
     state = State({"kernel": values}, {"mu": 2 * values}, *arrays)
     return Moment(state, Tally(*sums), [{"epoch": 1, "loss": 0.25}])
 

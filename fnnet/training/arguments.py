@@ -20,6 +20,12 @@ LOSSES = {
 PAIRS = "the pair (xs, ys) of arrays, or an iterable of such pairs"
 
 
+def at_least_one(function: str, argument: str, value: Any) -> None:
+    """Raises ValueError where `value` is no integer of 1 or more; True is none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{function}: {argument} (={value!r}) must be an integer of 1 or more")
+
+
 def as_network(function: str, net: Any) -> None:
     """Raises TypeError where `net` is no network, or not hashable."""
     if isinstance(net, type):
@@ -31,7 +37,7 @@ def as_network(function: str, net: Any) -> None:
             f"{function}: net must have init(key, shape) and apply(params, x, *, key), as fnnet.Sequential(...) has; "
             f"it is {described(net)}"
         )
-    _hashable(function, "net", net)
+    hashable(function, "net", net)
 
 
 def as_loss(function: str, loss: Any) -> None:
@@ -43,7 +49,7 @@ def as_loss(function: str, loss: Any) -> None:
         raise TypeError(
             f"{function}: loss must be a function of outputs and ys, such as fnnet.{meant}, not {described(loss)}"
         )
-    _hashable(function, "loss", loss)
+    hashable(function, "loss", loss)
 
 
 def as_augment(function: str, augment: Any) -> None:
@@ -53,10 +59,11 @@ def as_augment(function: str, augment: Any) -> None:
             f"{function}: augment must be a function augment(key, x), such as fnnet.data.Augment(shift=2), not "
             f"{described(augment)}"
         )
-    _hashable(function, "augment", augment)
+    hashable(function, "augment", augment)
 
 
-def _hashable(function: str, argument: str, value: Any) -> None:
+def hashable(function: str, argument: str, value: Any) -> None:
+    """Raises TypeError where `value`, or one of several, is not hashable."""
     try:
         hash(value)
     except TypeError as error:

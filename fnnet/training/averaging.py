@@ -1,49 +1,86 @@
 """An exponential moving average of the parameters over the steps, kept with the optimiser's state.
 
-    a_t = d a_{t-1} + (1 - d) p_t,   a_0 = 0,   average = a_t / (1 - d^t)      (1)   after step t, d the decay
+    w_t = w_{t-1} + (1 - d) (1 - w_{t-1}),           w_0 = 0        (1)   after step t, d the decay; w_t = 1 - d^t
+    a_t = a_{t-1} + (1 - d) / w_t (p_t - a_{t-1}),   a_1 = p_1      (2)
 
-The division makes the first average the first step's parameters: the initial ones have no share. It is optax's `ema`.
+The initial parameters have no share in (2). It is optax's `ema` with its correction of the bias, in f32 at least, and
+parameters that stay as they are have themselves as their average.
 """
 
 import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnnet.core.arguments import accumulator
+from fnnet.training.trainable import PartlyTrained
 
 
 class Averaged(NamedTuple):
-    """The optimiser's state, and that of the average."""
+    """The optimiser's state, and that of the average.
+
+    Attributes:
+        optimizer: The optimiser's state.
+        average: (2), a tree like the parameters, in f32 for bf16 and f16; None for those that are not trained.
+        weight: (1), f32.
+        decay: d, f32, by which a resumed training knows its own.
+    """
 
     optimizer: Any
     average: Any
+    weight: jax.Array
+    decay: jax.Array
 
 
 @functools.lru_cache(maxsize=32)
-def averaging(optimizer: Any, decay: float) -> Any:
-    """The optimiser, which also keeps the average of the parameters that it makes."""
+def _averaging(optimizer: Any, decay: float, flags: tuple[bool, ...] | None) -> Any:
+    """The optimiser, which also keeps the average of the parameters that it makes, where `flags` are true."""
     import optax
 
-    ema = optax.ema(decay)
+    def averaged(params: Any) -> tuple[list, Any]:
+        leaves, tree = jax.tree.flatten(params)
+        which = (True,) * len(leaves) if flags is None else flags
+        return [leaf if flag else None for leaf, flag in zip(leaves, which, strict=True)], tree
 
     def init(params: Any) -> Averaged:
-        return Averaged(optimizer.init(params), ema.init(params))
+        leaves, tree = averaged(params)
+        zeros = [None if p is None else jnp.zeros(p.shape, accumulator(p.dtype)) for p in leaves]
+        average = jax.tree.unflatten(tree, zeros)
+        return Averaged(optimizer.init(params), average, jnp.zeros((), jnp.float32), jnp.float32(decay))
 
     def update(updates: Any, state: Averaged, params: Any = None) -> tuple[Any, Averaged]:
         updates, own = optimizer.update(updates, state.optimizer, params)
-        _, average = ema.update(optax.apply_updates(params, updates), state.average)  # (1)
-        return updates, Averaged(own, average)
+        leaves, tree = averaged(optax.apply_updates(params, updates))
+        weight = state.weight + (1 - decay) * (1 - state.weight)  # (1)
+        share = (1 - decay) / weight
+        new = [
+            None if a is None else a + share.astype(a.dtype) * (p.astype(a.dtype) - a)  # (2)
+            for a, p in zip(tree.flatten_up_to(state.average), leaves, strict=True)
+        ]
+        return updates, Averaged(own, jax.tree.unflatten(tree, new), weight, state.decay)
 
     return optax.GradientTransformation(init, update)
 
 
-def average_of(net: Any, params: Any, state: Averaged, decay: float) -> Any:
-    """The average (1); statistics are those of `params`."""
-    import optax
+def averaging(net: Any, optimizer: Any, decay: float) -> Any:
+    """The optimiser, which also keeps the average of the trained parameters of `net`."""
+    return _averaging(optimizer, decay, net.trained if isinstance(net, PartlyTrained) else None)
 
-    average = optax.tree_utils.tree_bias_correction(state.average.ema, decay, state.average.count)
-    if not hasattr(net, "statistics"):
-        return average
-    return jax.tree.map(lambda kept, now, one: now if kept else one, net.statistics(params), params, average)
+
+def average_of(params: Any, state: Averaged) -> Any:
+    """The average (2) in the parameters' dtypes, and those of `params` that are not trained."""
+    leaves, tree = jax.tree.flatten(params)
+    pairs = zip(tree.flatten_up_to(state.average), leaves, strict=True)
+    return jax.tree.unflatten(tree, [p if a is None else a.astype(p.dtype) for a, p in pairs])
+
+
+def refuse_another_decay(state: Averaged, decay: float) -> None:
+    """Raises ValueError where the average was begun with another decay."""
+    begun = np.float32(state.decay)
+    if begun != np.float32(decay):
+        raise ValueError(f"fit: the checkpoint was trained with average={float(begun):.7g}, not {decay!r}")
 
 
 def as_decay(function: str, average: Any) -> float | None:

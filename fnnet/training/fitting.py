@@ -1,38 +1,38 @@
 """Training: `fit` and `evaluate`. The pure functions under them are in steps.py.
 
 An epoch is a sequence of calls of one compiled program, `run`: a loop on the device over some of the epoch's steps,
-whose state is donated. How many steps a call takes is an argument, not a shape: it is chosen so that Python has the
-word about twice a second (progress, signals, checkpoints), costs no compilation, and changes no bit of the result. The
-loop ends by itself at the first loss that is not finite, with the state as it was before that step.
+whose state is donated. How many steps a call takes is an argument, not a shape: it costs no compilation and changes no
+bit of the result. It is chosen so that control returns to Python about twice a second, for progress, signals and
+checkpoints. The loop ends by itself at the first loss that is not finite, with the state as it was before that step.
 """
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fnnet.core.arguments import as_key, described
-from fnnet.core.compiler import safe_options
 from fnnet.core.habits import hinted
-from fnnet.training.arguments import as_augment, as_data, as_loss, as_network, as_optimizer, is_pair
+from fnnet.training.arguments import as_augment, as_data, as_loss, as_network, as_optimizer, at_least_one
 from fnnet.training.augmented import Augmented
-from fnnet.training.averaging import as_decay, average_of, averaging
-from fnnet.training.batches import Pace, matching, refuse_nonfinite
+from fnnet.training.averaging import as_decay, average_of, averaging, refuse_another_decay
+from fnnet.training.batches import Pace, refuse_nonfinite
 from fnnet.training.device_mesh import placement_on
+from fnnet.training.evaluation import check_validation, evaluate
 from fnnet.training.history import History
 from fnnet.training.loss_check import check_loss
-from fnnet.training.metrics import Metric, Metrics, as_metrics
-from fnnet.training.placement import Batch, Placement, Source
+from fnnet.training.metrics import Metrics, as_metrics
+from fnnet.training.placement import Batch, Source
 from fnnet.training.processes import lost_ones_named
+from fnnet.training.programs import Programs, programs_for
 from fnnet.training.resumption import Checkpoints, Moment
-from fnnet.training.sample_weights import WeightedLabels, WeightedLoss, as_sample_weight, plain_labels
+from fnnet.training.sample_weights import plain_labels, weighted
 from fnnet.training.state import State, Tally, nothing_yet
-from fnnet.training.steps import ONE_DEVICE, epoch_order, run, score, start
+from fnnet.training.steps import start
 from fnnet.training.trainable import part_of
 from fnnet.training.training_warnings import warn_of_channels_first, warn_of_probabilities, warn_of_shorter_epoch
 
@@ -138,11 +138,11 @@ def fit(
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
         ProcessLostError: Another process of the training has ended.
     """
-    _at_least_one("fit", "epochs", epochs)
-    _at_least_one("fit", "batch_size", batch_size)
-    _at_least_one("fit", "accumulate", accumulate)
+    at_least_one("fit", "epochs", epochs)
+    at_least_one("fit", "batch_size", batch_size)
+    at_least_one("fit", "accumulate", accumulate)
     if patience is not None:
-        _at_least_one("fit", "patience", patience)
+        at_least_one("fit", "patience", patience)
         if validation is None:
             raise ValueError("fit: patience needs validation data")
     as_network("fit", net)
@@ -153,7 +153,7 @@ def fit(
         raise TypeError(f"fit: checkpoints must be fnnet.Checkpoints(directory), not {described(checkpoints)}")
     optimizer, key = as_optimizer("fit", optimizer), as_key("fit", key)
     placement = placement_on("fit", mesh, shard_parameters)
-    data, trained_loss = _weighted("fit", as_data("fit", data), loss, sample_weight, placement)
+    data, trained_loss = weighted("fit", as_data("fit", data), loss, sample_weight, placement)
     source = placement.source(data, batch_size, finite=not allow_nonfinite)
     placement.check("fit", source.batch_size, accumulate)
     average, measured = as_decay("fit", average), as_metrics("fit", metrics)
@@ -164,15 +164,16 @@ def fit(
     warn_of_channels_first(net, source.shape)
     warn_of_probabilities(net, loss)
     trained, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
+    part = trained
     if augment is not None:
         as_augment("fit", augment)
         trained = Augmented(trained, augment)
     if average is not None:
-        optimizer = averaging(optimizer, average)
+        optimizer = averaging(part, optimizer, average)
     state = start(net, optimizer, key, source.shape, params, placement)
     xs, ys = source.sample()
     check_loss("fit", net, loss, state.params, xs, plain_labels(ys))
-    _check_validation(net, loss, state.params, validation)
+    check_validation(net, loss, state.params, validation)
     if not allow_nonfinite:
         refuse_nonfinite("fit", xs=xs, ys=plain_labels(ys))
     pace, put = placement.pace(), placement.put
@@ -183,6 +184,9 @@ def fit(
         else:
             best = None if resumed.best is None else (resumed.best[0], put(resumed.best[1]))
             moment = resumed._replace(state=put(resumed.state), tally=put(resumed.tally), best=best)
+            _refuse_past(epochs, resumed)
+            if average is not None:
+                refuse_another_decay(resumed.state.opt_state, average)
         del state, resumed  # their buffers go with the first call
         history, best, since_best, warned = moment.history, moment.best, moment.since_best, False
         for epoch in range(int(moment.state.epoch) + 1, epochs + 1):
@@ -190,9 +194,12 @@ def fit(
                 break  # it had ended before it was resumed
             began = time.perf_counter() - moment.seconds
             label = f"epoch {epoch}/{epochs}"
-            programs = _programs(trained, trained_loss, optimizer, accumulate, placement)
+            programs = programs_for(trained, trained_loss, optimizer, accumulate, placement)
             state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
             taken, before = int(tally.steps), int(state.step) - int(tally.steps)
+            counting = taken - int(tally.empty)
+            if not counting:
+                raise NonFiniteLossError(f"fit: all examples of epoch {epoch} have weight 0", state, history)
             if not np.isfinite(tally.last_loss):
                 raise NonFiniteLossError(
                     f"fit: the loss is {float(tally.last_loss)} in epoch {epoch}, step {int(tally.steps)}",
@@ -202,10 +209,10 @@ def fit(
             if source.steps is None and not warned and taken * (epoch - 1) < before:
                 warned = True
                 warn_of_shorter_epoch(epoch, taken, before / (epoch - 1))
-            record: dict[str, Any] = {"epoch": epoch, "loss": float(tally.loss_sum) / taken}
+            record: dict[str, Any] = {"epoch": epoch, "loss": float(tally.loss_sum) / counting}
             if tally.counted > 0:
                 record["accuracy"] = float(tally.right) / float(tally.counted)
-            result = _result(net, state, average)
+            result = _result(state, average)
             if validation is not None:
                 where: dict[str, Any] = {"mesh": mesh, "shard_parameters": shard_parameters}
                 scores = evaluate(net, result, loss, validation, metrics=metrics, **where)
@@ -223,100 +230,14 @@ def fit(
                 checkpoints(moment)
             if ended:
                 break
-    return (_result(net, moment.state, average) if best is None else best[1]), History(history)
-
-
-@hinted
-def evaluate(
-    net: Any,
-    params: Any,
-    loss: Callable,
-    data: Batch | Iterable[Batch],
-    *,
-    batch_size: int = 256,
-    sample_weight: Any = None,
-    metrics: Metrics | None = None,
-    mesh: jax.sharding.Mesh | None = None,
-    shard_parameters: bool = False,
-) -> dict[str, Any]:
-    """Mean loss, with integer labels the accuracy, and the metrics, over every example of `data`.
-
-    Args:
-        net: As in `fit`; dropout is off.
-        params: The network's parameters.
-        loss: As in `fit`.
-        data: The pair (xs, ys), or an iterable of such pairs of any sizes.
-        batch_size: Examples computed at once; the result does not depend on it but for rounding.
-        sample_weight: As in `fit`, for the loss. In the accuracy and the metrics an example of weight 0 does not count,
-            and any other counts 1.
-        metrics: A name, a function, several in a list, or a dictionary of names. Of classes, "accuracy", "top_5" (or
-            another number), "precision", "recall" and "f1", the means over the classes as by scikit-learn's
-            average="macro", and "confusion", the array whose entry [i, j] counts the examples of class i that are taken
-            for class j. Of numbers "mean_absolute_error" and "mean_squared_error". A function metric(outputs, ys) gives
-            one number, or one array, for each example; the result is their mean.
-        mesh, shard_parameters: As in `fit`; of several processes each reads its devices' part of the arrays, and gives,
-            of an iterable, its own part, in pieces of any sizes.
-
-    Returns:
-        {"loss": ..., "accuracy": ...}; the accuracy, the share of labels that are the place of the largest output, is
-        there where ys are integers of the outputs' shape without the last axis. Examples of weight 0 (`ignore_index`)
-        do not count. The metrics stand beside them under their names, as numbers, or as NumPy arrays.
-
-    Raises:
-        ValueError: No data, or data that do not match; a loss that `fit` would refuse.
-    """
-    _at_least_one("evaluate", "batch_size", batch_size)
-    as_network("evaluate", net)
-    as_loss("evaluate", loss)
-    placement, measured = placement_on("evaluate", mesh, shard_parameters), as_metrics("evaluate", metrics)
-    data, weighted_loss = _weighted("evaluate", as_data("evaluate", data), loss, sample_weight, placement)
-    score = _programs(net, weighted_loss, placement=placement, metrics=measured).score
-    at_once, pieces = placement.pieces(data, batch_size)
-    totals = None
-    for (xs, ys), examples in pieces:
-        check_loss("evaluate", net, loss, params, xs[:1], plain_labels(ys))
-        sums = score(params, *examples, batch_size=min(at_once, len(examples[0])))
-        totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
-    if totals is None:
-        raise ValueError("evaluate: data is empty")
-    of_metrics = totals.pop("metrics")
-    sums = {name: float(value) for name, value in totals.items()}
-    scores: dict[str, Any] = {"loss": sums["loss"] / sums["weight"] if sums["weight"] else float("nan")}
-    if sums["counted"]:
-        scores["accuracy"] = sums["correct"] / sums["counted"]
-    return scores | {metric.name: metric.value(of) for metric, of in zip(measured, of_metrics, strict=True)}
+    return (_result(moment.state, average) if best is None else best[1]), History(history)
 
 
 # Under the public functions.
 
 
-class _Programs(NamedTuple):
-    run: Callable
-    order: Callable
-    score: Callable
-
-
-@functools.lru_cache(maxsize=32)
-def _programs(
-    net: Any,
-    loss: Callable,
-    optimizer: Any = None,
-    accumulate: int = 1,
-    placement: Placement = ONE_DEVICE,
-    metrics: tuple[Metric, ...] = (),
-) -> _Programs:
-    """The compiled programs of one network, loss and optimiser: made once, so that an epoch compiles nothing."""
-    ran = placement.staying(functools.partial(run, net, loss, optimizer, accumulate=accumulate, placement=placement))
-    scored = functools.partial(score, net, loss, placement, metrics)
-    return _Programs(
-        jax.jit(ran, donate_argnums=(0, 1), compiler_options=safe_options()),
-        jax.jit(epoch_order, static_argnums=(1, 2)),
-        jax.jit(scored, static_argnames="batch_size", compiler_options=safe_options()),
-    )
-
-
 def _epoch(
-    programs: _Programs,
+    programs: Programs,
     source: Source,
     moment: Moment,
     pace: Pace,
@@ -349,41 +270,20 @@ def _epoch(
     return state._replace(epoch=state.epoch + 1), tally
 
 
-def _weighted(
-    function: str, data: Any, loss: Callable, sample_weight: Any, placement: Placement
-) -> tuple[Any, Callable]:
-    """Data and loss where each example has a weight."""
-    if sample_weight is None:
-        return data, loss
-    if not is_pair(data) or placement.devices > 1:
+def _refuse_past(epochs: int, moment: Moment) -> None:
+    """Raises ValueError where a checkpoint is from after the last epoch, whose parameters are then gone."""
+    done, steps = int(moment.state.epoch), int(moment.tally.steps)
+    if done + (steps > 0) > epochs:
+        more = f" and {steps} steps" if steps else ""
         raise ValueError(
-            f"{function}: sample_weight needs arrays (xs, ys) on one device; else let the loss return the pair "
-            "(losses, weights)"
+            f"fit: the newest checkpoint has {done} epochs{more} already; epochs (={epochs}) must be "
+            f"{done + (steps > 0)} or more"
         )
-    xs, ys = data
-    return (xs, WeightedLabels(ys, as_sample_weight(function, sample_weight, ys))), WeightedLoss(loss)
 
 
-def _check_validation(net: Any, loss: Callable, params: Any, validation: Any) -> None:
-    """Raise before the training what `evaluate` would raise after an epoch of it."""
-    if not is_pair(validation):
-        return
-    try:
-        xs, ys = matching("fit", *validation)
-        check_loss("fit", net, loss, params, xs[:1], ys)
-    except (TypeError, ValueError) as error:
-        error.add_note("These are the validation data of fit.")
-        raise
-
-
-def _result(net: Any, state: State, average: float | None) -> Any:
+def _result(state: State, average: float | None) -> Any:
     """The parameters that `fit` returns: the last step's, or their average."""
-    return state.params if average is None else average_of(net, state.params, state.opt_state, average)
-
-
-def _at_least_one(function: str, argument: str, value: Any) -> None:
-    if not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{function}: {argument} (={value!r}) must be an integer of 1 or more")
+    return state.params if average is None else average_of(state.params, state.opt_state)
 
 
 def _bar(label: str, steps: int | None, progress: bool) -> Any:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from fnnet.layers.protocol import Layer, Params
 from fnnet.rules.class_losses import softmax_cross_entropy
 from fnnet.rules.labels import as_ignored, as_smoothing
 from fnnet.rules.linear_class_loss import linear_softmax_cross_entropy
 from fnnet.training.batch_statistics import is_of_batch
+from fnnet.training.sample_weights import WeightedLabels, WeightedLoss, plain_labels, silenced, weighed
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class LinearSoftmaxCrossEntropy:
 
 
 class Split(NamedTuple):
-    """A network without its last product, the product's kernel and bias, and the loss."""
+    """A network without its last product, the product's kernel and bias, and the loss; labels may carry weights."""
 
     body: Layer
     params: Params
@@ -64,14 +66,19 @@ class Split(NamedTuple):
 
     def losses(self, features: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """What the loss gives for the logits, from the body's output."""
-        given, options = (features, self.kernel, labels), self.loss.options | {"bias": self.bias}
-        losses = linear_softmax_cross_entropy(*given, **options)
-        return of_examples(losses), of_examples(linear_softmax_cross_entropy.weight(*given, **options))
+        by = labels.weights if isinstance(labels, WeightedLabels) else None
+        if by is not None:
+            features = silenced(features, by)
+        given, options = (features, self.kernel, plain_labels(labels)), self.loss.options | {"bias": self.bias}
+        losses = of_examples(linear_softmax_cross_entropy(*given, **options))
+        weights = of_examples(linear_softmax_cross_entropy.weight(*given, **options))
+        return (losses, weights) if by is None else weighed(losses, weights, by)
 
-    def mean(self, features: jax.Array, labels: jax.Array) -> jax.Array:
-        """The mean over all labels that count, whose gradients are computed with it."""
-        options = self.loss.options | {"bias": self.bias}
-        return linear_softmax_cross_entropy(features, self.kernel, labels, **options, reduction="mean")
+    def mean(self, features: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The mean over all labels that count, whose gradients are computed with it, and the sum of their weights."""
+        given, options = (features, self.kernel, labels), self.loss.options | {"bias": self.bias}
+        weights = linear_softmax_cross_entropy.weight(*given, **options)
+        return linear_softmax_cross_entropy(*given, **options, reduction="mean"), weights.sum(dtype=jnp.float32)
 
 
 def of_examples(of_labels: jax.Array) -> jax.Array:
@@ -81,6 +88,7 @@ def of_examples(of_labels: jax.Array) -> jax.Array:
 
 def split_for(loss: Any, net: Any, params: Any) -> Split | None:
     """The network's last layer apart, if the loss can do without logits and the network ends in a product."""
+    loss = loss.loss if isinstance(loss, WeightedLoss) else loss
     if not isinstance(loss, LinearSoftmaxCrossEntropy) or is_of_batch(net):
         return None
     found = net.last_product(params) if hasattr(net, "last_product") else None

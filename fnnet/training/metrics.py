@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.core.arguments import described
 from fnnet.core.suggestions import did_you_mean
 from fnnet.layers.protocol import function_name
+from fnnet.training.arguments import hashable
 
 NAMES = ("accuracy", "top_5", "precision", "recall", "f1", "confusion", "mean_absolute_error", "mean_squared_error")
 RESERVED = ("loss", "epoch", "seconds")  # of the history
@@ -35,11 +37,13 @@ class Metric(NamedTuple):
         sums: sums(outputs, ys, counts) of a mini-batch, where `counts` says of each example whether it counts: arrays
             that may be added up.
         value: What the sums over all examples amount to.
+        is_own: Whether it is the caller's function, which gets ignored labels as they are; others get -1 for them.
     """
 
     name: str
     sums: Callable[[Any, Any, jax.Array], Any]
     value: Callable[[Any], Any]
+    is_own: bool = False
 
 
 def as_metrics(function: str, metrics: Metrics | None) -> tuple[Metric, ...]:
@@ -48,6 +52,8 @@ def as_metrics(function: str, metrics: Metrics | None) -> tuple[Metric, ...]:
         return ()
     if isinstance(metrics, Mapping):
         named = [(str(name), metric) for name, metric in metrics.items()]
+        for _, metric in named:
+            _name_of(function, metric)
     else:
         several = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
         named = [(_name_of(function, metric), metric) for metric in several]
@@ -62,7 +68,8 @@ def _name_of(function: str, metric: Any) -> str:
     if isinstance(metric, str):
         return metric
     if not callable(metric):
-        raise TypeError(f"{function}: metrics must be names or functions of outputs and ys, not {metric!r}")
+        raise TypeError(f"{function}: metrics must be names or functions of outputs and ys, not {described(metric)}")
+    hashable(function, "metrics", metric)
     return function_name(metric)
 
 
@@ -72,6 +79,8 @@ def _known(function: str, metric: Any) -> Any:
         return metric
     top = re.fullmatch(r"top[-_ ]?(\d+)", metric.lower())
     name = metric.lower().replace("-", "_")
+    if top is not None and int(top[1]) < 1:
+        raise ValueError(f"{function}: metric {metric!r} must have a number of 1 or more, as in top_5")
     if top is None and name not in NAMES:
         raise ValueError(f"{function}: there is no metric {metric!r}{did_you_mean(name, NAMES)}")
     return (name, 1) if top is None else ("top", int(top[1]))
@@ -81,7 +90,7 @@ def _known(function: str, metric: Any) -> Any:
 def _metric(name: str, known: Any) -> Metric:
     """One object for each: compiled programs are kept by it."""
     if not isinstance(known, tuple):
-        return Metric(name, functools.partial(_sum_of_function, name, known), _quotient)
+        return Metric(name, functools.partial(_sum_of_function, name, known), _quotient, True)
     kind, number = known
     if kind in ("accuracy", "top"):
         return Metric(name, functools.partial(_sum_of_ranks, name, number), _quotient)
@@ -91,9 +100,12 @@ def _metric(name: str, known: Any) -> Metric:
 
 
 def labels_of(outputs: Any, ys: Any) -> jax.Array | None:
-    """Class labels (...) in int32 for outputs (..., classes), of integers or rows of probabilities; None of others."""
+    """Class labels (...) in int32 for outputs (..., classes), of integers or rows of probabilities; None of others.
+
+    A last axis of size 1 is no class but a number.
+    """
     shape = getattr(outputs, "shape", None)
-    if not shape:
+    if not shape or shape[-1] == 1:
         return None
     if jnp.issubdtype(ys.dtype, jnp.integer) and ys.shape == shape[:-1]:
         return ys.astype(jnp.int32)
@@ -114,12 +126,18 @@ def counted(outputs: jax.Array, labels: jax.Array, counts: jax.Array) -> jax.Arr
     return of_example & (labels >= 0) & (labels < outputs.shape[-1])
 
 
+def ranked_below(k: int, outputs: jax.Array, labels: jax.Array, counts: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How many labels have a rank (1) below k, and how many count."""
+    within = counted(outputs, labels, counts)
+    return _number(within & (preferred(outputs, labels).sum(-1, dtype=jnp.int32) < k)), _number(within)
+
+
 def _sum_of_ranks(name: str, k: int, outputs: Any, ys: Any, counts: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(2) as two sums."""
     labels = _classes(name, outputs, ys)
-    within = counted(outputs, labels, counts)
-    right = preferred(outputs, labels).sum(-1, dtype=jnp.int32) < k  # (1)
-    return _number(right & within), _number(within)
+    if k > (classes := outputs.shape[-1]):
+        raise ValueError(f"evaluate: metric {name} needs at least {k} classes, and outputs have {classes}")
+    return ranked_below(k, outputs, labels, counts)
 
 
 def _confusion(name: str, outputs: Any, ys: Any, counts: jax.Array) -> jax.Array:
@@ -158,8 +176,8 @@ def _classes(name: str, outputs: Any, ys: Any) -> jax.Array:
     labels = labels_of(outputs, ys)
     if labels is None:
         raise ValueError(
-            f"evaluate: metric {name} needs outputs (..., classes), and integer labels (...) or rows of probabilities; "
-            f"they have shapes {getattr(outputs, 'shape', ())} and {ys.shape}"
+            f"evaluate: metric {name} needs outputs (..., classes), of 2 or more classes, and integer labels (...) or "
+            f"rows of probabilities; they have shapes {getattr(outputs, 'shape', ())} and {ys.shape}"
         )
     return labels
 

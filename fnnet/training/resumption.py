@@ -257,7 +257,8 @@ def moment_of(saved: Saved, state: State) -> Moment:
     tally = nothing_yet()
     like = trees_of(Moment(state, tally, [], best=(0.0, state.params) if "best" in saved.trees else None))
     there = {name: {} for name in like if not jax.tree.leaves(like[name])} | saved.trees  # sgd has no arrays
-    there["tally"] = {"right": tally.right, "counted": tally.counted} | there["tally"]  # older checkpoints lack these
+    newer = {"right": tally.right, "counted": tally.counted, "empty": tally.empty}  # older checkpoints lack these
+    there["tally"] = newer | there["tally"]
     trees = checkpoint.restore(there, like, name="")
     if not np.array_equal(jax.random.key_data(trees["key"]), jax.random.key_data(state.key)):
         raise ValueError(f"resume: {saved.directory} was trained with another key")

@@ -10,6 +10,8 @@ import numpy as np
 
 from fnnet.core.arguments import described
 from fnnet.core.reduction import losses_and_weights
+from fnnet.training.arguments import is_pair
+from fnnet.training.placement import Placement
 
 
 @jax.tree_util.register_dataclass
@@ -56,10 +58,21 @@ class WeightedLoss:
         return getattr(self.loss, "ignore_index", None)
 
     def __call__(self, outputs: Any, ys: WeightedLabels) -> tuple[jax.Array, jax.Array]:
-        """For each example."""
+        """For each example; outputs of weight 0 are constants, or an infinite derivative of the loss would be NaN."""
+        outputs = jax.tree.map(lambda of: silenced(of, ys.weights), outputs)
         losses, weights = losses_and_weights("fit", self.loss, outputs, ys.labels)
-        by = ys.weights.astype(losses.dtype)
-        return jnp.where(by == 0, 0, by * losses), weights * ys.weights.astype(weights.dtype)
+        return weighed(losses, weights, ys.weights)
+
+
+def silenced(outputs: jax.Array, weights: jax.Array) -> jax.Array:
+    """The outputs (examples, ...), without gradient for examples of weight 0."""
+    of_example = weights.reshape(-1, *(1,) * (outputs.ndim - 1))
+    return jnp.where(of_example == 0, jax.lax.stop_gradient(outputs), outputs)
+
+
+def weighed(losses: jax.Array, weights: jax.Array, by: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Losses and weights (examples,), each multiplied by the example's weight."""
+    return jnp.where(by == 0, 0, by.astype(losses.dtype) * losses), weights * by.astype(weights.dtype)
 
 
 def plain_labels(ys: Any) -> Any:
@@ -83,3 +96,18 @@ def as_sample_weight(function: str, sample_weight: Any, ys: Any) -> np.ndarray:
         first = f"sample_weight[{wrong.argmax()}] (={weights[wrong.argmax()]})" if wrong.any() else "some sample_weight"
         raise ValueError(f"{function}: {first} must be {'0 or more' if wrong.any() else 'more than 0'}")
     return weights
+
+
+def weighted(
+    function: str, data: Any, loss: Callable, sample_weight: Any, placement: Placement
+) -> tuple[Any, Callable]:
+    """Data and loss where each example has a weight."""
+    if sample_weight is None:
+        return data, loss
+    if not is_pair(data) or placement.devices > 1:
+        raise ValueError(
+            f"{function}: sample_weight needs arrays (xs, ys) on one device; else let the loss return the pair "
+            "(losses, weights)"
+        )
+    xs, ys = data
+    return (xs, WeightedLabels(ys, as_sample_weight(function, sample_weight, ys))), WeightedLoss(loss)

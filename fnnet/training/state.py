@@ -24,8 +24,9 @@ class Tally(NamedTuple):
     last_loss: jax.Array
     right: jax.Array  # labels that were the place of the largest output
     counted: jax.Array  # labels that count; 0 where ys are no classes
+    empty: jax.Array  # steps without an effect, since all their examples have weight 0
 
 
 def nothing_yet() -> Tally:
     """The tally at the beginning of an epoch; its buffers are its own, since they are donated."""
-    return Tally(jnp.zeros((), jnp.int32), *(jnp.zeros((), jnp.float32) for _ in range(4)))
+    return Tally(jnp.zeros((), jnp.int32), *(jnp.zeros((), jnp.float32) for _ in range(5)))

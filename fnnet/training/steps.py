@@ -9,7 +9,7 @@ so the upper sum may be taken in chunks, one after the other, or by several devi
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,10 @@ from fnnet.core.arguments import accumulator
 from fnnet.core.reduction import losses_and_weights, weighted_mean
 from fnnet.training.batch_statistics import is_of_batch
 from fnnet.training.last_layer_loss import split_for
-from fnnet.training.metrics import Metric, counted, labels_of, preferred
+from fnnet.training.metrics import Metric, labels_of, ranked_below
 from fnnet.training.one_device import OneDevice
 from fnnet.training.placement import Placement
-from fnnet.training.sample_weights import plain_labels
+from fnnet.training.sample_weights import WeightedLabels, plain_labels
 from fnnet.training.state import State, Tally
 
 ONE_DEVICE = OneDevice()
@@ -53,18 +53,42 @@ def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.array, tree)
 
 
+class Measured(NamedTuple):
+    """What a mini-batch gives besides its loss.
+
+    Attributes:
+        statistics: What `apply_batch` measured.
+        weight: The sum of the examples' weights.
+        right: How many labels are the place of the largest output.
+        counted: How many labels count; 0 where they are no classes, or the loss forms no outputs.
+    """
+
+    statistics: Any
+    weight: jax.Array
+    right: jax.Array
+    counted: jax.Array
+
+
 def batch_loss(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, key: jax.Array | None = None
-) -> tuple[jax.Array, Any]:
-    """The mean loss of a mini-batch, and what was measured: statistics by `apply_batch`, and `answers`."""
+) -> tuple[jax.Array, Measured]:
+    """The mean loss of a mini-batch, and what was measured."""
     keys = None if key is None else jax.random.split(key, len(x))
     split = split_for(loss, net, params)
-    if split is not None:
-        no_answers = answers(None, plain_labels(y), None)
-        return split.mean(_outputs(split.body, split.params, x, keys)[0], y), ({}, no_answers)
-    outputs, statistics = _outputs(net, params, x, keys)
-    losses, weights = losses_and_weights("mean_loss", loss, outputs, y)
-    return weighted_mean(losses, weights), (statistics, answers(outputs, labels_that_count(loss, y), weights))
+    if split is not None and not isinstance(y, WeightedLabels):
+        mean, weight = split.mean(_outputs(split.body, split.params, x, keys)[0], y)
+        return mean, Measured({}, weight, *answers(None, y, None))
+    losses, weights, measured = _measured("mean_loss", net, loss, params, x, y, keys)
+    return weighted_mean(losses, weights), measured
+
+
+def _measured(
+    function: str, net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array | None
+) -> tuple[jax.Array, jax.Array, Measured]:
+    """Each example's loss and weight, and what was measured."""
+    losses, weights, statistics, outputs = _losses(function, net, loss, params, x, y, keys)
+    weight = weights.astype(accumulator(losses.dtype)).sum()
+    return losses, weights, Measured(statistics, weight, *answers(outputs, labels_that_count(loss, y), weights))
 
 
 def answers(outputs: Any, y: Any, weights: Any) -> tuple[jax.Array, jax.Array]:
@@ -72,13 +96,11 @@ def answers(outputs: Any, y: Any, weights: Any) -> tuple[jax.Array, jax.Array]:
     labels = labels_of(outputs, y) if jnp.issubdtype(y.dtype, jnp.integer) else None
     if labels is None:
         return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32)
-    within = counted(outputs, labels, weights != 0)
-    right = within & ~preferred(outputs, labels).any(-1)
-    return right.sum(dtype=jnp.float32), within.sum(dtype=jnp.float32)
+    return ranked_below(1, outputs, labels, weights != 0)
 
 
 def labels_that_count(loss: Callable, y: Any) -> Any:
-    """The labels, with -1, which is no class, for those that a loss of many labels an example ignores."""
+    """The labels in their own dtype, with -1, which is no class, for those that the loss ignores."""
     labels, ignored = plain_labels(y), getattr(loss, "ignore_index", None)
     return labels if ignored is None else jnp.where(labels == ignored, -1, labels)
 
@@ -102,47 +124,44 @@ def chunked_gradient(
     keys = jax.random.split(key, examples)  # as without chunks and devices
 
     def of_device(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[Any, Any]:
-        params_bar, (total, weight, statistics, right) = _sums(net, loss, params, x, y, keys, chunks, examples)
-        return params_bar, (total, weight, jax.tree.map(lambda a: a / placement.devices, statistics), right)
+        params_bar, (total, measured) = _sums(net, loss, params, x, y, keys, chunks, examples)
+        statistics = jax.tree.map(lambda a: a / placement.devices, measured.statistics)
+        return params_bar, (total, measured._replace(statistics=statistics))
 
-    params_bar, (total, weight, statistics, right) = placement.sums(of_device, params, x, y, keys, gradients=True)
-    scale = examples / weight
+    params_bar, (total, measured) = placement.sums(of_device, params, x, y, keys, gradients=True)
+    scale = examples / measured.weight
     params_bar = jax.tree.map(lambda bar, p: (bar * scale.astype(bar.dtype)).astype(p.dtype), params_bar, params)
-    return (total / weight, (statistics, right)), params_bar
+    return (total / measured.weight, measured), params_bar
 
 
 def _sums(
     net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array, chunks: int, examples: int
-) -> tuple[Any, tuple[jax.Array, jax.Array, Any, Any]]:
-    """The upper sum of (1), divided by `examples`; the sums of losses and of weights, the statistics, the answers.
+) -> tuple[Any, tuple[jax.Array, Measured]]:
+    """The upper sum of (1), divided by `examples`; the sum of the losses, and what was measured.
 
     A chunk takes every n-th example, so that a batch that is sharded over devices stays where it is.
     """
 
-    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any, Any]]:
-        losses, weights, statistics, outputs = _losses("fit", net, loss, params, x, y, keys)
-        dtype = accumulator(losses.dtype)
-        total = losses.astype(dtype).sum()
-        found = answers(outputs, labels_that_count(loss, y), weights)
-        sums = total, weights.astype(dtype).sum(), statistics, found
-        return total / examples, sums  # no larger than a mean's: f16 would overflow
+    def share(params: Any, x: Any, y: Any, keys: jax.Array) -> tuple[jax.Array, tuple[jax.Array, Measured]]:
+        losses, _, measured = _measured("fit", net, loss, params, x, y, keys)
+        total = losses.astype(accumulator(losses.dtype)).sum()
+        return total / examples, (total, measured)  # no larger than a mean's: f16 would overflow
 
     if chunks == 1:
         params_bar, sums = jax.grad(share, has_aux=True)(params, x, y, keys)
         return jax.tree.map(lambda bar: bar.astype(accumulator(bar.dtype)), params_bar), sums
     apart = jax.tree.map(lambda a: a.reshape(len(a) // chunks, chunks, *a.shape[1:]), (x, y, keys))
 
-    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array, Any, Any]]:
+    def add(params_bar: Any, chunk: jax.Array) -> tuple[Any, tuple[jax.Array, Measured]]:
         piece = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, chunk, 1, keepdims=False), apart)
         bar, sums = jax.grad(share, has_aux=True)(params, *piece)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), params_bar, bar), sums
 
     zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, accumulator(p.dtype)), params)
-    params_bar, (totals, weights, statistics, right) = jax.lax.scan(add, zeros, jnp.arange(chunks))
-    mean, total = (
-        jax.tree.map(over, of) for over, of in ((lambda a: a.mean(0), statistics), (lambda a: a.sum(0), right))
-    )
-    return params_bar, (totals.sum(), weights.sum(), mean, total)
+    params_bar, of_chunks = jax.lax.scan(add, zeros, jnp.arange(chunks))
+    total, measured = jax.tree.map(lambda a: a.sum(0), of_chunks)
+    statistics = jax.tree.map(lambda a: a.mean(0), of_chunks[1].statistics)
+    return params_bar, (total, measured._replace(statistics=statistics))
 
 
 def train_step(
@@ -156,14 +175,17 @@ def train_step(
     accumulate: int = 1,
     placement: Placement = ONE_DEVICE,
 ) -> tuple[State, jax.Array]:
-    """One step on one mini-batch: the next state, or the same where the loss is not finite, and the loss."""
+    """One step on one mini-batch: the next state, or the same where the loss is not finite, and the loss.
+
+    Where all examples have weight 0, the loss is NaN, and the step counts without an effect.
+    """
     return _measured_step(net, loss, optimizer, state, x, y, accumulate, placement)[:2]
 
 
 def _measured_step(
     net: Any, loss: Callable, optimizer: Any, state: State, x: Any, y: Any, accumulate: int, placement: Placement
-) -> tuple[State, jax.Array, tuple[jax.Array, jax.Array]]:
-    """`train_step`, and the answers."""
+) -> tuple[State, jax.Array, Measured]:
+    """`train_step`, and what was measured."""
     import optax
 
     key = jax.random.fold_in(_keys(state)[1], state.step)
@@ -172,16 +194,16 @@ def _measured_step(
     else:
         of_batch = functools.partial(batch_loss, net, loss, x=x, y=y, key=key)
         ended = jax.value_and_grad(of_batch, has_aux=True)(state.params)
-    (value, (statistics, right)), params_bar = ended
+    (value, measured), params_bar = ended
     updates, opt_state = optimizer.update(params_bar, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    if statistics:
-        params = net.with_statistics(params, statistics, state.step)
-    moved = (params, opt_state, state.step + 1)
-    still = (state.params, state.opt_state, state.step)
-    finite = jnp.isfinite(value)
-    params, opt_state, step = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, still)
-    return State(params, opt_state, state.key, state.epoch, step), value, right
+    if measured.statistics:
+        params = net.with_statistics(params, measured.statistics, state.step)
+    counts = jnp.isfinite(value) & (measured.weight != 0)
+    moved, still = (params, opt_state), (state.params, state.opt_state)
+    params, opt_state = jax.tree.map(lambda new, old: jnp.where(counts, new, old), moved, still)
+    step = state.step + (counts | (measured.weight == 0)).astype(state.step.dtype)
+    return State(params, opt_state, state.key, state.epoch, step), value, measured
 
 
 def run(
@@ -210,12 +232,14 @@ def run(
     def step(carry: tuple[State, Tally]) -> tuple[State, Tally]:
         state, tally = carry
         at = rows[tally.steps % len(rows)]
-        state, value, (right, number) = _measured_step(
-            net, loss, optimizer, state, xs[at], ys[at], accumulate, placement
+        state, value, measured = _measured_step(net, loss, optimizer, state, xs[at], ys[at], accumulate, placement)
+        empty = measured.weight == 0
+        loss_sum = tally.loss_sum + jnp.where(empty, 0, value.astype(jnp.float32))
+        last_loss = jnp.where(empty, tally.last_loss, value.astype(jnp.float32))
+        right, counted = tally.right + measured.right, tally.counted + measured.counted
+        return state, Tally(
+            tally.steps + 1, loss_sum, last_loss, right, counted, tally.empty + empty.astype(jnp.float32)
         )
-        value = value.astype(jnp.float32)
-        sums = tally.loss_sum + value, value, tally.right + right, tally.counted + number
-        return state, Tally(tally.steps + 1, *sums)
 
     return jax.lax.while_loop(goes_on, step, (state, tally))
 
@@ -269,7 +293,8 @@ def _scores(
         counts &= weights != 0
         labels = labels_that_count(loss, y)
         sums["correct"], sums["counted"] = answers(outputs, labels, counts)
-        return sums | {"metrics": [metric.sums(outputs, labels, counts) for metric in metrics]}
+        of_metrics = [metric.sums(outputs, plain_labels(y) if metric.is_own else labels, counts) for metric in metrics]
+        return sums | {"metrics": of_metrics}
 
     totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
     return jax.tree.map(lambda values: values.sum(0), totals)

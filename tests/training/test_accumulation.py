@@ -68,10 +68,13 @@ def test_bf16_is_summed_in_f32():
     np.testing.assert_allclose(np.float32(params_bar["dense_0"]["kernel"]), (1 + 255 / 512) / 256, rtol=2e-3)
 
 
-def test_nothing_counts_is_a_loss_that_is_not_finite():
-    state, value = step(IGNORING, 3, examples(ignored=24))
+def test_a_step_where_nothing_counts_changes_nothing():
+    (state, value), (one, of_one) = (step(IGNORING, chunks, examples(ignored=24)) for chunks in (3, 1))
     assert np.isnan(value)
-    assert int(state.step) == 0
+    assert np.isnan(of_one)
+    chex.assert_trees_all_equal(state, one)
+    assert int(state.step) == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
 def test_fit_in_chunks_compiles_once():

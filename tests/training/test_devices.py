@@ -12,8 +12,9 @@ from jax.sharding import PartitionSpec as P
 from sampled import one_in
 
 import fnnet
-from fnnet.training import batches, fitting, sharded_batches
+from fnnet.training import batches, sharded_batches
 from fnnet.training.device_mesh import placement_on
+from fnnet.training.programs import programs_for
 from fnnet.training.resumption import Moment
 from fnnet.training.state import nothing_yet
 from fnnet.training.steps import start
@@ -182,7 +183,7 @@ def test_what_a_step_communicates(shard_parameters, accumulate):
     placement = placement_on("fit", mesh_of(8), shard_parameters)
     state = start(NET, ADAM, jax.random.key(0), (8, 8, 1), placement=placement)
     source = placement.source((XS, YS), 24, finite=True)
-    programs = fitting._programs(NET, LOSS, ADAM, accumulate, placement)
+    programs = programs_for(NET, LOSS, ADAM, accumulate, placement)
     pace = batches.Pace()
     pace.begin(0)
     xs, ys, first, _ = next(source.epoch(programs.order, state, pace))

@@ -23,6 +23,13 @@ def identity(x):
     return x
 
 
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, outputs, ys):
+        return outputs
+
+
 NET = fnnet.Sequential(identity)
 OF_CLASSES = ["accuracy", "top_2", "precision", "recall", "f1", "confusion"]
 
@@ -119,6 +126,31 @@ def test_functions_give_a_number_or_an_array_for_each_example():
     assert scores(metrics=largest)["largest"] == pytest.approx(found["most"], rel=1e-6)
 
 
+def test_functions_get_ignored_labels_as_they_are():
+    ys = np.where(np.arange(101) % 3 == 0, 9, LABELS)
+    loss = functools.partial(LOSS, ignore_index=9)
+    found = scores(ys, loss=loss, metrics={"labels": lambda outputs, ys: ys.astype(jnp.float32), "right": "accuracy"})
+    assert found["labels"] == pytest.approx(ys[ys != 9].mean(), rel=1e-6)
+    ys_of_positions = np.array([[1, 9], [2, 3]], np.int32)
+    several = np.zeros((2, 2, 5), np.float32)
+    loss = fnnet.LinearSoftmaxCrossEntropy(ignore_index=9)
+    found = scores(ys_of_positions, several, {"rows": lambda outputs, ys: ys}, loss)
+    np.testing.assert_array_equal(found["rows"], [1.5, 6])
+
+
+def test_one_output_is_a_number_and_no_class():
+    data = LOGITS[:96], np.zeros(96, np.int32)
+    net = fnnet.Sequential(fnnet.Dense(1))
+
+    def loss(outputs, ys):
+        return jnp.square(outputs[:, 0] - ys)
+
+    _, history = fnnet.fit(net, loss, "sgd", data, key=0, batch_size=96, validation=data, progress=False)
+    assert list(history[0]) == ["epoch", "loss", "validation_loss", "seconds"]
+    with pytest.raises(ValueError, match=r"evaluate: metric accuracy needs outputs \(\.\.\., classes\), of 2 or more"):
+        fnnet.evaluate(net, net.init(0, (5,)), loss, data, metrics="accuracy")
+
+
 def test_errors_of_numbers():
     targets = RNG.normal(size=(101, 5)).astype(np.float32)
     names = ["mean_absolute_error", "mean_squared_error"]
@@ -133,6 +165,10 @@ def test_errors_of_numbers():
         ("f2", r"evaluate: there is no metric 'f2'; did you mean f1\?"),
         (["f1", "f1"], r"evaluate: metrics need names of their own; write \{\"another name\": \.\.\.\} for 'f1'"),
         ({"loss": "f1"}, r"evaluate: metrics need names of their own"),
+        ("top_0", r"evaluate: metric 'top_0' must have a number of 1 or more, as in top_5"),
+        ("top_99", r"evaluate: metric top_99 needs at least 99 classes, and outputs have 5"),
+        ({"a": 3}, r"evaluate: metrics must be names or functions of outputs and ys, not 3"),
+        (Unhashable(), r"evaluate: metrics must be hashable, since compiled programs are kept by it"),
         ([3], r"evaluate: metrics must be names or functions of outputs and ys, not 3"),
         ("mean_squared_error", r"evaluate: metric mean_squared_error needs ys of the outputs' shape \(101, 5\), not"),
         (lambda outputs, ys: outputs.mean(), r"must give one number, or one array, for each of 101 examples; it gave"),
@@ -144,7 +180,7 @@ def test_refuses(metrics, message):
 
 
 def test_refuses_classes_of_numbers():
-    with pytest.raises(ValueError, match=r"evaluate: metric f1 needs outputs \(\.\.\., classes\), and integer labels"):
+    with pytest.raises(ValueError, match=r"evaluate: metric f1 needs outputs \(\.\.\., classes\), of 2 or more"):
         scores(
             np.ones((101, 2), np.float32), LOGITS[:, :2].sum(-1, keepdims=True), "f1", lambda z, y: z[:, 0] - y[:, 0]
         )

@@ -101,6 +101,15 @@ def test_batches_from_an_iterable_go_on_at_the_right_one(tmp_path):
     same_bits(train(data=data, checkpoints=fnnet.Checkpoints(tmp_path)), never_stopped(data=data))
 
 
+@pytest.mark.parametrize(("pauses", "has"), [(10, "1 epochs and 3 steps"), (14, "2 epochs")])
+def test_refuses_to_end_before_its_checkpoint(tmp_path, pauses, has):
+    with pytest.raises(Killed):
+        train(checkpoints=Mortal(tmp_path, pauses))
+    words = rf"fit: the newest checkpoint has {has} already; epochs \(=1\) must be 2 or more"
+    with pytest.raises(ValueError, match=words):
+        train(epochs=1, checkpoints=fnnet.Checkpoints(tmp_path))
+
+
 @pytest.mark.parametrize("pauses", [9, 16])
 def test_patience_goes_on_with_its_best_epoch(tmp_path, pauses):
     quick = optax.sgd(1.5)  # soon worse on the held-out examples; without a state of its own

@@ -1,5 +1,7 @@
 """`sample_weight`, `average` and `augment` of `fit`, each against the same thing done by hand."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 
 import fnnet
 from fnnet.training.augmented import FOLD, Augmented
+from fnnet.training.averaging import average_of, averaging
 
 RNG = np.random.default_rng(0)
 XS, YS = RNG.normal(size=(24, 4)).astype(np.float32), RNG.integers(0, 3, 24).astype(np.int32)
@@ -48,6 +51,30 @@ def test_a_weight_of_zero_silences_a_loss_that_is_infinite():
         return jnp.where(ys == 0, jnp.inf, 1.0) + 0 * outputs.sum(-1)
 
     assert fnnet.evaluate(NET, NET.init(0, (4,)), loss, (XS, YS), sample_weight=YS > 0)["loss"] == 1
+
+
+def test_a_weight_of_zero_silences_a_derivative_that_is_infinite():
+    def loss(outputs, ys):
+        return jnp.sqrt(jnp.square(outputs - jax.nn.one_hot(ys, 3)).sum(-1))  # NaN at 0
+
+    params = {"dense_0": {"kernel": jnp.zeros((4, 3)), "bias": jax.nn.one_hot(1, 3)}}
+    trained, _ = fit(params=params, loss=loss, sample_weight=YS != 1)
+    kept = XS[YS != 1], YS[YS != 1]
+    wanted, _ = fit(kept, params=params, loss=loss, batch_size=len(kept[0]))
+    chex.assert_trees_all_close(trained, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mini_batch_without_a_weight_is_a_step_without_an_effect():
+    weights = np.zeros(24)
+    weights[3] = 2
+    options = {"batch_size": 12, "optimizer": optax.adam(0.1), "average": 0.5}
+    params, history = fit(sample_weight=weights, **options)
+    alone, other = fit((XS[3:4], YS[3:4]), **options | {"batch_size": 1})
+    chex.assert_trees_all_close(params, alone, rtol=1e-5, atol=1e-6)
+    assert history[0]["loss"] == pytest.approx(other[0]["loss"], rel=1e-5)
+    ignoring = functools.partial(LOSS, ignore_index=0)
+    with pytest.raises(fnnet.NonFiniteLossError, match=r"fit: all examples of epoch 1 have weight 0"):
+        fit((XS, 0 * YS), loss=ignoring)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +118,31 @@ def test_the_average_leaves_statistics_and_goes_on_from_a_checkpoint(tmp_path):
     fit(epochs=1, checkpoints=fnnet.Checkpoints(tmp_path), **options)
     resumed, _ = fit(epochs=2, checkpoints=fnnet.Checkpoints(tmp_path), **options)
     chex.assert_trees_all_equal(resumed, whole)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_the_average_of_parameters_that_stay_is_their_bits(dtype):
+    params = jax.tree.map(lambda p: p.astype(dtype), NET.init(1, (4,)))
+    optimizer = averaging(NET, optax.sgd(0.0), 0.999)
+    step = jax.jit(lambda state: optimizer.update(params, state, params)[1])
+    state = optimizer.init(params)
+    for _ in range(400):
+        state = step(state)
+    chex.assert_trees_all_equal(average_of(params, state), params)
+
+
+def test_the_average_leaves_parameters_that_are_not_trained():
+    net = fnnet.Sequential(fnnet.Dense(4), fnnet.Dense(3))
+    params = net.init(2, (4,))
+    trained, _ = fit(net=net, params=params, trainable=lambda name: "dense_1" in name, average=0.9, epochs=4)
+    chex.assert_trees_all_equal(trained["dense_0"], params["dense_0"])
+    assert not np.array_equal(trained["dense_1"]["kernel"], params["dense_1"]["kernel"])
+
+
+def test_an_average_goes_on_with_its_own_decay(tmp_path):
+    fit(average=0.5, checkpoints=fnnet.Checkpoints(tmp_path))
+    with pytest.raises(ValueError, match=r"fit: the checkpoint was trained with average=0.5, not 0.9$"):
+        fit(average=0.9, epochs=2, checkpoints=fnnet.Checkpoints(tmp_path))
 
 
 def moved(key, x):

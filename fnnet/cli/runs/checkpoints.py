@@ -33,6 +33,11 @@ class RunCheckpoints(Checkpoints):
     def resume(self, state: State) -> Moment | None:
         """As the class above; the journal then has the history up to there."""
         moment = super().resume(state)
+        epochs = self.config["epochs"]
+        if moment is not None and int(moment.tally.steps) and int(moment.state.epoch) >= epochs:
+            raise ValueError(
+                f"train: {self.run} stopped in epoch {epochs + 1}; --epochs {epochs} must be {epochs + 1} or more"
+            )
         if processes.is_first():
             write_config(self.run, self.config)
             self.journal.note([] if moment is None else moment.history)

@@ -9,7 +9,7 @@ from fnnet.cli.subjects import READINGS, TEXT, usual_reading
 from fnnet.data.digit_images import read_digit
 from fnnet.data.image_files import read_image, read_photograph
 from fnnet.serving import Exported
-from fnnet.training.fitting import evaluate
+from fnnet.training.evaluation import evaluate
 
 
 class Answer(NamedTuple):
