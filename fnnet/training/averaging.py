@@ -57,7 +57,7 @@ def _averaging(optimizer: Any, decay: float, flags: tuple[bool, ...] | None) -> 
         share = (1 - decay) / weight
         new = [
             None if a is None else a + share.astype(a.dtype) * (p.astype(a.dtype) - a)  # (2)
-            for a, p in zip(tree.flatten_up_to(state.average), leaves, strict=True)
+            for a, p in zip(_with_none(state.average), leaves, strict=True)
         ]
         return updates, Averaged(own, jax.tree.unflatten(tree, new), weight, state.decay)
 
@@ -72,8 +72,12 @@ def averaging(net: Any, optimizer: Any, decay: float) -> Any:
 def average_of(params: Any, state: Averaged) -> Any:
     """The average (2) in the parameters' dtypes, and those of `params` that are not trained."""
     leaves, tree = jax.tree.flatten(params)
-    pairs = zip(tree.flatten_up_to(state.average), leaves, strict=True)
+    pairs = zip(_with_none(state.average), leaves, strict=True)
     return jax.tree.unflatten(tree, [p if a is None else a.astype(p.dtype) for a, p in pairs])
+
+
+def _with_none(average: Any) -> list:
+    return jax.tree.leaves(average, is_leaf=lambda a: a is None)
 
 
 def refuse_another_decay(state: Averaged, decay: float) -> None:

@@ -95,13 +95,15 @@ def fit(
             tree of booleans like the parameters, in which one may stand for a whole layer; or a function of a
             parameter's name, such as `lambda name: name.startswith("dense_7/")`. None: all.
         sample_weight: A number of 0 or more for each example of arrays. Its loss is multiplied by it, and the sum over
-            a mini-batch is divided by that of the weights. With an iterable, let the loss return (losses, weights).
+            a mini-batch is divided by that of the weights; a mini-batch whose weights are all 0 changes nothing. With
+            an iterable, let the loss return (losses, weights).
         augment: augment(key, x) -> x changes an example in the training, such as `fnnet.data.Augment(shift=2)`; it is
             compiled into the step, and gets a key of its own for each example and step. Hashable.
         validation: Held-out data, evaluated after each epoch.
         metrics: What to measure on the validation data, such as ["top_5", "f1"], as in `evaluate`.
-        average: The decay of an exponential moving average of the parameters over the steps, such as 0.999. Validation
-            takes the average, and `fit` returns it. The state of `callback` has the last step's parameters.
+        average: The decay of an exponential moving average of the parameters over the steps, such as 0.999, in f32 for
+            bf16 and f16; those that are not trained stay as they are. Validation takes the average, and `fit` returns
+            it. The state of `callback` has the last step's parameters.
         patience: Stop after so many epochs without a lower validation loss, and return the best epoch's parameters.
         callback: callback(record, state) after each epoch, with the epoch's entry of the history; the training ends
             when it returns True. The state's buffers are donated to the next step: a callback copies what it keeps.
@@ -133,9 +135,10 @@ def fit(
     Raises:
         TypeError: The network, loss, optimiser, data or key is of a wrong type.
         ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
-            divisible by `accumulate` and the mesh's devices; checkpoints of another training, or in use by one; a loss
-            that does not give one number per example, or hides its weights (`fnnet.mean_loss`).
-        NonFiniteLossError: The loss is infinite or NaN; it names epoch and step.
+            divisible by `accumulate` and the mesh's devices; checkpoints of another training, of more epochs, or in use
+            by one; a loss that does not give one number per example, or hides its weights (`fnnet.mean_loss`).
+        NonFiniteLossError: The loss is infinite or NaN; it names epoch and step. Or all examples of an epoch have
+            weight 0.
         ProcessLostError: Another process of the training has ended.
     """
     at_least_one("fit", "epochs", epochs)
