@@ -16,7 +16,7 @@ SPLIT = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_lab
 def load_npz(
     file: str | os.PathLike[str],
     *,
-    held_out: float = HELD_OUT,
+    held_out: int | float = HELD_OUT,
     classes: Sequence[str] | None = None,
     seed: int = 0,
     allow_nonfinite: bool = False,
@@ -27,7 +27,7 @@ def load_npz(
         file: x has the examples along its first axis: images (n, height, width) or (n, height, width, channels), or
             rows of a table. y has n whole numbers from 0, or n names. Also read are xs and ys, X and y, images and
             labels, data and labels, data and target.
-        held_out: The share of each class that is held out, where the file has no test examples.
+        held_out: The share of each class that is held out, where the file has no test examples. 1 holds out all.
         classes: The names of the classes. None: of whole numbers the numbers, of names the names, sorted.
         seed: Decides which examples are held out.
         allow_nonfinite: Whether x may have NaN or infinite numbers.
@@ -68,9 +68,18 @@ def load_npz(
         raise ValueError(f"load_npz: {path}: examples to train and to test with must have one shape, not {shapes}")
     if len(examples) == 1:
         ((xs, ys),) = examples
-        kept, held = held_out_rows(ys, held_out, seed)
+        kept, held = held_out_rows("load_npz", ys, held_out, seed)
         examples = [(xs[kept], ys[kept]), (xs[held], ys[held])]
     return Dataset(examples[0], examples[1], names_of_classes, path.stem)
+
+
+def has_test_part(file: str | os.PathLike[str]) -> bool:
+    """Whether a .npz file has examples to test with; False where it cannot be read."""
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            return any(set(names) <= set(found.files) for names in SPLIT)
+    except Exception:  # `load_npz` says what is wrong
+        return False
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -105,6 +114,10 @@ def _labels(
     path: Path, parts: Sequence[np.ndarray], classes: Sequence[str] | None
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """The labels as int32, and the names of the classes."""
+    are_names = [part.dtype.kind in "US" for part in parts]
+    if any(are_names) and not all(are_names):
+        dtypes = " and ".join(str(part.dtype) for part in parts)
+        raise ValueError(f"load_npz: {path}: labels of dtypes {dtypes} must be all names, or all whole numbers from 0")
     every = np.concatenate(parts)
     if every.dtype.kind in "US":
         texts = [part.astype(str) for part in parts]

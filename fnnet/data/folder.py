@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,9 @@ USUAL = 64
 def load_folder(
     directory: str | os.PathLike[str],
     *,
-    image_size: tuple[int, int] | None = None,
+    image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
-    held_out: float = HELD_OUT,
+    held_out: int | float = HELD_OUT,
     classes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Dataset:
@@ -30,11 +31,11 @@ def load_folder(
 
     Args:
         directory: Has a folder for each class, which may have folders in it; or the folders train and test (or val)
-            with such folders, which are then the split.
-        image_size: Height and width to which the middle of each image is scaled. None: the images' own, if it is the
-            same for all and at most 128 x 128; else 64 x 64.
+            with such folders, which are then the split; or the folder train alone.
+        image_size: Height and width to which the middle of each image is scaled, or one number for both. None: the
+            images' own, if it is the same for all and at most 128 x 128; else 64 x 64.
         channels: 1 for grey, 3 for red, green and blue. None: 1 if all files are grey, else 3.
-        held_out: The share of each class that is held out, where there is no folder test.
+        held_out: The share of each class that is held out, where there is no folder test. 1 holds out all.
         classes: The names of the classes, in the order of their labels. None: the folders' names, sorted.
         seed: Decides which examples are held out.
 
@@ -48,16 +49,18 @@ def load_folder(
     root = Path(directory)
     if channels not in (None, 1, 3):
         raise ValueError(f"load_folder: channels (={channels!r}) must be 1 or 3")
-    parts = {name: _part(root, names) for name, names in PARTS.items()}
-    is_split = all(part is not None for part in parts.values())
-    files = {name: _files(part) for name, part in parts.items() if part is not None} if is_split else {}
-    if not is_split:
-        files = {"train": _files(root)}
-    if len(files["train"]) < 2:
-        raise ValueError(
-            f"load_folder: {root} must have two folders of images or more, one for each class, such as {root / 'cat'} "
-            f"and {root / 'dog'}"
-        )
+    if image_size is not None:
+        image_size = _size(image_size)
+    parts = _parts(root)
+    files = {name: _files(part) for name, part in parts.items()}
+    for name, folder in parts.items():
+        least = 2 if name == "train" and classes is None else 1
+        if len(files[name]) < least:
+            many = "two folders of images or more" if least == 2 else "folders of images"
+            raise ValueError(
+                f"load_folder: {folder} must have {many}, one for each class, such as {folder / 'cat'} and "
+                f"{folder / 'dog'}"
+            )
     names = tuple(sorted(files["train"]) if classes is None else classes)
     for part in files.values():
         if unknown := sorted(part.keys() - set(names)):
@@ -67,20 +70,46 @@ def load_folder(
         image_size, channels = _usual_shape(every, image_size, channels)
     read_part = {name: _read(part, names, (*image_size, channels)) for name, part in files.items()}
     xs, ys = read_part["train"]
-    if is_split:
+    if "test" in files:
         return Dataset((xs, ys), read_part["test"], names, root.resolve().name)
-    kept, held = held_out_rows(ys, held_out, seed)
+    kept, held = held_out_rows("load_folder", ys, held_out, seed)
     return Dataset((xs[kept], ys[kept]), (xs[held], ys[held]), names, root.resolve().name)
 
 
-def _part(root: Path, names: Sequence[str]) -> Path | None:
-    return next((root / name for name in names if (root / name).is_dir()), None)
+def has_test_part(directory: str | os.PathLike[str]) -> bool:
+    """Whether a directory has the folders train and test rather than one for each class."""
+    return "test" in _parts(Path(directory))
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """The folders that have folders of classes: train and test; or, as "train", train alone or else the root."""
+    parts = {name: root / one for name, known in PARTS.items() for one in reversed(known) if (root / one).is_dir()}
+    if len(parts) == len(PARTS):
+        return parts
+    train = parts.get("train", root)
+    return {"train": train if _folders(root) == [train] and _folders(train) else root}
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _size(given: Any) -> tuple[int, int]:
+    """Height and width."""
+    height, width = given if isinstance(given, Sequence) and len(given) == 2 else (given, given)
+    for side in (height, width):
+        if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < 1:
+            raise ValueError(
+                f"load_folder: image_size (={given!r}) must be one number such as 64, or height and width such as "
+                "(64, 48)"
+            )
+    return int(height), int(width)
 
 
 def _files(root: Path) -> dict[str, list[Path]]:
     """The image files of each class, sorted; folders without any are left out."""
     classes = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for folder in _folders(root):
         every = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
         if strange := [file for file in every if file.suffix.lower() in OTHER_IMAGES]:
             raise ValueError(f"load_folder: {strange[0]} must be a PNG or JPEG file")

@@ -67,12 +67,25 @@ def test_names_as_labels(tmp_path):
         ({"x": np.array(["a"] * 20), "y": LABELS}, r"x of shape \(20,\) and dtype <U1 must be numbers"),
         ({"x": np.zeros((20, 3, 8, 8)), "y": LABELS}, r"channels first; numpy.moveaxis\(x, 1, -1\) puts them last"),
         ({"x": BYTES, "y": np.arange(20)}, "class 0 has one example"),
+        (
+            {"x_train": BYTES, "y_train": np.array(["a", "b"])[LABELS % 2], "x_test": BYTES, "y_test": LABELS},
+            "labels of dtypes <U1 and int64 must be all names, or all whole numbers from 0",
+        ),
         ({"x": np.array([{}] * 20), "y": LABELS}, "cannot be read as a file of numpy.savez: Object arrays cannot be"),
     ],
 )
 def test_wrong_arrays(tmp_path, arrays, message):
     with pytest.raises(ValueError, match=message):
         data.load_npz(saved(tmp_path, **arrays))
+
+
+def test_wrong_parts(tmp_path):
+    file = saved(tmp_path, x=BYTES, y=LABELS)
+    with pytest.raises(ValueError, match=r"load_npz: seed \(=-1\) must be an integer from 0"):
+        data.load_npz(file, seed=-1)
+    with pytest.raises(ValueError, match=r"load_npz: held_out \(=0\) must be a number above 0"):
+        data.load_npz(file, held_out=0)
+    assert data.load_npz(file, held_out=1).test[1].tolist() == LABELS.tolist()
 
 
 def test_another_file(tmp_path):

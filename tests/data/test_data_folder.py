@@ -42,6 +42,7 @@ def test_a_folder(flowers):
 
 def test_sizes_and_colours(flowers):
     assert data.load_folder(flowers, image_size=(6, 5), channels=1).train[0].shape == (12, 6, 5, 1)
+    assert data.load_folder(flowers, image_size=7).train[0].shape == (12, 7, 7, 3)
     colour((0, 0, 0), flowers / "tulip" / "large.png", (300, 200))
     assert data.load_folder(flowers).train[0].shape[1:] == (64, 64, 3)
 
@@ -78,6 +79,27 @@ def test_a_split_of_its_own(tmp_path):
         data.load_folder(tmp_path)
 
 
+def test_a_split_without_examples_to_test_with(tmp_path):
+    for name in "ab":
+        for number in range(2):
+            colour(100, tmp_path / "train" / name / f"{number}.png", mode="L")
+    found = data.load_folder(tmp_path)  # of train alone a part is held out
+    assert (found.classes, found.name) == (("a", "b"), tmp_path.name)
+    assert (found.train[1].tolist(), found.test[1].tolist()) == ([0, 1], [0, 1])
+    (tmp_path / "test").mkdir()
+    with pytest.raises(ValueError, match=r"/test must have folders of images, one for each class, such as .*/test/cat"):
+        data.load_folder(tmp_path)
+
+
+def test_all_examples_are_held_out(flowers):
+    colour((0, 0, 0), flowers / "lily" / "1.jpg")
+    found = data.load_folder(flowers, held_out=1)
+    assert len(found.train[0]) == 0
+    assert np.bincount(found.test[1]).tolist() == [1, 10, 5]
+    only = data.load_folder(flowers / "rose", held_out=1, classes=("new", "old"), image_size=4)
+    assert only.test[1].tolist() == [1]
+
+
 def test_classes_keep_their_labels(flowers):
     found = data.load_folder(flowers, classes=("daisy", "rose", "tulip"))
     assert found.classes == ("daisy", "rose", "tulip")
@@ -91,8 +113,13 @@ def test_wrong_folders(flowers, tmp_path):
         data.load_folder(flowers / "rose")
     with pytest.raises(ValueError, match=r"channels \(=4\) must be 1 or 3"):
         data.load_folder(flowers, channels=4)
-    with pytest.raises(ValueError, match=r"held_out \(=1.5\) must be a number between 0 and 1"):
+    with pytest.raises(ValueError, match=r"load_folder: held_out \(=1.5\) must be a number above 0, and at most 1"):
         data.load_folder(flowers, held_out=1.5)
+    with pytest.raises(ValueError, match=r"load_folder: seed \(=-1\) must be an integer from 0 to 2\*\*32 - 1"):
+        data.load_folder(flowers, seed=-1)
+    for size in (0, (0, 8), (8, 8, 3), 8.5, "large", True):
+        with pytest.raises(ValueError, match=r"image_size \(=.*\) must be one number such as 64, or height and width"):
+            data.load_folder(flowers, image_size=size)
     colour(0, flowers / "lily" / "1.png")
     with pytest.raises(ValueError, match="class 0 has one example; it must have two"):
         data.load_folder(flowers)
