@@ -52,20 +52,20 @@ def _is_network(value: Any) -> bool:
 
 def _made(where: str, function: Any, classes: int, shape: tuple[int, ...]) -> Any:
     try:
-        parameters = inspect.signature(function).parameters.values()
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         raise ValueError(
             f"{where} is {type(function).__name__}; it must be a network, or a function that returns one"
         ) from None
     known = dict.fromkeys(CLASSES, classes) | dict.fromkeys(SHAPE, shape)
-    needed = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in known
-    ]
-    if needed or any(p.kind is p.POSITIONAL_ONLY for p in parameters):
-        raise ValueError(f"{where} takes {', '.join(needed)}; its arguments may be `classes` and `shape`")
+    varied = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    parameters = [p for p in signature.parameters.values() if p.kind not in varied]
+    if unknown := [p.name for p in parameters if p.default is p.empty and p.name not in known]:
+        raise ValueError(f"{where} takes {', '.join(unknown)}; its arguments may be `classes` and `shape`")
+    by_position = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+    args = [known.get(p.name, p.default) for p in by_position]
+    keywords = {p.name: known[p.name] for p in parameters if p.name in known and p not in by_position}
     try:
-        return function(**{p.name: known[p.name] for p in parameters if p.name in known})
+        return function(*args, **keywords)
     except Exception as error:
         raise ValueError(f"{where} raises {in_one_line(error)}") from None

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from fnnet.core.one_line import in_one_line
 from fnnet.core.suggestions import did_you_mean
@@ -33,12 +33,12 @@ def found(where: str, target: str) -> Any:
 
 
 def is_module(name: str) -> bool:
-    """Whether a module of that name can be found, here or installed."""
+    """Whether a module of that name is here or installed; also where importing a package around it raises."""
     _make_importable(Path.cwd())
     try:
-        return re.fullmatch(r"[\w.]+", name) is not None and importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
+        return re.fullmatch(r"\w+(\.\w+)*", name) is not None and importlib.util.find_spec(name) is not None
+    except (Exception, SystemExit) as problem:
+        return not _is_missing(problem, name)
 
 
 def imported(where: str, name: str) -> ModuleType:
@@ -47,10 +47,18 @@ def imported(where: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as problem:
-        missing = problem.name if isinstance(problem, ModuleNotFoundError) else None
-        if missing and f"{name}.".startswith(f"{missing}."):
-            raise ValueError(f"{where}: there is no module {missing}, neither here nor installed") from None
+        if _is_missing(problem, name):
+            raise ValueError(f"{where}: there is no module {problem.name}, neither here nor installed") from None
         raise ValueError(f"{where}: importing {name} raises {in_one_line(problem)}") from None
+
+
+def _is_missing(problem: BaseException, name: str) -> TypeGuard[ModuleNotFoundError]:
+    """Whether the module, or a package around it, is not there."""
+    return (
+        isinstance(problem, ModuleNotFoundError)
+        and problem.name is not None
+        and f"{name}.".startswith(f"{problem.name}.")
+    )
 
 
 def _of_file(where: str, file: Path) -> ModuleType:
