@@ -115,12 +115,6 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return convert
 
 
-def some_of(kind: str, names: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
-    """Names between commas, each one of some; the error suggests the closest."""
-    one = one_of(kind, names)
-    return lambda text: tuple(one(name) for name in commas(text))
-
-
 def share(text: str) -> float:
     """A number from 0, below 1."""
     try:

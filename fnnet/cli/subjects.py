@@ -1,16 +1,19 @@
 """What a run is of: images with labels, or a text. It says how examples are read, and what their loss is called."""
 
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax import Array
 
 from fnnet import data
 from fnnet.cli import presets
+from fnnet.data import arrays, folder
 from fnnet.data.digit_images import DIGITS, made_like_digits
 from fnnet.data.published import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, locate
 from fnnet.data.splitting import HELD_OUT
@@ -30,6 +33,15 @@ class Examples(NamedTuple):
     classes: tuple[str, ...]
     name: str
 
+    def sha256(self) -> str:
+        """The digest of all examples, by which a run knows its data."""
+        digest = hashlib.sha256()
+        for array in (*self.train, *self.test):
+            digest.update(str(array.shape).encode())
+            for leaf in jax.tree.leaves(array):  # itself, or the text that windows are of
+                digest.update(np.ascontiguousarray(leaf).data)
+        return digest.hexdigest()
+
 
 class Images:
     """Images, or other arrays, each with one label."""
@@ -43,7 +55,8 @@ class Images:
 
         The settings "shape" and "classes" are there when a run's data are read again, or others in their place.
         """
-        nonfinite, held_out = bool(config.get("allow_nonfinite")), config.get("held_out", HELD_OUT)
+        nonfinite = bool(config.get("allow_nonfinite"))
+        held_out = HELD_OUT if config.get("held_out") is None else config["held_out"]
         shape, classes = config.get("shape"), config.get("classes")
         found: Any
         if is_file_of_arrays(source):
@@ -56,6 +69,21 @@ class Images:
         else:
             found = data.load(source, allow_nonfinite=nonfinite)
         return Examples(found.train, found.test, found.classes, found.name)
+
+    def test_part(self, source: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The test part of a source, or all of it where it has none."""
+        return self.load(source, {**config, "held_out": 1.0}).test
+
+    def refuse_unused(self, source: str, config: Mapping[str, Any]) -> None:
+        """Raises ValueError where one of the settings that say how to read a source does nothing for this one."""
+        is_file, is_folder = is_file_of_arrays(source), _is_folder(source)
+        has_test_part = (is_file and arrays.has_test_part(source)) or (is_folder and folder.has_test_part(source))
+        for setting, use, is_used in (
+            ("image_size", "a folder of images", is_folder),
+            ("channels", "a folder of images", is_folder),
+            ("held_out", "a folder or .npz file without a test part", (is_file or is_folder) and not has_test_part),
+        ):
+            _refuse_unless(is_used, config, setting, use, source)
 
     def reading(self, source: str, examples: Examples) -> str | None:
         """How `fnnet predict` reads an image file for the network: one of READINGS; None where there are no images."""
@@ -103,6 +131,16 @@ class Text:
         train, test = (data.windows(part, CONTEXT) for part in (found.train, found.test))
         return Examples(train, test, tuple(repr(bytes([byte]))[1:] for byte in range(BYTES)), found.name)
 
+    def test_part(self, source: str, config: Mapping[str, Any]) -> tuple[Any, Any]:
+        """All of a text, since none has a test part."""
+        found = data.text(source)
+        return data.windows(np.concatenate([found.train, found.test]), CONTEXT)
+
+    def refuse_unused(self, source: str, config: Mapping[str, Any]) -> None:
+        """Raises ValueError where there is a setting that says how to read images."""
+        for setting in ("image_size", "channels", "held_out"):
+            _refuse_unless(False, config, setting, "images", source)
+
     def reading(self, source: str, examples: Examples) -> str | None:
         """None: windows are no images."""
         return None
@@ -143,6 +181,17 @@ def is_text(source: str) -> bool:
 def is_file_of_arrays(source: str) -> bool:
     """Whether data of that name are the arrays of a .npz file."""
     return Path(source).suffix == ".npz"
+
+
+def place_of(source: str) -> str:
+    """The name of data as any directory finds them: a file or a directory by its whole path."""
+    return source if source in ("digits", TOPICS) else str(Path(source).resolve())
+
+
+def _refuse_unless(is_used: bool, config: Mapping[str, Any], setting: str, use: str, source: str) -> None:
+    if not is_used and config.get(setting) is not None:
+        option = f"--{setting.replace('_', '-')}"
+        raise ValueError(f"train: {option} is for {use}; leave it out for --data {source}")
 
 
 def usual_reading(shape: tuple[int, ...], classes: Sequence[str]) -> str:

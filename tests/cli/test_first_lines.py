@@ -65,6 +65,8 @@ LINES = {
     "train --net mine.py:nett": "has no 'nett'; did you mean net?",
     "train --net mine.py:ten": "is int; it must be a network, or a function that returns one",
     "train --net mine.py:of_size": "takes size; its arguments may be `classes` and `shape`",
+    "train --net mine.py:of_three": "takes size; its arguments may be `classes` and `shape`",
+    "train --net mine.py:by_position": "must give (10,) numbers, one for each class, not (11,)",
     "train --net mine.py:broken": "raises ZeroDivisionError",
     "train --net mine.py:net": "must give (10,) numbers, one for each class, not (7,)",
     "train --net mine.py:of_tokens": "of an example (8, 8, 1) raises",
@@ -77,6 +79,13 @@ LINES = {
     "train --label-smoothing 1": "'1' must be a number from 0, below 1",
     "train --warmup 100000": "--warmup 100000 must be less than the number of steps, 1760",
     "train --image-size large": "'large' must be a size such as 64, or height and width such as 64x48",
+    "train --held-out 0": "'0' must be a number above 0 and below 1, such as 0.1",
+    "train --held-out 0.3": "--held-out is for a folder or .npz file without a test part; leave it out for --data",
+    "train --held-out 0.3 --data split.npz": "--held-out is for a folder or .npz file without a test part; leave it",
+    "train --image-size 8 --data split.npz": "--image-size is for a folder of images; leave it out for --data split",
+    "train --held-out 0.3 --data split": "--held-out is for a folder or .npz file without a test part; leave it",
+    "train --image-size 8": "--image-size is for a folder of images; leave it out for --data digits",
+    "train --net gpt --channels 1": "--channels is for images; leave it out for --data topics",
     "train --channels rgb": "'rgb' must be 1 for grey images, or 3 for colours",
     "train --net gpt --label-smoothing 0.1": "--label-smoothing is for images; a text has none",
     "train --augment rotate": "there is no change of images 'rotate'; there are shift, flip, crop",
@@ -105,8 +114,11 @@ LINES = {
     "predict a.png run": "a.png is an image; the run comes first: fnnet predict RUN a.png",
     "train --resume nowhere": "run nowhere is not a directory",
     "train --resume nowhere --lr 0.1": "goes on with the run's own settings; leave out --learning-rate",
+    "train --resume nowhere --warmup 0 --accumulate 1": "leave out --accumulate, --warmup",
+    "train --resume nowhere --held-out 0.2 --compute-dtype float32": "leave out --compute-dtype, --held-out",
     "evaluate nowhere": "run nowhere is not a directory",
     "check mine.py:nett": "check: mine.py:nett: mine.py has no 'nett'; did you mean net?",
+    "check package.part": "check: importing package.part raises AttributeError: not there",
 }
 NETWORKS = """
 import fnnet
@@ -117,6 +129,12 @@ ten = 10
 
 def of_size(size):
     return net
+
+def of_three(classes, size, /, shape):
+    return net
+
+def by_position(more=1, classes=0, /, shape=(), *, width=0):
+    return fnnet.Sequential(fnnet.Flatten(), fnnet.Dense(classes + more + width))
 
 def broken(classes):
     return 1 / 0
@@ -139,6 +157,13 @@ def folder(tmp_path_factory):
     for file in ("run/config.json", "table.csv"):
         (folder / file).write_text("{}")
     Image.new("L", (8, 8)).save(folder / "a.png")
+    (folder / "package").mkdir()
+    (folder / "package" / "__init__.py").write_text("raise AttributeError('not there')")
+    for name in ("train/a", "train/b", "test/a"):
+        (folder / "split" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(folder / "split" / name / "1.png")
+    halves = {"x_train": np.zeros((4, 2)), "y_train": np.zeros(4, int), "x_test": np.zeros((4, 2))}
+    np.savez(folder / "split.npz", **halves, y_test=np.zeros(4, int))
     (folder / "text.npz").write_text("no arrays")
     np.savez(folder / "strange.npz", inputs=np.zeros((4, 2)))
     np.savez(folder / "first.npz", x=np.zeros((4, 3, 8, 8)), y=np.zeros(4, int))

@@ -75,6 +75,33 @@ def test_a_folder_of_images(colours, folder, capsys, monkeypatch):
     assert "must have the shape (6, 8, 3) that the run was trained on" in capsys.readouterr().err
 
 
+def test_other_data_are_evaluated_whole(colours, folder, tmp_path, capsys):
+    shutil.copytree(folder / "colours", tmp_path / "other")
+    shutil.rmtree(tmp_path / "other" / "sky")
+    shutil.copytree(folder / "colours", tmp_path / "split" / "train")
+    (tmp_path / "split" / "val" / "sky").mkdir(parents=True)
+    shutil.copy(folder / "colours" / "sky" / "1.png", tmp_path / "split" / "val" / "sky")
+    capsys.readouterr()
+    for name, number in (("other", 20), ("split", 1)):
+        assert call("evaluate", colours, "--data", tmp_path / name) == 0
+        assert f" right of {number} images\n" in capsys.readouterr().out
+    assert call("evaluate", colours, "--data", folder / "colours") == 0  # those of the training
+    assert " right of 8 images\n" in capsys.readouterr().out
+
+
+def test_data_that_have_changed_are_not_evaluated(colours, folder, tmp_path, capsys):
+    changed, added = shutil.copytree(colours, tmp_path / "run"), folder / "colours" / "sky" / "more.png"
+    shutil.copy(folder / "colours" / "sky" / "1.png", added)
+    try:
+        assert call("evaluate", changed) == 2
+        assert call("trace", changed, "--output", tmp_path / "page.html") == 2
+    finally:
+        added.unlink()
+    said = f"the data in {folder / 'colours'} are not those that the run was trained on, so it is unknown which of them"
+    for command, line in zip(("evaluate", "trace"), capsys.readouterr().err.splitlines(), strict=True):
+        assert line.startswith(f"fnnet: {command}: {said}")
+
+
 def test_the_images_of_a_folder_are_predicted_as_they_were_read(colours, folder, tmp_path, capsys):
     red, sky = folder / "colours" / "red" / "1.png", folder / "colours" / "sky" / "1.png"
     (tmp_path / "broken.png").write_text("no image")
@@ -126,12 +153,18 @@ def test_patience_keeps_the_best_epoch(folder, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "at most 9 epochs in batches of 8, until 2 bring no lower held-out loss" in printed
     assert "epoch 1 of 3 had the lowest held-out loss, and its network is kept" in printed
+    assert "ended after epoch 3 of 9: no lower held-out loss since epoch 1 (--patience 2)\n" in printed
     assert call("train", *arguments, "--epochs", 1, "--output", tmp_path / "one") == 0
     best, one = (runs.load(tmp_path / name).params["dense_0"] for name in ("run", "one"))
     np.testing.assert_array_equal(best["kernel"], one["kernel"])
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"curves.png", "confusion.png"}
     assert call("predict", tmp_path / "run", "a.png") == 2
     assert "predict: the network is of arrays of shape (3,), not of images" in capsys.readouterr().err
+    # The same epochs again train nothing, and say why; more epochs begin a new patience.
+    assert call("train", "--resume", tmp_path / "run") == 0
+    assert "ended after epoch 3 of 9: no lower held-out loss since epoch 1" in capsys.readouterr().out
+    assert call("train", "--resume", tmp_path / "run", "--epochs", 10) == 0
+    assert "ended after epoch 5 of 10: no lower held-out loss since epoch 1 (--patience 2)\n" in capsys.readouterr().out
 
 
 def test_a_run_goes_on_with_its_settings(colours, tmp_path, capsys):

@@ -11,7 +11,8 @@ def add_to(commands: Any) -> None:
     """Add the sub-parser."""
     parser: Parser = commands.add_parser("evaluate", help="loss and accuracy of a run")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    parser.add_argument("--data", help="other data than it was trained with; its held-out part counts")
+    other = "other data than it was trained with: their test part, or all where they have none"
+    parser.add_argument("--data", help=other)
     parser.set_defaults(command=Command(parser, evaluate))
 
 

@@ -19,7 +19,7 @@ def add_to(commands: Any) -> None:
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run directory")
     add("--example", type=whole(0), metavar="N", help="one held-out example; default: the first ones, as a mini-batch")
-    add("--data", help="other data than it was trained with; its held-out part counts")
+    add("--data", help="other data than it was trained with: their test part, or all where they have none")
     add("--output", type=Path, metavar="FILE.html", help="the page; default: trace.html, or trace-N.html, in RUN")
     add("--since", type=Path, metavar="RUN", help="another run of the network: what changed since then")
     parser.set_defaults(command=Command(parser, trace))

@@ -53,7 +53,7 @@ def _add_data(add: Any) -> None:
         help="of the images in folders: 1 for grey, 3 for colours; default: as they are",
     )
     held_out = f"share of each class that is held out, where the data have no test part; default: {HELD_OUT:g}"
-    add("--held-out", type=share, default=HELD_OUT, metavar="SHARE", help=held_out)
+    add("--held-out", type=held_out_share, metavar="SHARE", help=held_out)
     add("--allow-nonfinite", action="store_true", help="train though the data have NaN or infinite numbers")
 
 
@@ -64,7 +64,7 @@ def _add_network(add: Any) -> None:
     add("--net", type=network, metavar="NAME", help=nets)
     computed = "float32 or bfloat16, of products and activations; parameters and sums stay float32; default: float32"
     dtypes = one_of("compute dtype", presets.COMPUTE_DTYPES)
-    add("--compute-dtype", type=dtypes, default="float32", metavar="DTYPE", help=computed)
+    add("--compute-dtype", type=dtypes, metavar="DTYPE", help=computed)
 
 
 def _add_optimisation(add: Any) -> None:
@@ -72,7 +72,7 @@ def _add_optimisation(add: Any) -> None:
     batches = f"images, or windows of a text, in a mini-batch; {presets.usual('batch_size')}, fewer of small data"
     add("--batch-size", type=whole(1), metavar="N", help=batches)
     chunks = "split a mini-batch into so many chunks, which takes less memory; default: 1"
-    add("--accumulate", type=whole(1), default=1, metavar="N", help=chunks)
+    add("--accumulate", type=whole(1), metavar="N", help=chunks)
     optimizers = f"{', '.join(presets.OPTIMIZERS)}; {presets.usual('optimizer')}"
     add("--optimizer", type=one_of("optimizer", presets.OPTIMIZERS), metavar="NAME", help=optimizers)
     rate = f"the highest one; {presets.usual_of_optimizers('learning_rate')}"
@@ -81,7 +81,7 @@ def _add_optimisation(add: Any) -> None:
         {presets.usual_of_optimizers("schedule")}"""
     add("--schedule", type=one_of("schedule", presets.SCHEDULES), metavar="NAME", help=schedules)
     warmup = "in the first so many steps the learning rate goes up from 0; default: 0"
-    add("--warmup", type=whole(0), default=0, metavar="STEPS", help=warmup)
+    add("--warmup", type=whole(0), metavar="STEPS", help=warmup)
     decay = f"of kernels, not of biases and norms; {presets.usual_of_optimizers('weight_decay')}"
     add("--weight-decay", type=at_least_zero, metavar="FACTOR", help=decay)
     add("--clip", type=positive, metavar="NORM", help="clip gradients to this global norm; default: they are not")
@@ -160,6 +160,13 @@ def image_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+def held_out_share(text: str) -> float:
+    """A number above 0 and below 1."""
+    if not (number := share(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0 and below 1, such as 0.1")
+    return number
+
+
 def channels(text: str) -> int:
     """1 or 3."""
     if text not in ("1", "3"):
@@ -196,17 +203,17 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
         "net": net or usual.net,
         "epochs": values["epochs"] or usual.epochs,
         "batch_size": values["batch_size"],
-        "accumulate": values["accumulate"],
+        "accumulate": values["accumulate"] or 1,
         "optimizer": optimizer,
         "learning_rate": values["learning_rate"] or preset.learning_rate,
         "schedule": values["schedule"] or preset.schedule,
-        "warmup": values["warmup"],
+        "warmup": values["warmup"] or 0,
         "weight_decay": preset.weight_decay if values["weight_decay"] is None else values["weight_decay"],
         "clip": values["clip"],
         "label_smoothing": _smoothing(values["label_smoothing"], usual.label_smoothing, is_of_text),
         "augment": values["augment"] and list(values["augment"]),
         "patience": values["patience"],
-        "compute_dtype": values["compute_dtype"],
+        "compute_dtype": values["compute_dtype"] or "float32",
         "seed": values["seed"] or 0,
         "allow_nonfinite": values["allow_nonfinite"],
     }

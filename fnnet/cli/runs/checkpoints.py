@@ -22,6 +22,7 @@ class RunCheckpoints(Checkpoints):
         super().__init__(run / CHECKPOINTS, config=config, seconds=seconds, report=warn)
         self.run, self.request = run, request
         self.journal = Journal(run / HISTORY, config["epochs"], subject_of(config))
+        self._epochs_before = config["epochs"]  # of the run, when it was last trained
 
     def refuse_another(self, saved: Saved) -> None:
         """As the class above; the number of epochs may change, but not below those that are done."""
@@ -29,15 +30,22 @@ class RunCheckpoints(Checkpoints):
         done, epochs = len(saved.training["history"]), self.config["epochs"]
         if done > epochs:
             raise ValueError(f"train: {self.run} has {done} epochs already; --epochs {epochs} must be {done} or more")
+        self._epochs_before = saved.config["epochs"]
 
     def resume(self, state: State) -> Moment | None:
-        """As the class above; the journal then has the history up to there."""
+        """As the class above; the journal then has the history up to there.
+
+        Where patience ended the training, more epochs than before begin a new patience.
+        """
         moment = super().resume(state)
-        epochs = self.config["epochs"]
+        epochs, patience = self.config["epochs"], self.config.get("patience")
         if moment is not None and int(moment.tally.steps) and int(moment.state.epoch) >= epochs:
             raise ValueError(
                 f"train: {self.run} stopped in epoch {epochs + 1}; --epochs {epochs} must be {epochs + 1} or more"
             )
+        ended_early = moment is not None and patience is not None and moment.since_best >= patience
+        if moment is not None and ended_early and epochs > self._epochs_before:
+            moment = moment._replace(since_best=0)
         if processes.is_first():
             write_config(self.run, self.config)
             self.journal.note([] if moment is None else moment.history)

@@ -44,7 +44,8 @@ FORM: dict[str, Callable[[Any], bool]] = {  # what each setting in config.json m
     "shape": lambda value: isinstance(value, list),
 }
 LATER: dict[str, Callable[[Any], bool]] = {  # the same of settings that older runs do not have
-    **dict.fromkeys(("weight_decay", "held_out"), lambda value: isinstance(value, float) and value >= 0),
+    "weight_decay": lambda value: isinstance(value, float) and value >= 0,
+    "held_out": lambda value: value is None or (isinstance(value, float) and 0 <= value < 1),
     "schedule": lambda value: isinstance(value, str) and value in presets.SCHEDULES,
     "warmup": lambda value: type(value) is int and value >= 0,
     "clip": lambda value: value is None or (isinstance(value, float) and value > 0),

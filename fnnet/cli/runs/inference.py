@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnnet.cli.runs.directory import Run
-from fnnet.cli.subjects import READINGS, TEXT, usual_reading
+from fnnet.cli.subjects import READINGS, TEXT, place_of, usual_reading
 from fnnet.data.digit_images import read_digit
 from fnnet.data.image_files import read_image, read_photograph
 from fnnet.serving import Exported
@@ -51,15 +51,26 @@ def _read(file: str, shape: tuple[int, ...], reading: str) -> tuple[np.ndarray, 
 
 
 def held_out(command: str, run: Run, source: str | None) -> tuple[Any, Any]:
-    """The held-out examples of `source`, or else of the data of the training, and their labels.
+    """The held-out examples of the training and their labels; or other data's test part, or all where they have none.
 
-    Raises ValueError in the name of the command, where they have another shape than those of the training.
+    Raises ValueError in the name of the command: they have another shape than those of the training, or the data of the
+    training have changed, so that other examples would be held out.
     """
-    xs, ys = run.subject.load(run.config["data"] if source is None else source, run.config).test
+    subject, config = run.subject, run.config
+    if source is None or place_of(source) == place_of(config["data"]):
+        dataset = subject.load(config["data"], config)
+        xs, ys = dataset.test
+    else:
+        dataset, (xs, ys) = None, subject.test_part(source, config)
     if xs.shape[1:] != run.shape:
         raise ValueError(
-            f"{command}: {run.subject.examples} of shape {xs.shape[1:]} must have the shape {run.shape} that the run "
+            f"{command}: {subject.examples} of shape {xs.shape[1:]} must have the shape {run.shape} that the run "
             "was trained on"
+        )
+    if dataset is not None and config.get("data_sha256", known := dataset.sha256()) != known:
+        raise ValueError(
+            f"{command}: the data in {config['data']} are not those that the run was trained on, so it is unknown "
+            "which of them it has not seen; give others with --data"
         )
     return xs, ys
 

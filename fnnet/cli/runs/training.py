@@ -1,7 +1,6 @@
 """A training that fills a run directory, and one that goes on in it."""
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import time
@@ -27,9 +26,8 @@ from fnnet.cli.runs.directory import (
 )
 from fnnet.cli.runs.drawing import draw
 from fnnet.cli.runs.wording import advice, described, next_commands, other_epochs
-from fnnet.cli.subjects import TEXT, Examples, subject_of
+from fnnet.cli.subjects import TEXT, Examples, place_of, subject_of
 from fnnet.core.one_line import in_one_line
-from fnnet.data.text import TOPICS
 from fnnet.layers.decay import decayed
 from fnnet.layers.protocol import Layer
 from fnnet.training import lock, processes
@@ -64,11 +62,11 @@ def train(
     _needs_libraries()
     _ask_for_devices(devices)
     subject = subject_of(config)
+    subject.refuse_unused(config["data"], config)
     dataset = subject.load(config["data"], config)
-    xs = dataset.train[0]
-    where = config["data"] if config["data"] in ("digits", TOPICS) else str(Path(config["data"]).resolve())
+    xs, where = dataset.train[0], place_of(config["data"])
     config = config | {"data": where, "classes": list(dataset.classes), "shape": list(xs.shape[1:])}
-    config["data_sha256"] = _digest(dataset)
+    config["data_sha256"] = dataset.sha256()
     config["reading"] = subject.reading(where, dataset)
     if config["batch_size"] is None:
         few = 1 << max(0, (len(xs) // 8).bit_length() - 1)  # a power of 2, eight steps an epoch or more
@@ -118,7 +116,7 @@ def resume(
             say(other_epochs(config, epochs))
             config = config | {"epochs": epochs}
         dataset = subject_of(config).load(config["data"], config)
-        if _digest(dataset) != config["data_sha256"]:
+        if dataset.sha256() != config["data_sha256"]:
             raise ValueError(f"resume: the data in {config['data']} are not those that {run} was trained on")
         return _trained(run, config, dataset, seconds, began, _shared(config, devices, shard_parameters))
 
@@ -167,6 +165,9 @@ def _trained(
     last = history[-1]
     if config.get("patience") is not None:
         last = min(history, key=lambda record: record["validation_loss"])
+        if len(history) < epochs:
+            since = f"no lower held-out loss since epoch {last['epoch']} (--patience {config['patience']})"
+            say(f"ended after epoch {len(history)} of {epochs}: {since}")
         say(f"epoch {last['epoch']} of {len(history)} had the lowest held-out loss, and its network is kept")
     if processes.is_first():
         draw(run, net, params, history, dataset, config)
@@ -227,16 +228,6 @@ def _ask_for_devices(number: int | None) -> None:
 def _needs_libraries() -> None:
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         raise ImportError(f'train: {", ".join(missing)} must be installed: pip install "fnnet[train]"')
-
-
-def _digest(dataset: Examples) -> str:
-    """SHA-256 of all examples, by which a resumed training knows its data."""
-    digest = hashlib.sha256()
-    for array in (*dataset.train, *dataset.test):
-        digest.update(str(array.shape).encode())
-        for leaf in jax.tree.leaves(array):  # itself, or the text that windows are of
-            digest.update(np.ascontiguousarray(leaf).data)
-    return digest.hexdigest()
 
 
 def _held(run: Path) -> contextlib.AbstractContextManager:
