@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fnnet.data.dataset import Dataset
-from fnnet.data.image_files import is_grey, read, read_photograph
+from fnnet.data.image_files import is_grey, read, read_photograph, size_of
 from fnnet.data.splitting import HELD_OUT, held_out_rows
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -121,13 +121,13 @@ def _files(root: Path) -> dict[str, list[Path]]:
 def _usual_shape(
     files: Sequence[Path], image_size: tuple[int, int] | None, channels: int | None
 ) -> tuple[tuple[int, int], int]:
-    looks = {read("load_folder", file, lambda image: (image.height, image.width, is_grey(image))) for file in files}
-    sizes = {look[:2] for look in looks}
+    looks = {read("load_folder", file, lambda image: (size_of(image), is_grey(image)), upright=False) for file in files}
+    sizes = {size for size, _ in looks}
     if image_size is None:
-        own = next(iter(sizes)) if len(sizes) == 1 else (LARGEST + 1, 0)
-        image_size = own if max(own) <= LARGEST else (USUAL, USUAL)
+        own = next(iter(sizes))
+        image_size = own if len(sizes) == 1 and max(own) <= LARGEST else (USUAL, USUAL)
     if channels is None:
-        channels = 1 if all(look[2] for look in looks) else 3
+        channels = 1 if all(grey for _, grey in looks) else 3
     return image_size, channels
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 MOST_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG")
+ORIENTATION = 0x0112  # in EXIF data: from 5 on rows are columns
 
 
 def read_image(file: str | os.PathLike[str], shape: tuple[int, ...]) -> Float32[np.ndarray, "height width 1"]:
@@ -56,8 +57,11 @@ def read_photograph(
     return read("read_photograph", file, lambda image: _cropped(image, shape))
 
 
-def read(function: str, file: str | os.PathLike[str], use: Callable[[Any], Any]) -> Any:
-    """use(image) of an upright image; a ValueError names the file that is broken, too large, or no image."""
+def read(function: str, file: str | os.PathLike[str], use: Callable[[Any], Any], *, upright: bool = True) -> Any:
+    """use(image) of an image that was turned upright, or of one that is not decoded yet.
+
+    A ValueError names the file that is broken, too large, or no image.
+    """
     from PIL import Image, ImageOps
 
     try:
@@ -67,15 +71,21 @@ def read(function: str, file: str | os.PathLike[str], use: Callable[[Any], Any])
                 width, height = image.size
                 if width * height > MOST_PIXELS:
                     raise ValueError(f"{width} x {height} pixels are more than the {MOST_PIXELS} that are read")
-                return use(ImageOps.exif_transpose(image))
+                return use(ImageOps.exif_transpose(image) if upright else image)
     except FileNotFoundError:
         raise
     except Exception as error:  # Pillow has no common class for what broken files make it raise
         raise ValueError(f"{function}: {os.fspath(file)} cannot be read as a PNG or JPEG image: {error}") from None
 
 
+def size_of(image: Any) -> tuple[int, int]:
+    """Height and width of an image, which need not be decoded, when it is upright."""
+    lies_on_its_side = image.getexif().get(ORIENTATION, 1) > 4
+    return (image.width, image.height) if lies_on_its_side else (image.height, image.width)
+
+
 def is_grey(image: Any) -> bool:
-    """Whether an image says that it has no colours; it need not be decoded."""
+    """Whether an image, which need not be decoded, says that it has no colours."""
     return str(image.mode) in ("1", "L", "LA", "La") or str(image.mode).startswith("I")
 
 

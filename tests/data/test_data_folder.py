@@ -56,6 +56,20 @@ def test_grey_files_make_grey_images(tmp_path):
     np.testing.assert_allclose(xs, 100 / 255, atol=1e-6)
 
 
+def test_the_orientation_of_a_photograph_counts(tmp_path):
+    for name in "ab":
+        for number in range(2):
+            (tmp_path / name).mkdir(exist_ok=True)
+            image = Image.new("L", (12, 8), 100)
+            image.putpixel((0, 7), 255)
+            exif = image.getexif()
+            exif[0x0112] = 6  # to be turned clockwise by a quarter
+            image.save(tmp_path / name / f"{number}.png", exif=exif)
+    xs, _ = data.load_folder(tmp_path).train
+    assert xs.shape == (2, 12, 8, 1)
+    assert (xs[:, 0, 0] == 1).all()
+
+
 def test_the_middle_is_taken(tmp_path):
     for name in "ab":
         for number in range(2):
