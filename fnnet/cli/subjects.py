@@ -88,11 +88,11 @@ class Images:
     def reading(self, source: str, examples: Examples) -> str | None:
         """How `fnnet predict` reads an image file for the network: one of READINGS; None where there are no images."""
         xs = examples.train[0]
+        some = np.asarray(xs[:1000])
+        if xs.ndim != 4 or xs.shape[-1] not in (1, 3) or some.min() < 0 or some.max() > 1:
+            return None
         if made_like_digits(xs, examples.classes):
             return "digit"
-        if xs.ndim != 4 or xs.shape[-1] not in (1, 3):
-            return None
-        some = np.asarray(xs[:1000])
         edges = some[:, [0, -1]], some[:, :, [0, -1]]
         border = np.concatenate([edge.reshape(len(some), -1) for edge in edges], 1)
         has_dark_ground = xs.shape[-1] == 1 and bool((np.median(border, 1) < 0.2).mean() > 0.8)

@@ -106,6 +106,7 @@ LINES = {
     "train --data text.npz": "text.npz cannot be read as a file of numpy.savez",
     "train --data strange.npz": "must have arrays x and y, or x_train, y_train, x_test and y_test; it has inputs",
     "train --data first.npz": "has its channels first; numpy.moveaxis(x, 1, -1) puts them last",
+    "train --data table.npz": "--net mlp takes any shape",
     "train --data floats.npz": "labels of dtype float64 must be names, or whole numbers from 0",
     "train --data a.png": "a.png is no text; give images as a folder with a folder for each class, and tables",
     "train --data table.csv": "table.csv is no text",
@@ -167,6 +168,7 @@ def folder(tmp_path_factory):
     (folder / "text.npz").write_text("no arrays")
     np.savez(folder / "strange.npz", inputs=np.zeros((4, 2)))
     np.savez(folder / "first.npz", x=np.zeros((4, 3, 8, 8)), y=np.zeros(4, int))
+    np.savez(folder / "table.npz", x=np.zeros((40, 3)), y=np.arange(40) % 2)
     np.savez(folder / "floats.npz", x=np.zeros((4, 8, 8)), y=np.zeros(4))
     return folder
 

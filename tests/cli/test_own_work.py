@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fnnet.cli import runs
+from fnnet.cli import runs, subjects
 from fnnet.cli.command import main
 
 NETWORKS = """
@@ -159,7 +159,7 @@ def test_patience_keeps_the_best_epoch(folder, tmp_path, capsys):
     np.testing.assert_array_equal(best["kernel"], one["kernel"])
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"curves.png", "confusion.png"}
     assert call("predict", tmp_path / "run", "a.png") == 2
-    assert "predict: the network is of arrays of shape (3,), not of images" in capsys.readouterr().err
+    assert "predict: the network is of arrays of shape (3,), not of images in [0, 1]" in capsys.readouterr().err
     # The same epochs again train nothing, and say why; more epochs begin a new patience.
     assert call("train", "--resume", tmp_path / "run") == 0
     assert "ended after epoch 3 of 9: no lower held-out loss since epoch 1" in capsys.readouterr().out
@@ -222,6 +222,23 @@ def test_devices_on_a_processor_need_no_variables(tmp_path, users_environment):
     done = subprocess.run([sys.executable, "-m", "fnnet", *arguments], env=bare, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "on 2 devices of 1 processes" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("images", "reading"),
+    [
+        (lambda ones: 0 * ones, "grey"),
+        (lambda ones: 0.8 * ones, "photograph"),
+        (lambda ones: np.repeat(0.5 * ones, 3, -1), "photograph"),
+        (lambda ones: 255 * ones, None),
+        (lambda ones: -0.5 * ones, None),
+        (lambda ones: ones[..., 0, 0], None),
+    ],
+)
+def test_how_images_of_arrays_are_read(images, reading):
+    xs, ys = images(np.ones((4, 8, 8, 1), np.float32)), np.zeros(4, np.int32)
+    found = subjects.Examples((xs, ys), (xs, ys), ("cat", "dog"), "pets")
+    assert subjects.IMAGES.reading("pets.npz", found) == reading
 
 
 def test_large_numbers_are_named_where_the_loss_is_not_finite(folder, tmp_path, capsys):

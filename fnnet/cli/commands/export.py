@@ -50,7 +50,7 @@ def export(*, run: Path, output: Path | None, format: str, platforms: Sequence[s
             file,
             output=softmax,
             classes=trained.classes,
-            notes={} if trained.reading is None else {"reading": trained.reading},
+            notes={"reading": trained.reading or "none"},
             platforms=PLATFORMS if platforms is None else platforms,
         )
     print(f"exported: {file}, {file.stat().st_size / 1e6:.1f} MB")

@@ -40,7 +40,7 @@ def reading_of(network: Run | Exported) -> str:
     if is_of_text:
         raise ValueError("predict: the network is of a text, not of images; fnnet sample RUN draws from it")
     if reading not in READINGS or len(network.shape) != 3 or network.shape[-1] not in (1, 3):
-        raise ValueError(f"predict: the network is of arrays of shape {network.shape}, not of images")
+        raise ValueError(f"predict: the network is of arrays of shape {network.shape}, not of images in [0, 1]")
     return reading
 
 

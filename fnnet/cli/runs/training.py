@@ -191,13 +191,12 @@ def _check(config: Config, examples: int) -> None:
     if (warmup := config.get("warmup", 0)) >= (steps := _steps(config, examples)):
         raise ValueError(f"train: --warmup {warmup} must be less than the number of steps, {steps}")
     net, _ = network(config)
-    if not is_own(config["net"]):
-        return
     x = jax.ShapeDtypeStruct(tuple(config["shape"]), np.int32 if subject is TEXT else np.float32)
     try:
         output = jax.eval_shape(net.apply, parameters(net, config), x)
-    except Exception as error:  # of the user's code
-        raise ValueError(f"network {config['net']} of an example {x.shape} raises {in_one_line(error)}") from None
+    except Exception as error:  # perhaps of the user's code
+        hint = "" if is_own(config["net"]) else "; --net mlp takes any shape"
+        raise ValueError(f"network {config['net']} of an example {x.shape} raises {in_one_line(error)}{hint}") from None
     wanted = (*x.shape, len(config["classes"])) if subject is TEXT else (len(config["classes"]),)
     if getattr(output, "shape", None) != wanted:
         given = getattr(output, "shape", type(output).__name__)
