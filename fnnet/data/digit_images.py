@@ -22,9 +22,10 @@ from fnnet.data.image_files import in_8_bits, on_ground, read
 DIGITS = tuple(map(str, range(10)))
 BOX = 20 / 28  # of the image's side, for MNIST's box
 SMALL = 16  # images of a shorter side are filled by their digit
-SIDE = 512  # larger images are reduced to it, since a digit has no finer parts
+SIDE = 512  # larger images are reduced to it, or the part with the ink is, since a digit has no finer parts
 STROKE = (0.11, 0.23)  # the width of a stroke, as a part of the box
 NEAR = 12  # of 255: how far the paper's pixels may lie from its brightness
+COARSE = 24  # parts of the ink's box on each side, between which a stroke's ink differs
 RIM = 4  # pixels around the ink that may be fainter
 RING = 0.1  # of the image on each side, where the paper is looked for
 
@@ -55,7 +56,7 @@ def read_digit(
         FileNotFoundError: There is no such file.
         ValueError: It is no PNG or JPEG image, is broken or too large; no digit is in it, or several are.
     """
-    grey = read("read_digit", file, _pixels)
+    grey = read("read_digit", file, _grey)
     try:
         return _framed(grey, (shape[0], shape[1]))
     except _NoDigitError as error:
@@ -66,23 +67,30 @@ class _NoDigitError(ValueError):
     """What an image shows in place of one digit."""
 
 
-def _pixels(image: Any) -> np.ndarray:
-    """Grey pixels, at most SIDE on a side; light ink is laid on black where the ground is transparent."""
+def _grey(image: Any) -> Any:
+    """The image in grey; light ink is laid on black where the ground is transparent."""
     from PIL import Image
 
-    image = in_8_bits(image).convert("RGBA")
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    white, black = (np.asarray(on_ground(image, colour).convert("L")) for colour in ("white", "black"))
+    image = in_8_bits(image)
+    if "A" not in image.mode.upper() and "transparency" not in image.info:
+        return image.convert("L")
+    small = image.convert("RGBA")
+    small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    white, black = (np.ptp(np.asarray(on_ground(small, colour).convert("L"))) for colour in ("white", "black"))
     # They differ where the image is transparent; the ground on which more is to be seen is the right one.
-    shown: np.ndarray = black if np.ptp(black) > np.ptp(white) else white
-    return shown
+    return on_ground(image, "black" if black > white else "white").convert("L")
 
 
-def _framed(grey: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
-    if max(grey.shape) < SIDE // 2:
-        factor = -(-SIDE // (2 * max(grey.shape)))
-        grey = grey.repeat(factor, 0).repeat(factor, 1)
-    ink = _usual_stroke(_one_character(_ink(grey)))
+def _framed(grey: Any, size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
+    ink = _one_character(_ink(_pixels(grey)))
+    rows, columns = _box(ink)
+    factor, side = max(grey.size) / max(ink.shape), max(rows.stop - rows.start, columns.stop - columns.start)
+    if factor > 1 and side < SIDE / 2:  # small on a large page: again, with all its pixels
+        edges = columns.start - side / 2, rows.start - side / 2, columns.stop + side / 2, rows.stop + side / 2
+        left, top, right, bottom = (round(factor * edge) for edge in edges)
+        grey = grey.crop((max(left, 0), max(top, 0), min(right, grey.width), min(bottom, grey.height)))
+        ink = _one_character(_ink(_pixels(grey)))
+    ink = _usual_stroke(ink)
     is_small = min(size) < SMALL
     room = size if is_small else tuple(round(BOX * side) for side in size)
     rows, columns = _box(ink)
@@ -98,6 +106,16 @@ def _framed(grey: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, list[s
     image[top : top + digit.shape[0], left : left + digit.shape[1], 0] = digit
     wide = width > 1.6 * height
     return image, ["what it shows is wider than high: is it one digit?"] if wide else []
+
+
+def _pixels(grey: Any) -> np.ndarray:
+    """The pixels of an image, at most SIDE and at least half of that on a side."""
+    from PIL import Image
+
+    grey = grey.copy()
+    grey.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    factor = -(-SIDE // (2 * max(grey.size)))
+    return np.asarray(grey).repeat(factor, 0).repeat(factor, 1)
 
 
 def _ink(grey: np.ndarray) -> np.ndarray:
@@ -116,13 +134,8 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     if level < max(16.0, 6 * noise):
         raise _NoDigitError("shows no digit: nothing stands out from its background")
     floor = min(3 * noise, level / 2)
-    ink = np.clip((ink - floor) / (level - floor), 0, 1)
-    coarse = _resized(ink, 32, 32)
-    if max(np.abs(np.diff(coarse, axis=axis)).max() for axis in (0, 1)) < 0.2:
-        raise _NoDigitError("shows no digit: its brightness changes smoothly, without strokes")
-    if (ink > 0.5).mean() > 0.6:
-        raise _NoDigitError("shows no digit: what differs from its border fills the image")
-    return ink
+    marks: np.ndarray = np.clip((ink - floor) / (level - floor), 0, 1)
+    return marks
 
 
 def _ring(shape: tuple[int, ...]) -> np.ndarray:
@@ -169,8 +182,12 @@ def _one_character(ink: np.ndarray) -> np.ndarray:
         kept = list(inner)  # a printed frame, or a ruled line
     else:
         kept = [True] * number
-    largest = max(amount for amount, keep in zip(amounts, kept, strict=True) if keep)
-    kept = [keep and amount > 0.03 * largest for keep, amount in zip(kept, amounts, strict=True)]
+    largest = int(np.argmax(amounts * kept))
+    if _is_smooth(ink[places[largest]]):
+        raise _NoDigitError("shows no digit: its brightness changes smoothly, without strokes")
+    if (ink > 0.5).mean() > 0.6:
+        raise _NoDigitError("shows no digit: what differs from its border fills the image")
+    kept = [keep and amount > 0.03 * amounts[largest] for keep, amount in zip(kept, amounts, strict=True)]
     marked = np.isin(labels, [label for label, keep in enumerate(kept, 1) if keep])
     ink = np.where(ndimage.binary_dilation(marked, iterations=RIM), ink, 0)
     for axis, how in ((1, "side by side"), (0, "one above the other")):
@@ -180,6 +197,12 @@ def _one_character(ink: np.ndarray) -> np.ndarray:
     if not (ink > 0.5).any():
         raise _NoDigitError("shows no digit: nothing in it is darker or lighter than its shadows")
     return ink
+
+
+def _is_smooth(ink: np.ndarray) -> bool:
+    """Whether the ink comes and goes gradually, as light does and no stroke."""
+    coarse = _resized(ink, COARSE, COARSE)
+    return max(float(np.abs(np.diff(coarse, axis=axis)).max()) for axis in (0, 1)) < 0.2
 
 
 def _parts(ink: np.ndarray, axis: int) -> list[slice]:

@@ -49,6 +49,15 @@ def test_place_and_size_do_not_matter(box, tmp_path):
     assert difference(image, like_mnist(ink)) < 0.01
 
 
+@pytest.mark.parametrize(("side", "pixels"), [(1000, 40), (2000, 40), (2000, 120), (3000, 300)])
+def test_a_small_digit_on_a_large_page(side, pixels, tmp_path):
+    part = pixels / side
+    ink = drawn("7", side=side, stroke=pixels // 8, box=(0.6, 0.2, 0.6 + part, 0.2 + part))
+    image, warnings = read_digit(saved(Image.fromarray(255 - ink), tmp_path / "a.png"), SHAPE)
+    assert warnings == []
+    assert difference(image, like_mnist(ink)) < 0.01
+
+
 def test_an_example_enlarged_or_not_is_read_as_it_was(tmp_path):
     example = like_mnist(drawn("2"))
     pixels = Image.fromarray(np.uint8(255 * example[..., 0]))
@@ -72,12 +81,18 @@ def test_small_digits_are_read_as_they_are(tmp_path):
         assert difference(image, x) < 0.15
 
 
+SMALL_SEVEN = drawn("7", side=2000, stroke=20, box=(0.4, 0.4, 0.46, 0.47))
 NO_DIGITS = {
     "blank": (np.full((600, 600), 200), "nothing stands out from its background"),
     "noise": (np.random.default_rng(0).normal(128, 8, (600, 600)), "nothing stands out"),
     "a gradient": (np.tile(np.linspace(0, 255, 600), (600, 1)), "shows no digit"),
-    "a round gradient": (255 * np.hypot(*(np.mgrid[:600, :600] / 300 - 1)).clip(0, 1), "shows no digit"),
+    "a round gradient": (255 * np.hypot(*(np.mgrid[:600, :600] / 300 - 1)).clip(0, 1), "changes smoothly"),
+    "a round shadow": (255 - 200 * np.exp(-((np.mgrid[:600, :600] - 300) ** 2).sum(0) / 5000), "changes smoothly"),
     "two digits": (np.hstack([drawn("2")[:, 100:500], drawn("7")[:, 100:500]]), "2 characters side by side"),
+    "two small digits": (
+        np.maximum(drawn("2", side=2000, stroke=20, box=(0.4, 0.4, 0.46, 0.47)), np.roll(SMALL_SEVEN, 140, 1)),
+        "2 characters side by side",
+    ),
     "two lines": (np.vstack([drawn("2"), drawn("7")]), "2 characters one above the other"),
 }
 
