@@ -1,9 +1,11 @@
 """What people try first, and the answer: its success, or one error that says what to write instead."""
 
 import contextlib
+import dataclasses
 import inspect
 import pickle
 import re
+import warnings
 from typing import Any
 
 import jax
@@ -13,10 +15,12 @@ import optax
 import pytest
 
 import fnnet as typed
+from fnnet.cli.runs.training import _warnings_in_one_line
 from fnnet.core import habits
 from fnnet.layers import Layer
 from fnnet.rules.labels import LabelError
-from fnnet.training.training_warnings import warn_of_probabilities
+from fnnet.training.history import History
+from fnnet.training.training_warnings import warn_of_left_out, warn_of_probabilities
 
 fnnet: Any = typed  # mypy knows that the calls are wrong
 RNG = np.random.default_rng(0)
@@ -70,7 +74,41 @@ class Table:
         return YS
 
 
+class Tensor:
+    """What PyTorch and TensorFlow have: a dtype that is not NumPy's."""
+
+    def __init__(self, array, on_host=True):
+        self.array, self.shape, self.on_host, self.dtype = array, array.shape, on_host, Dtype()
+
+    def __array__(self, dtype=None, copy=None):
+        if not self.on_host:
+            raise RuntimeError("it is elsewhere")
+        return self.array
+
+
+class Dtype:
+    def __repr__(self):
+        return "torch.float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A network whose `apply` does not take a key, or needs one."""
+
+    needs_key: bool
+
+    def init(self, key, shape):
+        return {}
+
+    @property
+    def apply(self):
+        if self.needs_key:
+            return lambda params, x, *, key: x
+        return lambda params, x: x
+
+
 TAKEN = {
+    "tensors": lambda: fit((Tensor(XS), Tensor(YS))),
     "arrays": lambda: fit(),
     "a list of the two": lambda: fit([XS, YS]),
     "lists of arrays and numbers": lambda: fit((list(XS), YS.tolist())),
@@ -302,6 +340,55 @@ REFUSED = {
         "fit: net must have init(key, shape) and apply(params, x, *, key), as fnnet.Sequential(...) has; it is the "
         "function relu",
     ),
+    "a network that takes no key": (
+        lambda: fit(net=Plain(False)),
+        "fit: net.apply must take apply(params, x, *, key=None), with a key in training",
+    ),
+    "a network that needs a key": (
+        lambda: fnnet.evaluate(Plain(True), {}, LOSS, (XS, YS)),
+        "evaluate: net.apply must take apply(params, x, *, key=None), without a key in evaluation",
+    ),
+    "all that fit returns as parameters": (
+        lambda: fnnet.evaluate(NET, ({}, History()), LOSS, (XS, YS)),
+        "evaluate: params is the pair (params, history) that fit returns; write params[0]",
+    ),
+    "all that fit returns to start from": (
+        lambda: fit(params=({}, History())),
+        "fit: params is the pair (params, history) that fit returns; write params[0]",
+    ),
+    "augmentation without a key": (
+        lambda: fit(augment=fnnet.relu),
+        "fit: augment must take two arguments, augment(key, x); it is the function relu",
+    ),
+    "a loss of one argument": (
+        lambda: fit(loss=fnnet.relu),
+        "fit: loss must take two arguments, loss(outputs, ys); it is the function relu",
+    ),
+    "a metric of one argument": (
+        lambda: fit(validation=(XS, YS), metrics=[fnnet.relu]),
+        "fit: metrics must take two arguments, metric(outputs, ys), not the function relu",
+    ),
+    "a callback of one argument": (
+        lambda: fit(callback=len),
+        "fit: callback must be one function callback(record, state), not the function len",
+    ),
+    "a key of more than 64 bits": (
+        lambda: fit(key=2**70),
+        "fit: key (=1180591620717411303424) must be an integer of at most 64 bits",
+    ),
+    "True for a number": (lambda: fit(epochs=True), "fit: epochs (=True) must be an integer of 1 or more"),
+    "True for patience": (
+        lambda: fit(validation=(XS, YS), patience=True),
+        "fit: patience (=True) must be an integer of 1 or more",
+    ),
+    "True for a size": (
+        lambda: fnnet.data.Augment(crop=True),
+        "Augment: crop (=True) must be a number above 0 and at most 1",
+    ),
+    "a tensor on another device": (
+        lambda: fit((Tensor(XS, on_host=False), YS)),
+        "fit: xs of shape (16, 8, 8, 1) and dtype torch.float32 must be an array that np.asarray can read",
+    ),
     "a list of callbacks": (
         lambda: fit(callback=[print]),
         "fit: callback must be one function callback(record, state), not a list of 1",
@@ -445,6 +532,10 @@ def test_every_name_that_an_answer_gives_exists():
     assert {name for ours in habits.THEIRS for name in ours} <= arguments
 
 
+def softmax_cross_entropy(outputs, ys):
+    return fnnet.cross_entropy(outputs, ys)
+
+
 def unfit(images, net):
     """Warnings of `fit` alone: what comes after them is refused, and nothing is compiled."""
     with pytest.raises(ValueError, match=r"must be a class, from 0 to"):
@@ -493,6 +584,7 @@ def test_does_not_warn_of_other_shapes(shape, net):
         (fnnet.Sequential(fnnet.sigmoid), fnnet.sigmoid_binary_cross_entropy, "or take fnnet.binary_cross_entropy"),
         (fnnet.log_softmax, LOSS, ""),  # its softmax is the same
         (fnnet.softmax, fnnet.cross_entropy, ""),
+        (fnnet.softmax, softmax_cross_entropy, ""),  # of probabilities, by that name
     ],
 )
 def test_warns_of_a_function_that_the_loss_contains(last, loss, words):
@@ -516,5 +608,26 @@ def test_warns_of_an_iterable_that_gives_less_in_a_later_epoch():
 def test_warns_of_mini_batches_that_are_left_out():
     small = [(XS[:8], YS[:8]), (XS[:7], YS[:7])]
     fit(small)  # the last may be smaller
-    with pytest.warns(fnnet.TrainingWarning, match="more than one mini-batch of fewer than 8 examples"):
-        fit([*small, *small])
+    with pytest.warns(fnnet.TrainingWarning, match="more than one mini-batch of fewer than 8 examples") as seen:
+        fit([*small, *small], epochs=2)
+    assert [one.filename for one in seen] == [fit.__code__.co_filename]
+
+
+def test_the_command_line_shows_a_warning_in_one_line(capsys):
+    def both():
+        with _warnings_in_one_line():
+            warn_of_left_out(8)
+            warnings.warn("another", stacklevel=1)
+
+    with pytest.warns(UserWarning, match="another") as seen:
+        both()
+    assert len(seen) == 1  # the other was printed
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fnnet: fit: data gave more than one mini-batch of fewer than 8 examples")
+    assert line.endswith("these are left out")
+
+
+def test_a_misfit_is_the_only_error():
+    with pytest.raises(TypeError) as raised:
+        fit(epoch=3)
+    assert raised.value.__context__ is None

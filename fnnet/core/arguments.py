@@ -102,7 +102,10 @@ def described(value: Any) -> str:
 def as_key(function: str, key: Any) -> jax.Array:
     """`key` as one key of `jax.random`; an integer is its seed."""
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return jax.random.key(key)
+        try:
+            return jax.random.key(key)
+        except OverflowError:
+            raise ValueError(f"{function}: key (={key}) must be an integer of at most 64 bits") from None
     if isinstance(key, jax.Array | np.ndarray):
         typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         if (typed and key.ndim == 0) or (key.dtype == np.uint32 and key.ndim == 1):  # the latter of jax.random.PRNGKey

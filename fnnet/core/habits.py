@@ -107,30 +107,32 @@ def hinted(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **keywords)
         except TypeError:
-            refuse_misfit(function.__name__, inspect.signature(function).parameters, args, keywords)
-            raise  # it comes from inside the function
+            misfit = misfit_of(function.__name__, inspect.signature(function).parameters, args, keywords)
+            if misfit is None:
+                raise  # it comes from inside the function
+        raise misfit  # outside of `except`, so that the first error is not shown beside it
 
     return call
 
 
-def refuse_misfit(
+def misfit_of(
     name: str,
     parameters: Mapping[str, inspect.Parameter],
     args: Sequence[Any],
     keywords: Mapping[str, Any],
     *,
     whole: bool = True,
-) -> None:
-    """Raises TypeError where a call of `name` has unknown or too many arguments, or, of a whole call, lacks some."""
+) -> TypeError | None:
+    """The error where a call of `name` has unknown or too many arguments, or, of a whole call, lacks some."""
     by_place = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     by_name = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
     kinds = {p.kind for p in parameters.values()}
     unknown = [one for one in keywords if one not in by_place + by_name]
     if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         taken = {*by_place[: len(args)], *keywords}
-        raise TypeError(f"{name}: there is no argument {unknown[0]}{_meant(unknown[0], [*by_place, *by_name], taken)}")
+        return TypeError(f"{name}: there is no argument {unknown[0]}{_meant(unknown[0], [*by_place, *by_name], taken)}")
     if len(args) > len(by_place) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        raise TypeError(
+        return TypeError(
             f"{name}: got {len(args)} arguments by position, and takes {', '.join(by_place) or 'none'}"
             f"{_rest(by_place, by_name)}"
         )
@@ -138,7 +140,8 @@ def refuse_misfit(
     lacking = [one for one in lacking if one not in keywords]
     if lacking and whole:
         such = "; any integer will do, such as key=0" if lacking == ["key"] and "data" in parameters else ""
-        raise TypeError(f"{name}: {' and '.join(lacking)} must be given{such}")
+        return TypeError(f"{name}: {' and '.join(lacking)} must be given{such}")
+    return None
 
 
 def _meant(name: str, names: Sequence[str], taken: set[str]) -> str:

@@ -41,7 +41,7 @@ class Augment:
             raise ValueError(f"Augment: shift (={self.shift!r}) must be an integer of 0 or more, in pixels")
         if not isinstance(self.flip, bool):
             raise TypeError(f"Augment: flip (={self.flip!r}) must be True or False")
-        if not isinstance(self.crop, float | int) or not 0 < self.crop <= 1:
+        if isinstance(self.crop, bool) or not isinstance(self.crop, float | int) or not 0 < self.crop <= 1:
             raise ValueError(f"Augment: crop (={self.crop!r}) must be a number above 0 and at most 1")
 
     def __call__(self, key: jax.Array, x: Float[jax.Array, "height width channels"]) -> jax.Array:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fnnet.core.habits import refuse_misfit
+from fnnet.core.habits import misfit_of
 
 # Methods of other libraries' networks.
 METHODS = {
@@ -30,7 +30,9 @@ class Habits:
     def __new__(cls, *args: Any, **keywords: Any) -> Any:
         """Raises TypeError for an unknown argument, or too many; `copy` and `pickle` call this without arguments."""
         if args or keywords:
-            refuse_misfit(cls.__name__, _parameters(cls.__init__), args, keywords, whole=False)
+            misfit = misfit_of(cls.__name__, _parameters(cls.__init__), args, keywords, whole=False)
+            if misfit is not None:
+                raise misfit
         return super().__new__(cls)
 
     if not TYPE_CHECKING:  # or a type checker would take every attribute for one

@@ -1,14 +1,17 @@
 """The arguments of `fit` and `evaluate`: converted where their meaning is plain, else refused with what is needed."""
 
 import functools
+import inspect
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from fnnet.core.arguments import described
 from fnnet.layers.protocol import function_name
+from fnnet.training.history import History
 from fnnet.training.placement import Batch
 
 RATES = {"adam": 1e-3, "adamw": 1e-3, "nadam": 1e-3, "rmsprop": 1e-3, "sgd": 1e-2}  # Keras' defaults
@@ -26,8 +29,21 @@ def at_least_one(function: str, argument: str, value: Any) -> None:
         raise ValueError(f"{function}: {argument} (={value!r}) must be an integer of 1 or more")
 
 
-def as_network(function: str, net: Any) -> None:
-    """Raises TypeError where `net` is no network, or not hashable."""
+def takes(function: Any, *args: Any, **keywords: Any) -> bool:
+    """Whether a function can be called with such arguments, as far as Python knows."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*args, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+def as_network(function: str, net: Any, *, trains: bool = True) -> None:
+    """Raises TypeError where `net` is no network, not hashable, or, if it `trains`, takes no key."""
     if isinstance(net, type):
         raise TypeError(f"{function}: net (={net.__name__}) is a class; write {net.__name__}(...)")
     if isinstance(net, list | tuple):
@@ -37,6 +53,10 @@ def as_network(function: str, net: Any) -> None:
             f"{function}: net must have init(key, shape) and apply(params, x, *, key), as fnnet.Sequential(...) has; "
             f"it is {described(net)}"
         )
+    if not takes(net.apply, None, None):
+        raise TypeError(f"{function}: net.apply must take apply(params, x, *, key=None), without a key in evaluation")
+    if trains and not takes(net.apply, None, None, key=None):
+        raise TypeError(f"{function}: net.apply must take apply(params, x, *, key=None), with a key in training")
     hashable(function, "net", net)
 
 
@@ -49,7 +69,15 @@ def as_loss(function: str, loss: Any) -> None:
         raise TypeError(
             f"{function}: loss must be a function of outputs and ys, such as fnnet.{meant}, not {described(loss)}"
         )
+    if not takes(loss, None, None):
+        raise TypeError(f"{function}: loss must take two arguments, loss(outputs, ys); it is {described(loss)}")
     hashable(function, "loss", loss)
+
+
+def refuse_pair(function: str, params: Any) -> None:
+    """Raises TypeError where `params` is all that `fit` returns."""
+    if isinstance(params, tuple) and len(params) == 2 and isinstance(params[1], History):
+        raise TypeError(f"{function}: params is the pair (params, history) that fit returns; write params[0]")
 
 
 def as_augment(function: str, augment: Any) -> None:
@@ -59,6 +87,8 @@ def as_augment(function: str, augment: Any) -> None:
             f"{function}: augment must be a function augment(key, x), such as fnnet.data.Augment(shift=2), not "
             f"{described(augment)}"
         )
+    if not takes(augment, None, None):
+        raise TypeError(f"{function}: augment must take two arguments, augment(key, x); it is {described(augment)}")
     hashable(function, "augment", augment)
 
 
@@ -180,7 +210,16 @@ def _numbers(function: str, name: str, array: Any) -> Any:
             ) from None
     elif hasattr(array, "to_numpy"):  # of pandas and polars
         array = array.to_numpy()
-    if getattr(getattr(array, "dtype", None), "kind", "") not in "OSUTM":
+    dtype = getattr(array, "dtype", None)
+    if dtype is not None and not hasattr(dtype, "kind") and not isinstance(array, jax.Array):  # of PyTorch, TensorFlow
+        try:
+            array = np.asarray(array)
+        except Exception:
+            raise TypeError(
+                f"{function}: {name} of shape {tuple(array.shape)} and dtype {dtype} must be an array that np.asarray "
+                "can read"
+            ) from None
+    if getattr(getattr(array, "dtype", None), "kind", "-") not in "OSUTM":
         return array
     if array.dtype.kind == "O" and array.size and not isinstance(array.flat[0], str):
         raise TypeError(f"{function}: {name} of dtype object must be numbers, of one shape for all examples")

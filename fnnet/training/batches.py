@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.training.arguments import as_batch
-from fnnet.training.placement import Batch
-from fnnet.training.training_warnings import warn_of_left_out
+from fnnet.training.placement import Batch, Source
 
 SECONDS_A_CALL = 0.5
 
@@ -57,9 +56,9 @@ def iterated_anew(function: str, batches: Iterable[Batch]) -> Batch:
     return as_batch(function, first)
 
 
-def whole_batches(batches: Iterable[Batch], size: int, shape: tuple[int, ...]) -> Iterator[Batch]:
-    """The mini-batches of `size` examples; smaller ones are left out, others raise ValueError."""
-    left_out = 0
+def whole_batches(source: Source, batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """The mini-batches of `size` examples; smaller ones are left out and counted, others raise ValueError."""
+    source.left_out, shape = 0, source.shape
     for pair in batches:
         xs, ys = matching("fit", *as_batch("fit", pair))
         if len(xs) > size or xs.shape[1:] != shape:
@@ -67,9 +66,7 @@ def whole_batches(batches: Iterable[Batch], size: int, shape: tuple[int, ...]) -
         if len(xs) == size:
             yield xs, ys
             continue
-        left_out += 1
-        if left_out == 2:
-            warn_of_left_out(size)
+        source.left_out += 1
 
 
 def refuse_nonfinite(function: str, **arrays: Any) -> None:

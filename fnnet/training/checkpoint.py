@@ -26,6 +26,7 @@ FORMAT = "fnnet checkpoint"
 VERSION, READ = 2, (1, 2)  # what is written, and what is read
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 MANIFEST_LIMIT = 1 << 26  # bytes: more than any network's, and bounded
+NAMED = 6  # faults that an error names
 DEEPEST = 100  # steps of a path: JAX walks through trees by recursion, and a crash is no error message
 DTYPES = {  # as safetensors calls them
     **{"bool": "BOOL", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"},
@@ -98,7 +99,7 @@ def load(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, A
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"load: {file} cannot be read: {error}") from None
     if faults := _differences(manifest["arrays"], found):
-        raise ValueError(f"load: {file} is not what its manifest says: {'; '.join(faults)}")
+        raise ValueError(f"load: {file} is not what its manifest says: {_some(faults)}")
     arrays = {path: _checked(file, path, entry, found[path]) for path, entry in manifest["arrays"].items()}
     return nested(file, arrays), manifest["config"]
 
@@ -112,7 +113,7 @@ def restore(tree: Any, like: Any, *, name: str = "params") -> Any:
         name: What the tree is called in errors; "" for all trees of a checkpoint at once.
 
     Raises:
-        ValueError: It lists the paths that are missing, unexpected, or of another shape or dtype.
+        ValueError: It lists paths that are missing, unexpected, or of another shape or dtype, at most NAMED of them.
     """
     found, wanted = paths({name: tree} if name else tree), paths({name: like} if name else like)
     faults = _differences(wanted, found)
@@ -121,7 +122,7 @@ def restore(tree: Any, like: Any, *, name: str = "params") -> Any:
             faults.append(f"{path} is {has}, but {wants} is wanted")
     if faults:
         what = f"{name} does not fit the network" if name else "the checkpoint does not fit"
-        raise ValueError(f"restore: {what}: {'; '.join(sorted(faults))}")
+        raise ValueError(f"restore: {what}: {_some(sorted(faults))}")
     leaves = [found[path] if _is_key(found[path]) else jax.numpy.array(found[path]) for path in wanted]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
@@ -240,6 +241,12 @@ def nested(file: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return nested_dictionary(arrays.items())
     except ValueError as error:
         raise ValueError(f"load: {file}: {error}") from None
+
+
+def _some(faults: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = [f"and {len(faults) - NAMED} more"] if len(faults) > NAMED else []
+    return "; ".join(faults[:NAMED] + more)
 
 
 def _differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.core.habits import hinted
-from fnnet.training.arguments import as_data, as_loss, as_network, at_least_one, is_pair
+from fnnet.training.arguments import as_data, as_loss, as_network, at_least_one, is_pair, refuse_pair
 from fnnet.training.batches import matching
 from fnnet.training.device_mesh import placement_on
 from fnnet.training.loss_check import check_loss
@@ -57,7 +57,8 @@ def evaluate(
         ValueError: No data, or data that do not match; a loss that `fit` would refuse.
     """
     at_least_one("evaluate", "batch_size", batch_size)
-    as_network("evaluate", net)
+    as_network("evaluate", net, trains=False)
+    refuse_pair("evaluate", params)
     as_loss("evaluate", loss)
     placement, measured = placement_on("evaluate", mesh, shard_parameters), as_metrics("evaluate", metrics)
     data, weighted_loss = weighted("evaluate", as_data("evaluate", data), loss, sample_weight, placement)

@@ -17,7 +17,16 @@ import numpy as np
 
 from fnnet.core.arguments import as_key, described
 from fnnet.core.habits import hinted
-from fnnet.training.arguments import as_augment, as_data, as_loss, as_network, as_optimizer, at_least_one
+from fnnet.training.arguments import (
+    as_augment,
+    as_data,
+    as_loss,
+    as_network,
+    as_optimizer,
+    at_least_one,
+    refuse_pair,
+    takes,
+)
 from fnnet.training.augmented import Augmented
 from fnnet.training.averaging import as_decay, average_of, averaging, refuse_another_decay
 from fnnet.training.batches import Pace, refuse_nonfinite
@@ -34,7 +43,12 @@ from fnnet.training.sample_weights import plain_labels, weighted
 from fnnet.training.state import State, Tally, nothing_yet
 from fnnet.training.steps import start
 from fnnet.training.trainable import part_of
-from fnnet.training.training_warnings import warn_of_channels_first, warn_of_probabilities, warn_of_shorter_epoch
+from fnnet.training.training_warnings import (
+    warn_of_channels_first,
+    warn_of_left_out,
+    warn_of_probabilities,
+    warn_of_shorter_epoch,
+)
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -149,8 +163,9 @@ def fit(
         if validation is None:
             raise ValueError("fit: patience needs validation data")
     as_network("fit", net)
+    refuse_pair("fit", params)
     as_loss("fit", loss)
-    if callback is not None and not callable(callback):
+    if callback is not None and not (callable(callback) and takes(callback, None, None)):
         raise TypeError(f"fit: callback must be one function callback(record, state), not {described(callback)}")
     if checkpoints is not None and not hasattr(checkpoints, "resume"):
         raise TypeError(f"fit: checkpoints must be fnnet.Checkpoints(directory), not {described(checkpoints)}")
@@ -191,7 +206,8 @@ def fit(
             if average is not None:
                 refuse_another_decay(resumed.state.opt_state, average)
         del state, resumed  # their buffers go with the first call
-        history, best, since_best, warned = moment.history, moment.best, moment.since_best, False
+        history, best, since_best = moment.history, moment.best, moment.since_best
+        warned = warned_of_size = False
         for epoch in range(int(moment.state.epoch) + 1, epochs + 1):
             if patience is not None and since_best >= patience:
                 break  # it had ended before it was resumed
@@ -212,6 +228,9 @@ def fit(
             if source.steps is None and not warned and taken * (epoch - 1) < before:
                 warned = True
                 warn_of_shorter_epoch(epoch, taken, before / (epoch - 1))
+            if source.left_out > 1 and not warned_of_size:
+                warned_of_size = True
+                warn_of_left_out(len(source.sample()[0]))
             record: dict[str, Any] = {"epoch": epoch, "loss": float(tally.loss_sum) / counting}
             if tally.counted > 0:
                 record["accuracy"] = float(tally.right) / float(tally.counted)

@@ -22,7 +22,7 @@ import numpy as np
 from fnnet.core.arguments import described
 from fnnet.core.suggestions import did_you_mean
 from fnnet.layers.protocol import function_name
-from fnnet.training.arguments import hashable
+from fnnet.training.arguments import hashable, takes
 
 NAMES = ("accuracy", "top_5", "precision", "recall", "f1", "confusion", "mean_absolute_error", "mean_squared_error")
 RESERVED = ("loss", "epoch", "seconds")  # of the history
@@ -69,6 +69,8 @@ def _name_of(function: str, metric: Any) -> str:
         return metric
     if not callable(metric):
         raise TypeError(f"{function}: metrics must be names or functions of outputs and ys, not {described(metric)}")
+    if not takes(metric, None, None):
+        raise TypeError(f"{function}: metrics must take two arguments, metric(outputs, ys), not {described(metric)}")
     hashable(function, "metrics", metric)
     return function_name(metric)
 

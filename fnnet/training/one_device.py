@@ -89,7 +89,7 @@ class Batches(Source):
     def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
         """Each mini-batch, all of whose rows are taken."""
         done = pace.done
-        for step, pair in enumerate(whole_batches(self.batches, self.batch_size, self.shape), 1):
+        for step, pair in enumerate(whole_batches(self, self.batches, self.batch_size), 1):
             if step > done:
                 xs, ys = map(jnp.asarray, pair)
                 yield xs, ys, self.rows, [step]

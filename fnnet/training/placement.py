@@ -20,6 +20,7 @@ class Source:
     batch_size: int
     shape: tuple[int, ...]  # of one example
     steps: int | None = None  # of an epoch; None: not known
+    left_out = 0  # mini-batches of an epoch that are smaller than the first
 
     def sample(self) -> Batch:
         """Examples to look at before training."""

@@ -103,7 +103,7 @@ class ShardedBatches(Source):
     def epoch(self, order: Callable, state: State, pace: Pace) -> Iterator:
         """Each mini-batch, as a block of one."""
         done, sharding, rows = pace.done, self.placement.of_batch(1), np.zeros(1, np.int32)
-        step, whole = 0, whole_batches(self.batches, self.own, self.shape)
+        step, whole = 0, whole_batches(self, self.batches, self.own)
         while smallest(int((pair := next(whole, None)) is not None)) and pair is not None:
             step += 1
             if step > done:

@@ -1,7 +1,9 @@
 """Warnings about trainings that run but are probably not what was meant."""
 
+import inspect
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +22,8 @@ CONTAINED = {
     },
     "sigmoid": {"sigmoid_binary_cross_entropy": "binary_cross_entropy"},
 }
-LEVEL = 5  # the caller of `fit`: `_warn`, the function that calls it, `fit` and its decorator lie between
+PACKAGE = str(Path(__file__).parents[1])
+SILENCE = ' (warnings.filterwarnings("ignore", category=fnnet.TrainingWarning) silences this)'
 
 
 class TrainingWarning(UserWarning):
@@ -31,11 +34,11 @@ class TrainingWarning(UserWarning):
 
 
 def _warn(text: str) -> None:
-    warnings.warn(
-        f'{text} (warnings.filterwarnings("ignore", category=fnnet.TrainingWarning) silences this)',
-        TrainingWarning,
-        stacklevel=LEVEL,
-    )
+    """Warn at the line that calls fnnet."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text + SILENCE, TrainingWarning, stacklevel=level)
 
 
 def warn_of_channels_first(net: Any, shape: Sequence[int]) -> None:
@@ -52,6 +55,8 @@ def warn_of_channels_first(net: Any, shape: Sequence[int]) -> None:
 
 def warn_of_probabilities(net: Any, loss: Any) -> None:
     """Where the network ends in the softmax or sigmoid that the loss contains."""
+    if (getattr(innermost(loss), "__module__", None) or "").split(".")[0] not in ("fnnet", "optax"):
+        return  # another loss of such a name
     last, taken = _last_function(net), function_name(loss)
     name = next((name for name, losses in CONTAINED.items() if taken in losses and _is_function(last, name)), None)
     if name is not None:

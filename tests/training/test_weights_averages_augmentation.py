@@ -141,6 +141,9 @@ def test_the_average_leaves_parameters_that_are_not_trained():
 
 def test_an_average_goes_on_with_its_own_decay(tmp_path):
     fit(average=0.5, checkpoints=fnnet.Checkpoints(tmp_path))
+    words = r"the checkpoint does not fit: (optimizer/\S+ is \w+; ){6}and \d+ more$"
+    with pytest.raises(ValueError, match=words):
+        fit(epochs=2, optimizer=optax.adam(0.1), checkpoints=fnnet.Checkpoints(tmp_path))
     with pytest.raises(ValueError, match=r"fit: the checkpoint was trained with average=0.5, not 0.9$"):
         fit(average=0.9, epochs=2, checkpoints=fnnet.Checkpoints(tmp_path))
 

@@ -4,6 +4,8 @@ import contextlib
 import importlib.util
 import os
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from fnnet.cli.runs.directory import (
     parameters,
     read_config,
     remove_untrained,
+    warn,
     write_config,
 )
 from fnnet.cli.runs.drawing import draw
@@ -31,8 +34,10 @@ from fnnet.core.one_line import in_one_line
 from fnnet.layers.decay import decayed
 from fnnet.layers.protocol import Layer
 from fnnet.training import lock, processes
+from fnnet.training.arguments import as_network
 from fnnet.training.device_mesh import placement_on
 from fnnet.training.fitting import NonFiniteLossError, fit
+from fnnet.training.training_warnings import SILENCE, TrainingWarning
 
 NEEDED = ("matplotlib", "PIL", "safetensors", "tqdm")
 
@@ -140,7 +145,7 @@ def _trained(
     say(described(config))
     if shared:
         say(f"on {shared['mesh'].size} devices of {jax.process_count()} processes")
-    with signals.StopRequest() as request:
+    with signals.StopRequest() as request, _warnings_in_one_line():
         try:
             params, history = fit(
                 net,
@@ -181,6 +186,22 @@ def _trained(
     return run
 
 
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Show the warnings of `fit` without a place in this package and advice for Python."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_line(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, TrainingWarning):
+                warn(str(message).removesuffix(SILENCE))
+            else:
+                show(message, category, *where)
+
+        warnings.showwarning = show_line  # type: ignore[assignment]
+        yield
+
+
 def _check(config: Config, examples: int) -> None:
     """Raises ValueError for settings that do not fit the data, before there is a directory."""
     subject, batch_size = subject_of(config), config["batch_size"]
@@ -191,6 +212,10 @@ def _check(config: Config, examples: int) -> None:
     if (warmup := config.get("warmup", 0)) >= (steps := _steps(config, examples)):
         raise ValueError(f"train: --warmup {warmup} must be less than the number of steps, {steps}")
     net, _ = network(config)
+    try:
+        as_network("train", net)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
     x = jax.ShapeDtypeStruct(tuple(config["shape"]), np.int32 if subject is TEXT else np.float32)
     try:
         output = jax.eval_shape(net.apply, parameters(net, config), x)
