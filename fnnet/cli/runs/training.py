@@ -79,7 +79,9 @@ def train(
     if config.get("augment"):
         config["augment"] = amounts(config["augment"], config["shape"])
         if "flip" in config["augment"] and config["reading"] == "digit":
-            raise ValueError("train: --augment flip would mirror digits, which are others then; leave out flip")
+            raise ValueError(
+                "train: --augment flip would mirror the digits, and a mirrored digit is none; leave out flip"
+            )
     _check(config, len(xs))
     shared = _shared(config, devices, shard_parameters)
     with processes.lost_ones_named("train"):

@@ -41,7 +41,7 @@ def other_epochs(config: Config, epochs: int) -> str:
         return f"{changed}: the same as {epochs} from the start"
     return (
         f"{changed}: the {schedule} schedule is from here on that of {epochs}, so the result is not the same as "
-        f"{epochs} from the start (with --schedule constant it would be)"
+        f"{epochs} from the start (only --schedule constant gives that)"
     )
 
 
