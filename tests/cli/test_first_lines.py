@@ -93,7 +93,7 @@ LINES = {
     "train --augment shift=half": "'shift=half' must be such as shift=2, in pixels",
     "train --augment crop=2": "'crop=2' must be such as crop=0.8, the smallest part of each side",
     "train --augment flip=2": "'flip=2' must be such as flip",
-    "train --augment shift,flip": "--augment flip would mirror the digits, and a mirrored digit is none; leave out flip",
+    "train --augment shift,flip": "would mirror the digits, and a mirrored digit is none; leave out flip",
     "train --net gpt --augment flip": "--augment changes images (height, width, channels)",
     "train --compute-dtype fp16": "there is no compute dtype 'fp16'",
     # data
