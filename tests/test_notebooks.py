@@ -83,7 +83,7 @@ def test_no_outputs_are_kept_and_fnnet_is_installed_first(notebook):
     """The site runs them as it is built, so that what it shows is of this version."""
     cells = notebooks.content(notebook)["cells"]
     assert [cell["id"] for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
-    assert '%pip install --quiet "fnnet[train]"' in "".join(cells[1]["source"])
+    assert '%pip install --quiet "./fnnet-repository[train]"' in "".join(cells[1]["source"])
     assert "".join(cells[0]["source"]).startswith("# ")
 
 

@@ -1,5 +1,6 @@
 """The rules and proofs that the command line names, and a run of the checker at one of their examples."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ from fnnet.checking.runner import run
 from fnnet.core.importing import found, imported, is_module
 from fnnet.core.suggestions import did_you_mean
 from fnnet.proofs import Case, Proof
+
+DOTTED = re.compile(r"(?!.*\.py$)\w+(\.\w+)+")  # package.module, not file.py
 
 
 def begin(case: Case, start: Callable = run, **options: Any) -> Any:
@@ -35,9 +38,14 @@ def proofs_of(target: str) -> list[Proof]:
     """The proof "module:proof", or all proofs of a module; none if the target is something else.
 
     Raises:
-        ValueError: The module cannot be imported, or has nothing of that name.
+        ValueError: The module is not there, cannot be imported, registers no proof, or has nothing of that name.
     """
     if ":" in target:
         value = found(f"check: {target}", target)
         return [value] if isinstance(value, Proof) else []
-    return proofs.proofs_in(imported("check", target)) if is_module(target) else []
+    if not is_module(target) and not DOTTED.fullmatch(target):
+        return []
+    registered = proofs.proofs_in(imported("check", target))
+    if not registered:
+        raise ValueError(f"check: module {target} registers no proof; a function of it is {target}:function")
+    return registered

@@ -12,13 +12,14 @@ from fnnet.cli.parsing import Command, Parser, commas, one_of, whole
 def add_to(commands: Any) -> None:
     """Add the sub-parser."""
     about = """Is a hand-written backward right? Without a RULE all of fnnet's own are checked; with names such as conv,
-        those; with package.module:function or path/file.py:function a rule of yours, at the arguments of --arg. Exit
-        status: 0 right, 1 wrong (also where the reference is), 2 inconclusive or unusable, 3 miscompiled by XLA. More
-        is in docs/checking.md."""
+        those; with package.module:function or path/file.py:function a rule of yours, at the arguments of --arg; with a
+        module alone, such as package.proofs, all proofs that it registers. Exit status: 0 right, 1 wrong (also where
+        the reference is), 2 inconclusive or unusable, 3 miscompiled by XLA. More is in docs/checking.md."""
     all_checks = ", ".join(map(with_name, NAMES))
     parser: Parser = commands.add_parser("check", help="check backward passes", description=about)
     add = parser.add_argument
-    add("rules", nargs="*", metavar="RULE", help="conv, dense, ..., or one package.module:function or file.py:function")
+    which = "conv, dense, ..., or a module of proofs, or one package.module:function or file.py:function"
+    add("rules", nargs="*", metavar="RULE", help=which)
     add("--reference", metavar="MODULE:FUNCTION", help="the same in plain JAX; default: the rule's own forward")
     add("--arg", action="append", default=[], metavar="NAME=VALUE", help="such as x=f32[2,5] or labels=i32[4]<10")
     add("--static", action="append", default=[], metavar="NAME=VALUE", help="what is no array, such as stride=2")
