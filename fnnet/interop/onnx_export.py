@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 import fnnet
 from fnnet.core import atomic
-from fnnet.interop import onnx_functions, onnx_layers  # noqa: F401  they register their nodes
+from fnnet.interop import onnx_functions, onnx_layers, onnx_windows  # noqa: F401  they register their nodes
 from fnnet.interop.onnx_graph import OnnxGraph, OnnxValue
 from fnnet.layers.functions import as_layer
 from fnnet.layers.precision import rounded
@@ -19,6 +19,7 @@ from fnnet.layers.protocol import Layer, abstract_example, check_layer, example_
 
 OPSET = 23  # the first with RMSNormalization, RotaryEmbedding and Attention
 FLOATING = ("float32", "float64", "float16", "bfloat16")
+FEW_BYTES = 2**10  # of an array that shapes may depend on: ONNX's checks copy the model, so it has no larger ones then
 MOST_BYTES = 2**31 - 2**20  # of the parameters: a protocol buffer holds 2 GB, the nodes with them
 
 
@@ -122,9 +123,21 @@ def _model(onnx: Any, graph: OnnxGraph, net: Layer, classes: Sequence[str]) -> A
     size = sum(array.nbytes for array in graph.arrays.values())
     if size > MOST_BYTES:
         raise ValueError(f"to_onnx: params have {size / 1e9:.1f} GB; an ONNX file holds at most 2 GB")
+    without_weights = _made(onnx, graph.proto(FEW_BYTES), net, classes)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(without_weights, check_type=True, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(inferred, full_check=True)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise TypeError(f"to_onnx: ONNX refuses a node: {' '.join(str(error).split())[:300]}") from None
+    model = _made(onnx, graph.proto(), net, classes)
+    model.graph.value_info.extend(inferred.graph.value_info)
+    return model
+
+
+def _made(onnx: Any, graph: Any, net: Layer, classes: Sequence[str]) -> Any:
     opsets = [onnx.helper.make_opsetid("", OPSET)]
     model = onnx.helper.make_model(
-        graph.proto(),
+        graph,
         opset_imports=opsets,
         ir_version=onnx.helper.find_min_ir_version_for(opsets),
         producer_name="fnnet",
@@ -133,9 +146,4 @@ def _model(onnx: Any, graph: OnnxGraph, net: Layer, classes: Sequence[str]) -> A
     )
     if classes:
         onnx.helper.set_model_props(model, {"classes": json.dumps([str(name) for name in classes])})
-    try:
-        model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        raise TypeError(f"to_onnx: ONNX refuses a node: {' '.join(str(error).split())[:300]}") from None
     return model

@@ -8,15 +8,16 @@ entries alike keeps its input's order: the graph transposes only where a node wa
 import hashlib
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from fnnet.core.partials import is_partial
+from fnnet.interop.onnx_handlers import call_with, handler_of, handler_of_function
 from fnnet.layers.answers import Call
 from fnnet.layers.containers import is_threaded
 from fnnet.layers.protocol import Layer, Params, function_name
@@ -26,36 +27,7 @@ TYPES = {  # of NumPy's dtypes, ONNX's names
     **{"int32": "INT32", "int64": "INT64", "bool": "BOOL"},
 }
 INPUT, OUTPUT, BATCH = "input", "output", "batch"
-NODES: dict[Any, Callable] = {}  # the handlers, by class of layer or by function
-Handler = TypeVar("Handler", bound=Callable)
 Order = tuple[int, ...]
-
-
-def onnx_node(*kinds: Any) -> Callable[[Handler], Handler]:
-    """A decorator for a handler, which writes the ONNX nodes of a class of layers or of a function.
-
-    Args:
-        *kinds: Classes of layers, for handler(graph, layer, params, x); or functions, for handler(graph, x), which
-            also takes the function's other arguments, if any. `graph` is an `OnnxGraph`. `x` is an `OnnxValue`, and the
-            handler returns one.
-
-    Returns:
-        The decorator. It replaces an earlier handler. A subclass with an `apply` of its own needs its own handler.
-
-    Example:
-        >>> import fnnet, jax.numpy as jnp
-        >>> def hard_swish(x):
-        ...     return x * jnp.clip(x / 6 + 0.5, 0, 1)
-        >>> @fnnet.interop.onnx_node(hard_swish)
-        ... def hard_swish_node(graph, x):
-        ...     return graph.elementwise("HardSwish", x)
-    """
-
-    def register(handler: Handler) -> Handler:
-        NODES.update(dict.fromkeys(kinds, handler))
-        return handler
-
-    return register
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +108,20 @@ class OnnxGraph:
             names[:] = [OUTPUT if name == x.name else name for name in names]
         self._outputs.append(self._described(OUTPUT, x.shape, x.dtype))
 
-    def proto(self) -> Any:
-        """As ONNX has it."""
-        arrays = [
-            self.onnx.helper.make_tensor(name, self._type(array.dtype), array.shape, array.tobytes(), raw=True)
-            for name, array in self.arrays.items()
+    def proto(self, most_bytes: int | None = None) -> Any:
+        """As ONNX has it; with `most_bytes`, larger arrays are inputs instead, of their shapes and without numbers."""
+        helper = self.onnx.helper
+        large = {name for name, array in self.arrays.items() if most_bytes is not None and array.nbytes > most_bytes}
+        described = [
+            helper.make_tensor_value_info(name, self._type(self.arrays[name].dtype), self.arrays[name].shape)
+            for name in sorted(large)
         ]
-        return self.onnx.helper.make_graph(self.nodes, "network", self._inputs, self._outputs, arrays)
+        arrays = [
+            helper.make_tensor(name, self._type(array.dtype), array.shape, array.tobytes(), raw=True)
+            for name, array in self.arrays.items()
+            if name not in large
+        ]
+        return helper.make_graph(self.nodes, "network", [*self._inputs, *described], self._outputs, arrays)
 
     def node(
         self,
@@ -227,13 +206,13 @@ class OnnxGraph:
             name: The end of its path, such as "/conv_0", or "[2]" for a repetition.
         """
         with self._at(name, params):
-            handler = next((NODES[kind] for kind in type(layer).__mro__ if _describes(kind, layer)), None)
+            handler = handler_of(layer)
             if handler is not None:
                 y = handler(self, layer, params, x)
             elif is_threaded(layer):
                 y = layer.thread(self._member, params, x, None)
             else:
-                y = self._function(layer, _call_of(layer, params, x))
+                y = self._function(layer, call_with(layer, params, x))
             if not isinstance(y, OnnxValue):
                 raise TypeError(f"to_onnx: the handler of {layer!r} must return an OnnxValue, not {y!r}")
             return y
@@ -249,14 +228,18 @@ class OnnxGraph:
         while is_partial(function):
             args, keywords = (*function.args, *args), {**function.keywords, **keywords}
             function = function.func
-        if function not in NODES:
+        handler = None if function is None else handler_of_function(function)
+        if handler is None:
             kind = type(layer).__name__ if function is None else function_name(function)
-            raise TypeError(f"{named} has no ONNX node; write a handler for it: @fnnet.interop.onnx_node({kind})")
+            steps = f"write a handler for it: @fnnet.interop.onnx_node({kind})"
+            if kind == "<lambda>":
+                steps = "define it by def, and write a handler for that name: @fnnet.interop.onnx_node(NAME)"
+            raise TypeError(f"{named} has no ONNX node; {steps}")
         try:
-            inspect.signature(NODES[function]).bind(self, *args, **keywords)
+            inspect.signature(handler).bind(self, *args, **keywords)
         except TypeError as error:
             raise TypeError(f"{named} has no ONNX node for these arguments: {error}") from None
-        return NODES[function](self, *args, **keywords)
+        return handler(self, *args, **keywords)
 
     @contextmanager
     def _at(self, name: str, params: Params) -> Iterator[None]:
@@ -289,28 +272,3 @@ class OnnxGraph:
     def _order_of(shape: tuple[int, ...], order: Order | None) -> Order:
         plain = tuple(range(len(shape) + 1))
         return order if order is not None and len(order) == len(plain) else plain
-
-
-def _describes(kind: type, layer: Layer) -> bool:
-    """Whether a class is one whose nodes are known, and computes what the layer does."""
-    return kind in NODES and kind.apply is type(layer).apply  # type: ignore[attr-defined]
-
-
-def _call_of(layer: Layer, params: Params, x: OnnxValue) -> Call | None:
-    """`layer.call` with the value in the place of the example."""
-    found: list[Call | None] = []
-
-    def look(example: Any) -> Any:
-        call = layer.call(params, example)
-        if call is not None:
-            args = tuple(x if arg is example else arg for arg in call.args)
-            keywords = {name: x if value is example else value for name, value in call.keywords.items()}
-            call = Call(call.function, args, keywords)
-        found.append(call)
-        return example
-
-    jax.eval_shape(look, jax.ShapeDtypeStruct(x.shape, x.dtype))
-    (call,) = found
-    if call and any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((call.args, call.keywords))):
-        return None  # it computes before it calls
-    return call

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from fnnet.interop.onnx_functions import flattened, product, scale_and_bias
-from fnnet.interop.onnx_graph import OnnxGraph, OnnxValue, channels_first, onnx_node
+from fnnet.interop.onnx_graph import OnnxGraph, OnnxValue, channels_first
+from fnnet.interop.onnx_handlers import onnx_node
 from fnnet.layers.attention import PARTS, Attention
 from fnnet.layers.batch_norm import BatchNorm
 from fnnet.layers.dropout import Dropout

@@ -20,7 +20,7 @@ from fnnet.cli import presets, runs
 from fnnet.cli.command import main
 from fnnet.core.partials import innermost
 from fnnet.interop import onnx_node, to_onnx
-from fnnet.interop.onnx_graph import NODES
+from fnnet.interop.onnx_handlers import NODES
 from fnnet.layers.functions import as_layer
 
 onnx = pytest.importorskip("onnx", reason="ONNX is not installed")
@@ -308,6 +308,20 @@ def test_what_a_model_says_of_itself():
     np.testing.assert_allclose(run_model(model, xs)[0].sum(-1), 1, 1e-6)
 
 
+def test_the_checks_need_no_weights(monkeypatch):
+    net, sizes, check = fnnet.Sequential(fnnet.Dense(64)), [], onnx.checker.check_model
+
+    def measured(model, **settings):
+        sizes.append(model.ByteSize())
+        check(model, **settings)
+
+    monkeypatch.setattr(onnx.checker, "check_model", measured)
+    params, _ = numbered(net, (64,))
+    model = to_onnx(net, params, (64,))
+    check(model, full_check=True)
+    assert sizes[0] < 64 * 64 * 4 < model.ByteSize()
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
 def test_dtypes(dtype, x64):
     """By ONNX's own evaluator: onnxruntime has few of these on a CPU."""
@@ -340,7 +354,7 @@ def test_a_compute_dtype_is_left_out():
 
 def test_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fnnet.interop.onnx_graph.NODES", dict(NODES))
+    monkeypatch.setattr("fnnet.interop.onnx_handlers.NODES", dict(NODES))
     names = {}
     for block in blocks(Path(__file__).parents[2] / "docs" / "serving.md", "python onnx"):
         exec(compile(block, "serving.md", "exec"), names)
@@ -448,7 +462,11 @@ def double(x):
             r"layer 0, Doubled\(\): to_onnx: doubled_0, Doubled\(\), has no ONNX node; .*onnx_node\(Doubled\)$",
         ),
         (fnnet.Sequential(Halved(0.5)), r".*halved_0, Halved\(0\.5\), has no ONNX node; .*onnx_node\(Halved\)$"),
-        (fnnet.Sequential(lambda x: x), r".*<lambda>, has no ONNX node"),
+        (
+            fnnet.Sequential(lambda x: x),
+            r".*<lambda>, has no ONNX node; define it by def, and write a handler for that name: "
+            r"@fnnet\.interop\.onnx_node\(NAME\)$",
+        ),
         (
             fnnet.Sequential(ScaledTanh()),
             r".*scaled_tanh_0, ScaledTanh\(\), has no ONNX node; .*onnx_node\(scaled_tanh\)$",
