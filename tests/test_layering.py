@@ -21,7 +21,7 @@ FLOORS = (
     ("core",),
     ("formulations",),
     ("rules",),
-    ("layers.answers", "layers.habits", "layers.protocol"),
+    ("layers.answers", "layers.arguments", "layers.habits", "layers.protocol"),
     ("layers.containers", "layers.functions", "layers.precision", "layers.walk"),
     ("costs",),
     ("layers",),

@@ -185,3 +185,18 @@ def in_auto_axes(function: Callable, args: Any, out_sharding: Any) -> Any:
 def is_inexact(a: Any) -> bool:
     """Whether `a` has a gradient."""
     return jnp.issubdtype(jnp.result_type(a), np.inexact)
+
+
+def lane_forward(forward: Callable, mask: tuple[bool, ...]) -> Callable:
+    """A rule's forward over one more axis, which the leaves have where `mask` is true."""
+    return jax.vmap(forward, in_axes=[0 if m else None for m in mask])
+
+
+def lane_backward(backward: Callable, mask: tuple[bool, ...]) -> Callable:
+    """The backward of `lane_forward`: cotangents of leaves without the axis are sums over it."""
+
+    def lanes(residuals: Any, bars: list) -> list:
+        leaf_bars = jax.vmap(backward)(residuals, bars)
+        return [bar if m or bar is None else bar.sum(0) for m, bar in zip(mask, leaf_bars, strict=True)]
+
+    return lanes

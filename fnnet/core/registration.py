@@ -215,7 +215,7 @@ class Rule:
             return self._backward(call, residuals, bars)
 
         for mask in reversed(lanes):
-            forward, backward = _lane_forward(forward, mask), _lane_backward(backward, mask)
+            forward, backward = primitives.lane_forward(forward, mask), primitives.lane_backward(backward, mask)
 
         def outer_forward(*leaves: Any) -> tuple[list, Any]:
             if primitives.devices_have_names():
@@ -292,15 +292,3 @@ class Rule:
 
 def _shapes(leaves: Sequence) -> tuple:
     return tuple((a.shape, a.dtype) for a in leaves)
-
-
-def _lane_forward(forward: Callable, mask: tuple[bool, ...]) -> Callable:
-    return jax.vmap(forward, in_axes=[0 if m else None for m in mask])
-
-
-def _lane_backward(backward: Callable, mask: tuple[bool, ...]) -> Callable:
-    def lanes(residuals: Any, bars: list) -> list:
-        leaf_bars = jax.vmap(backward)(residuals, bars)
-        return [bar if m or bar is None else bar.sum(0) for m, bar in zip(mask, leaf_bars, strict=True)]
-
-    return lanes

@@ -13,9 +13,10 @@ import fnnet
 from fnnet.core import atomic
 from fnnet.interop import onnx_functions, onnx_layers, onnx_windows  # noqa: F401  they register their nodes
 from fnnet.interop.onnx_graph import OnnxGraph, OnnxValue
+from fnnet.layers.arguments import example_shape
 from fnnet.layers.functions import as_layer
 from fnnet.layers.precision import rounded
-from fnnet.layers.protocol import Layer, abstract_example, check_layer, example_shape
+from fnnet.layers.protocol import Layer, abstract_example, check_layer
 
 OPSET = 23  # the first with RMSNormalization, RotaryEmbedding and Attention
 FLOATING = ("float32", "float64", "float16", "bfloat16")

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.layers.answers import Layout
+from fnnet.layers.arguments import example_shape
 from fnnet.layers.containers import is_threaded
-from fnnet.layers.protocol import Layer, abstract_example, example_shape
+from fnnet.layers.protocol import Layer, abstract_example
 from fnnet.layers.walk import walk
 
 

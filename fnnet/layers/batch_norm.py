@@ -11,10 +11,11 @@ from jax import lax
 
 from fnnet.core.arguments import as_floats, wide
 from fnnet.layers.answers import Initializer, Layout, Parameter
+from fnnet.layers.arguments import check_entries
 from fnnet.layers.fields import hashable, set_fields
 from fnnet.layers.kernels import entry, zeros
 from fnnet.layers.normalisation import NAMES, Norm, ones
-from fnnet.layers.protocol import Params, check_entries
+from fnnet.layers.protocol import Params
 from fnnet.rules.batch_norm import batch_norm
 
 STATISTICS = {"mean": zeros, "variance": ones}

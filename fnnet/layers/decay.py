@@ -8,8 +8,9 @@ import jax.numpy as jnp
 
 from fnnet.core.habits import hinted
 from fnnet.core.paths import nested_dictionary
+from fnnet.layers.arguments import example_shape
 from fnnet.layers.containers import Container, is_threaded
-from fnnet.layers.protocol import Layer, Params, abstract_example, example_shape
+from fnnet.layers.protocol import Layer, Params, abstract_example
 from fnnet.layers.walk import walk
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnnet.layers.arguments import check_entries
 from fnnet.layers.fields import set_fields
-from fnnet.layers.protocol import Layer, Params, check_entries
+from fnnet.layers.protocol import Layer, Params
 
 
 @dataclass(frozen=True, repr=False)

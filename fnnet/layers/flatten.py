@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fnnet.layers.answers import Access
-from fnnet.layers.protocol import Layer, Params, check_entries
+from fnnet.layers.arguments import check_entries
+from fnnet.layers.protocol import Layer, Params
 
 
 @dataclass(frozen=True, repr=False)

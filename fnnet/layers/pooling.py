@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from fnnet.core.arguments import accumulator, as_array, as_divisor
 from fnnet.core.geometry import Padding, pooling_window
 from fnnet.layers.answers import Access, Call
+from fnnet.layers.arguments import check_entries
 from fnnet.layers.fields import image_for, set_fields, set_flags, window_of, window_on
 from fnnet.layers.padding_aware import PaddingAware
-from fnnet.layers.protocol import Layer, Params, check_entries
+from fnnet.layers.protocol import Layer, Params
 from fnnet.rules.average_pooling import avg_pool
 from fnnet.rules.max_pooling import max_pool
 

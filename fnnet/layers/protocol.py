@@ -11,18 +11,17 @@ unless it answers itself.
 
 import copy
 import dataclasses
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from fnnet.core.arguments import as_key, described
+from fnnet.core.arguments import as_key
 from fnnet.core.partials import innermost, is_partial
 from fnnet.layers.answers import Access, Call, Layout, Parameter
+from fnnet.layers.arguments import check_entries, example_shape
 from fnnet.layers.habits import Habits
 
 Params = Mapping[str, Any]
@@ -268,34 +267,6 @@ def check_layer(function: str, argument: str, layer: Any) -> None:
     if not isinstance(layer, Layer) and not callable(layer):
         such = "; write the function, such as fnnet.relu" if isinstance(layer, str) else ""
         raise TypeError(f"{function}: {argument} (={layer!r}) must be a layer or a function of the example{such}")
-
-
-def check_entries(layer: Layer, params: Params) -> None:
-    """Whether `params` has the layer's entries and no others; what is in them is not looked at."""
-    name = type(layer).__name__
-    if not isinstance(params, Mapping):
-        pair = "; fit returns the pair (params, history)" if isinstance(params, tuple) and len(params) == 2 else ""
-        raise TypeError(f"{name}: params must be a dictionary of parameters, not {type(params).__name__}{pair}")
-    for entry in layer.entries:
-        if entry not in params:
-            raise ValueError(f'{name}: params lacks "{entry}"')
-    for entry in params:
-        if entry not in layer.entries:
-            takes = ", ".join(f'"{e}"' for e in layer.entries) or "no parameters"
-            raise ValueError(f'{name}: params has "{entry}"; it takes {takes}')
-
-
-def example_shape(function: str, shape: Any) -> tuple[int, ...]:
-    """The shape of one example as a tuple of positive integers."""
-    if hasattr(shape, "dtype") and np.ndim(shape) != 1:
-        raise TypeError(f"{function}: shape must be one example's shape, not {described(shape)}; write x.shape")
-    try:
-        sizes = tuple(operator.index(size) for size in shape)
-    except TypeError:
-        raise TypeError(f"{function}: shape (={shape!r}) must be one example's shape, such as (28, 28, 1)") from None
-    if any(size < 1 for size in sizes):
-        raise ValueError(f"{function}: shape (={sizes}) must have sizes of 1 or more")
-    return sizes
 
 
 def abstract_example(layer: Layer, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:

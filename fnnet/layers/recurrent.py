@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
 from fnnet.layers.answers import Access, Initializer, Layout, Parameter
+from fnnet.layers.arguments import check_entries
 from fnnet.layers.fields import check_initializers, set_fields, set_flags
 from fnnet.layers.kernels import entry, glorot, zeros
 from fnnet.layers.padding_aware import PaddingAware
-from fnnet.layers.protocol import MINI_BATCH, Params, check_entries
+from fnnet.layers.protocol import MINI_BATCH, Params
 from fnnet.rules.gru import gru
 from fnnet.rules.lstm import lstm
 

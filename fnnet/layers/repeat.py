@@ -13,10 +13,11 @@ import jax.numpy as jnp
 
 from fnnet.core.arguments import as_array
 from fnnet.core.geometry import integer
+from fnnet.layers.arguments import check_entries, example_shape
 from fnnet.layers.containers import folded
 from fnnet.layers.fields import set_fields, set_flags
 from fnnet.layers.functions import as_layer
-from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, with_fields
+from fnnet.layers.protocol import Layer, Params, check_layer, with_fields
 from fnnet.layers.sequential import Row
 from fnnet.layers.with_body import WithBody
 

@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fnnet.layers.arguments import check_entries, example_shape
 from fnnet.layers.containers import Container, folded, layers_with_length, named_in_errors, plain_layers
 from fnnet.layers.functions import as_layer
-from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, example_shape, with_fields
+from fnnet.layers.protocol import Layer, Params, check_layer, with_fields
 from fnnet.layers.sequential import Sequential
 
 

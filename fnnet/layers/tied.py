@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 from fnnet.core.arguments import as_array
+from fnnet.layers.arguments import check_entries
 from fnnet.layers.dense import Dense
 from fnnet.layers.embedding import Embedding
-from fnnet.layers.protocol import Layer, Params, check_entries, check_layer, with_fields
+from fnnet.layers.protocol import Layer, Params, check_layer, with_fields
 from fnnet.layers.sequential import Row, Sequential
 from fnnet.layers.with_body import WithBody
 from fnnet.rules.dense import dense

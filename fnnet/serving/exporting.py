@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import export as jax_export
 
 from fnnet.core import atomic
-from fnnet.layers.protocol import example_shape
+from fnnet.layers.arguments import example_shape
 from fnnet.serving.exported import FIRST_LINE, FLOATING, MOST_MANIFEST
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

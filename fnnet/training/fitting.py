@@ -29,18 +29,19 @@ from fnnet.training.arguments import (
 )
 from fnnet.training.augmented import Augmented
 from fnnet.training.averaging import as_decay, average_of, averaging, refuse_another_decay
-from fnnet.training.batches import Pace, refuse_nonfinite
+from fnnet.training.batches import refuse_nonfinite
 from fnnet.training.device_mesh import placement_on
+from fnnet.training.epochs import epoch_of
 from fnnet.training.evaluation import check_validation, evaluate
 from fnnet.training.history import History
 from fnnet.training.loss_check import check_loss
 from fnnet.training.metrics import Metrics, as_metrics
-from fnnet.training.placement import Batch, Source
+from fnnet.training.placement import Batch
 from fnnet.training.processes import lost_ones_named
-from fnnet.training.programs import Programs, programs_for
+from fnnet.training.programs import programs_for
 from fnnet.training.resumption import Checkpoints, Moment
 from fnnet.training.sample_weights import plain_labels, weighted
-from fnnet.training.state import State, Tally, nothing_yet
+from fnnet.training.state import State, nothing_yet
 from fnnet.training.steps import start
 from fnnet.training.trainable import part_of
 from fnnet.training.training_warnings import (
@@ -214,7 +215,7 @@ def fit(
             began = time.perf_counter() - moment.seconds
             label = f"epoch {epoch}/{epochs}"
             programs = programs_for(trained, trained_loss, optimizer, accumulate, placement)
-            state, tally = _epoch(programs, source, moment, pace, label, progress, checkpoints)
+            state, tally = epoch_of(programs, source, moment, pace, label, progress, checkpoints)
             taken, before = int(tally.steps), int(state.step) - int(tally.steps)
             counting = taken - int(tally.empty)
             if not counting:
@@ -255,43 +256,6 @@ def fit(
     return (_result(moment.state, average) if best is None else best[1]), History(history)
 
 
-# Under the public functions.
-
-
-def _epoch(
-    programs: Programs,
-    source: Source,
-    moment: Moment,
-    pace: Pace,
-    label: str,
-    progress: bool,
-    checkpoints: Checkpoints | None,
-) -> tuple[State, Tally]:
-    """All steps of one epoch, or those that are left of it, or up to the first loss that is not finite."""
-    state, tally, began = moment.state, moment.tally, time.perf_counter() - moment.seconds
-    pace.begin(int(tally.steps))
-    with _bar(label, source.steps, progress) as bar:
-        if not pace.ran:
-            bar.set_postfix_str("compiling")
-        for xs, ys, rows, stops in source.epoch(programs.order, state, pace):
-            for stop in stops:
-                state, tally = programs.run(state, tally, xs, ys, rows, stop)
-                if pace.due(stop):
-                    done = int(tally.steps)
-                    pace.reached(done)
-                    bar.update(done - bar.n)
-                    bar.set_postfix(loss=f"{float(tally.last_loss):.4f}", refresh=False)
-                    if not np.isfinite(tally.last_loss):
-                        return state, tally
-                    if checkpoints is not None:
-                        seconds = time.perf_counter() - began
-                        checkpoints(moment._replace(state=state, tally=tally, seconds=seconds))
-        bar.update(int(tally.steps) - bar.n)
-    if int(tally.steps) == 0:
-        raise ValueError("fit: data is empty in this epoch; an iterable must start anew each time it is iterated")
-    return state._replace(epoch=state.epoch + 1), tally
-
-
 def _refuse_past(epochs: int, moment: Moment) -> None:
     """Raises ValueError where a checkpoint is from after the last epoch, whose parameters are then gone."""
     done, steps = int(moment.state.epoch), int(moment.tally.steps)
@@ -306,9 +270,3 @@ def _refuse_past(epochs: int, moment: Moment) -> None:
 def _result(state: State, average: float | None) -> Any:
     """The parameters that `fit` returns: the last step's, or their average."""
     return state.params if average is None else average_of(state.params, state.opt_state)
-
-
-def _bar(label: str, steps: int | None, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=steps, desc=label, unit="step", leave=False, disable=None if progress else True)

@@ -9,11 +9,12 @@ import jax
 from fnnet.core.compiler import safe_options
 from fnnet.training.metrics import Metric
 from fnnet.training.placement import Placement
-from fnnet.training.steps import ONE_DEVICE, epoch_order, run, score
+from fnnet.training.scores import score
+from fnnet.training.steps import ONE_DEVICE, epoch_order, run
 
 
 class Programs(NamedTuple):
-    """Compiled: `steps.run`, `steps.epoch_order` and `steps.score`."""
+    """Compiled: `steps.run`, `steps.epoch_order` and `scores.score`."""
 
     run: Callable
     order: Callable

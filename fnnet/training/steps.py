@@ -1,4 +1,4 @@
-"""The pure functions under `fit`: a training run's state, a step, a loop of steps, and the sums of an evaluation.
+"""The pure functions under `fit`: a training run's state, a step, and a loop of steps.
 
 A mini-batch's gradient is that of a quotient of two sums over its examples, whose lower one is a constant:
 
@@ -8,7 +8,7 @@ so the upper sum may be taken in chunks, one after the other, or by several devi
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from fnnet.core.arguments import accumulator
 from fnnet.core.reduction import losses_and_weights, weighted_mean
 from fnnet.training.batch_statistics import is_of_batch
 from fnnet.training.last_layer_loss import split_for
-from fnnet.training.metrics import Metric, labels_of, ranked_below
+from fnnet.training.metrics import labels_of, ranked_below
 from fnnet.training.one_device import OneDevice
 from fnnet.training.placement import Placement
 from fnnet.training.sample_weights import WeightedLabels, plain_labels
@@ -86,7 +86,7 @@ def _measured(
     function: str, net: Any, loss: Callable, params: Any, x: Any, y: Any, keys: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, Measured]:
     """Each example's loss and weight, and what was measured."""
-    losses, weights, statistics, outputs = _losses(function, net, loss, params, x, y, keys)
+    losses, weights, statistics, outputs = losses_of_batch(function, net, loss, params, x, y, keys)
     weight = weights.astype(accumulator(losses.dtype)).sum()
     return losses, weights, Measured(statistics, weight, *answers(outputs, labels_that_count(loss, y), weights))
 
@@ -251,56 +251,7 @@ def epoch_order(state: State, examples: int, batch_size: int) -> jax.Array:
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def score(
-    net: Any,
-    loss: Callable,
-    placement: Placement,
-    metrics: Sequence[Metric],
-    params: Any,
-    *examples: Any,
-    batch_size: int,
-) -> dict[str, Any]:
-    """Sums over all examples, each device taking `batch_size` of its own at once: of loss, weight, right answers,
-    examples that count, and of the metrics.
-
-    `examples` are xs and ys, and perhaps of each example whether it is one, or is there to make the number round.
-    """
-
-    scores = functools.partial(_scores, net, loss, metrics, batch_size=batch_size)
-    return placement.sums(scores, params, *examples)
-
-
-def _scores(
-    net: Any,
-    loss: Callable,
-    metrics: Sequence[Metric],
-    params: Any,
-    xs: Any,
-    ys: Any,
-    inside: Any = True,
-    *,
-    batch_size: int,
-) -> dict[str, Any]:
-    inside = jnp.broadcast_to(inside, len(xs))
-
-    def of_batch(index: jax.Array) -> dict[str, Any]:
-        rows = index * batch_size + jnp.arange(batch_size)
-        at = jnp.minimum(rows, len(xs) - 1)
-        counts, x, y = (rows < len(xs)) & inside[at], xs[at], ys[at]
-        losses, weights, _, outputs = _losses("evaluate", net, loss, params, x, y, None, whole=bool(metrics))
-        sums = {"loss": jnp.where(counts, losses, 0), "weight": jnp.where(counts, weights, 0)}
-        sums = {name: jnp.sum(value, dtype=jnp.float32) for name, value in sums.items()}
-        counts &= weights != 0
-        labels = labels_that_count(loss, y)
-        sums["correct"], sums["counted"] = answers(outputs, labels, counts)
-        of_metrics = [metric.sums(outputs, plain_labels(y) if metric.is_own else labels, counts) for metric in metrics]
-        return sums | {"metrics": of_metrics}
-
-    totals = jax.lax.map(of_batch, jnp.arange(-(-len(xs) // batch_size)))
-    return jax.tree.map(lambda values: values.sum(0), totals)
-
-
-def _losses(
+def losses_of_batch(
     function: str,
     net: Any,
     loss: Callable,

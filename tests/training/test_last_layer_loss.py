@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import fnnet
+from fnnet.training.sample_weights import WeightedLabels, WeightedLoss
 from fnnet.training.steps import batch_loss
 
 LOSS = fnnet.LinearSoftmaxCrossEntropy(ignore_index=0, label_smoothing=0.1)
@@ -79,12 +80,23 @@ def test_no_logits_are_held():
     params = jax.eval_shape(lambda: net.init(KEY, (256,)))
     tokens = jax.ShapeDtypeStruct((16, 256), jnp.int32)
 
-    def held(loss):
-        step = jax.jit(jax.value_and_grad(lambda p, x: batch_loss(net, loss, p, x, x)[0]))
-        return step.lower(params, tokens).compile().memory_analysis().temp_size_in_bytes
+    def held(loss, labels=tokens):
+        step = jax.jit(jax.value_and_grad(lambda p, x, y: batch_loss(net, loss, p, x, y)[0]))
+        return step.lower(params, tokens, labels).compile().memory_analysis().temp_size_in_bytes
 
-    logits = 4 * 16 * 256 * 8192
+    logits, weighted = 4 * 16 * 256 * 8192, WeightedLabels(tokens, jax.ShapeDtypeStruct((16,), jnp.float32))
     assert held(LOSS) < 0.25 * logits < logits <= held(by_logits)
+    assert held(WeightedLoss(LOSS), weighted) < 0.25 * logits
+
+
+def test_weights_of_examples():
+    net, weights = NETS["dense"], jnp.array([0.0, 2, 1, 3])
+    params, (xs, ys) = net.init(KEY, (6,)), (jnp.asarray(a[:4]) for a in PAIR)
+
+    def step(loss):
+        return jax.value_and_grad(lambda p: batch_loss(net, WeightedLoss(loss), p, xs, WeightedLabels(ys, weights))[0])
+
+    chex.assert_trees_all_close(jax.jit(step(LOSS))(params), jax.jit(step(by_logits))(params), rtol=1e-5, atol=1e-6)
 
 
 def test_ignored_labels_are_no_wrong_answers():
