@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import fnnet
-from fnnet.training import batches, fitting, steps
+from fnnet.training import batches, epochs, steps
 
 
 @pytest.fixture(autouse=True)
@@ -281,7 +281,7 @@ def test_the_progress_bar_says_compiling_once(monkeypatch):
         def set_postfix_str(self, text):
             said.append(text)
 
-    monkeypatch.setattr(fitting, "_bar", lambda *_: Bar())
+    monkeypatch.setattr(epochs, "_bar", lambda *_: Bar())
     train(epochs=3)
     assert said[:2] == ["compiling", "loss"]
     assert said.count("compiling") == 1
