@@ -100,9 +100,11 @@ def answers(outputs: Any, y: Any, weights: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def labels_that_count(loss: Callable, y: Any) -> Any:
-    """The labels in their own dtype, with -1, which is no class, for those that the loss ignores."""
+    """The labels in their own dtype; if the loss ignores some, in int32, with -1, which is no class, for these."""
     labels, ignored = plain_labels(y), getattr(loss, "ignore_index", None)
-    return labels if ignored is None else jnp.where(labels == ignored, -1, labels)
+    if ignored is None or not jnp.issubdtype(labels.dtype, jnp.integer):
+        return labels
+    return jnp.where(labels == ignored, -1, labels.astype(jnp.int32))
 
 
 def chunked_gradient(

@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 
 from fnnet import data
-from fnnet.cli import presets, runs
+from fnnet.cli import presets, runs, signals
 from fnnet.cli.command import main
 from fnnet.cli.commands import train
 from fnnet.cli.runs import directory
+from fnnet.cli.runs.checkpoints import RunCheckpoints
 from fnnet.training import checkpoint, lock, resumption
+from fnnet.training.state import State, nothing_yet
 
 EPOCHS = 3
 PICTURES = {"curves.png", "confusion.png", "wrong.png", "kernels.png"}
@@ -351,6 +353,17 @@ def test_a_finished_run_goes_on_to_more_epochs(plain, tmp_path, capsys):
     assert (more / "config.json").read_text() == (tmp_path / "three" / "config.json").read_text()
     complains(capsys, "train", "--resume", more, "--epochs", 2, of="has 3 epochs already; --epochs 2 must be 3 or more")
     assert json.loads((more / "config.json").read_text())["epochs"] == 3
+
+
+def test_a_run_does_not_end_before_its_checkpoint(tmp_path, monkeypatch):
+    """Of a checkpoint in the middle of epoch 3."""
+    state = State({}, {}, jax.random.key(0), np.int32(2), np.int32(9))  # type: ignore[arg-type]
+    moment = resumption.Moment(state, nothing_yet()._replace(steps=np.int32(3)), [{}, {}])  # type: ignore[arg-type]
+    monkeypatch.setattr(resumption.Checkpoints, "resume", lambda *_: moment)
+    saves = RunCheckpoints(tmp_path, {"net": "mlp", "epochs": 2}, 30.0, signals.StopRequest())
+    with pytest.raises(ValueError, match=r"stopped in epoch 3; --epochs 2 must be 3 or more"):
+        saves.resume(state)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_schedule_that_ends_is_told_of(run, tmp_path, capsys):

@@ -67,6 +67,7 @@ LINES = {
     "train --net mine.py:of_size": "takes size; its arguments may be `classes` and `shape`",
     "train --net mine.py:of_three": "takes size; its arguments may be `classes` and `shape`",
     "train --net mine.py:by_position": "must give (10,) numbers, one for each class, not (11,)",
+    "train --net mine.py:keyless": "train: net.apply must take apply(params, x, *, key=None), with a key in training",
     "train --net mine.py:broken": "raises ZeroDivisionError",
     "train --net mine.py:net": "must give (10,) numbers, one for each class, not (7,)",
     "train --net mine.py:of_tokens": "of an example (8, 8, 1) raises",
@@ -136,6 +137,15 @@ def of_three(classes, size, /, shape):
 
 def by_position(more=1, classes=0, /, shape=(), *, width=0):
     return fnnet.Sequential(fnnet.Flatten(), fnnet.Dense(classes + more + width))
+
+class Keyless:
+    def init(self, key, shape):
+        return {}
+
+    def apply(self, params, x):
+        return x.ravel()[:10]
+
+keyless = Keyless()
 
 def broken(classes):
     return 1 / 0

@@ -138,6 +138,14 @@ def test_functions_get_ignored_labels_as_they_are():
     np.testing.assert_array_equal(found["rows"], [1.5, 6])
 
 
+def test_bytes_as_labels_can_be_ignored():
+    """255 is a class of 256; -1 would be one, too, as a byte."""
+    loss = fnnet.LinearSoftmaxCrossEntropy(ignore_index=3)
+    ys = np.array([[3, 255], [3, 3]], np.uint8)
+    right, counted = steps.answers(np.eye(256)[ys].astype(np.float32), steps.labels_that_count(loss, ys), jnp.ones(2))
+    assert (float(right), float(counted)) == (1, 1)
+
+
 def test_one_output_is_a_number_and_no_class():
     data = LOGITS[:96], np.zeros(96, np.int32)
     net = fnnet.Sequential(fnnet.Dense(1))
