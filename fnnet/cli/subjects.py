@@ -62,8 +62,9 @@ class Images:
         if is_file_of_arrays(source):
             found = data.load_npz(source, held_out=held_out, classes=classes, allow_nonfinite=nonfinite)
         elif _is_folder(source):
-            size = config.get("image_size") if shape is None else shape[:2]
-            channels = config.get("channels") if shape is None else shape[2]
+            size, channels = config.get("image_size"), config.get("channels")
+            if shape is not None and len(shape) == 3:  # else of a run that was not trained on images
+                size, channels = shape[:2], shape[2]
             size = None if size is None else (size[0], size[1])
             found = data.load_folder(source, image_size=size, channels=channels, held_out=held_out, classes=classes)
         else:

@@ -160,6 +160,8 @@ def test_patience_keeps_the_best_epoch(folder, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"curves.png", "confusion.png"}
     assert call("predict", tmp_path / "run", "a.png") == 2
     assert "predict: the network is of arrays of shape (3,), not of images in [0, 1]" in capsys.readouterr().err
+    assert call("evaluate", tmp_path / "run", "--data", folder / "colours") == 2
+    assert "colours has a class 'red'; the classes are 0, 1" in capsys.readouterr().err
     # The same epochs again train nothing, and say why; more epochs begin a new patience.
     assert call("train", "--resume", tmp_path / "run") == 0
     assert "ended after epoch 3 of 9: no lower held-out loss since epoch 1" in capsys.readouterr().out
