@@ -18,7 +18,7 @@ def held_out_rows(
         seed: An integer from 0 to 2**32 - 1.
 
     Raises:
-        ValueError: The share is not above 0 and at most 1, the seed is none, or a class has fewer than two examples.
+        ValueError: The share is not above 0 and at most 1, the seed is another, or a class has fewer than two examples.
     """
     if not isinstance(share, float | int | np.number) or not 0 < share <= 1:
         raise ValueError(f"{function}: held_out (={share!r}) must be a number above 0, and at most 1")
