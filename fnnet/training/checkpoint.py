@@ -121,8 +121,9 @@ def restore(tree: Any, like: Any, *, name: str = "params") -> Any:
         if (has := _text(found[path])) != (wants := _text(wanted[path])):
             faults.append(f"{path} is {has}, but {wants} is wanted")
     if faults:
+        faults.sort(key=lambda fault: (not fault.startswith("params/"), fault))  # the network first: others follow it
         what = f"{name} does not fit the network" if name else "the checkpoint does not fit"
-        raise ValueError(f"restore: {what}: {_some(sorted(faults))}")
+        raise ValueError(f"restore: {what}: {_some(faults)}")
     leaves = [found[path] if _is_key(found[path]) else jax.numpy.array(found[path]) for path in wanted]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
