@@ -1,4 +1,4 @@
-"""Training: `fit` and `evaluate`. The pure functions under them are in steps.py.
+"""Training: `fit`. The pure functions under it are in steps.py.
 
 An epoch is a sequence of calls of one compiled program, `run`: a loop on the device over some of the epoch's steps,
 whose state is donated. How many steps a call takes is an argument, not a shape: it costs no compilation and changes no
@@ -182,11 +182,10 @@ def fit(
         raise ValueError("fit: metrics need validation data; the history has loss and accuracy of the training")
     warn_of_channels_first(net, source.shape)
     warn_of_probabilities(net, loss)
-    trained, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
-    part = trained
+    part, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
     if augment is not None:
         as_augment("fit", augment)
-        trained = Augmented(trained, augment)
+    trained = part if augment is None else Augmented(part, augment)
     if average is not None:
         optimizer = averaging(part, optimizer, average)
     state = start(net, optimizer, key, source.shape, params, placement)
@@ -257,7 +256,7 @@ def fit(
 
 
 def _refuse_past(epochs: int, moment: Moment) -> None:
-    """Raises ValueError where a checkpoint is from after the last epoch, whose parameters are then gone."""
+    """Raises ValueError where a checkpoint is later than the last epoch's end: those parameters are gone."""
     done, steps = int(moment.state.epoch), int(moment.tally.steps)
     if done + (steps > 0) > epochs:
         more = f" and {steps} steps" if steps else ""
