@@ -256,7 +256,7 @@ REFUSED = {
     "an optimiser without a rate": (
         lambda: fit(optimizer="adagrad"),
         'fit: optimizer must be one of optax, such as optax.adagrad(1e-3), or one of the names "adam", "adamw", '
-        '"nadam", "rmsprop", "sgd", not \'adagrad\'',
+        '"momentum", "nadam", "rmsprop", "sgd", not \'adagrad\'',
     ),
     "an optimiser that is not called": (
         lambda: fit(optimizer=optax.adam),

@@ -46,9 +46,7 @@ class Origin(Word):
     """Where a reference comes from."""
 
     GIVEN = "the given reference"
-    FORWARD = "the undecorated forward"
-    PRIMAL = "the undecorated primal"
-    WITHOUT = "the function without its custom backward"
+    ITSELF = "the function without its custom backward"
 
 
 class Remark(Word):

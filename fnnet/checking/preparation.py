@@ -49,7 +49,8 @@ def prepared(subject: Subject, options: Options, programs: Programs) -> Session:
     session = dataclasses.replace(session, can=session.can.but(has_reference=True))
     if subject.origin == Origin.GIVEN:
         session = _without_false_doubles(session)
-    if subject.origin == Origin.WITHOUT and not has_rules(subject.function, subject.merge(example)):
+    is_any_function = subject.origin == Origin.ITSELF and subject.backward is None
+    if is_any_function and not has_rules(subject.function, subject.merge(example)):
         session.findings.note(
             "R",
             f"{subject.name} has no backward of its own, and is its own reference: only finite differences are "

@@ -166,7 +166,7 @@ def _of_rule(f: Rule, args: tuple, static: dict) -> dict[str, Any]:
     forward, backward = functools.partial(f.forward, **static), functools.partial(f.backward, **static)
     return {
         "name": f.name, "function": functools.partial(f, **static), "forward": forward, "backward": backward,
-        "reference": lambda *arrays: forward(*arrays)[0], "origin": Origin.FORWARD, "own_batching": True,
+        "reference": lambda *arrays: forward(*arrays)[0], "origin": Origin.ITSELF, "own_batching": True,
         "batched": f.batched, "names": f.arrays, "arrays": arrays,
     }  # fmt: skip
 
@@ -199,7 +199,7 @@ def _of_custom_vjp(f: Any, args: tuple, static: dict) -> dict[str, Any]:
     return {
         "name": getattr(f.fun, "__name__", "rule"), "function": lambda *arrays: f(*fill(arrays)),
         "forward": forward, "backward": backward, "reference": lambda *arrays: f.fun(*fill(arrays)),
-        "origin": Origin.PRIMAL, "own_batching": False,
+        "origin": Origin.ITSELF, "own_batching": False,
         "names": tuple(names[i] for i in free), "arrays": tuple(values[i] for i in free),
     }  # fmt: skip
 
@@ -211,7 +211,7 @@ def _of_pair(forward: Callable, backward: Callable, args: tuple, static: dict) -
     name = getattr(forward.func, "__name__", "rule").strip("_").removesuffix("_fwd").removesuffix("_forward")
     return {
         "name": name, "function": function, "forward": forward, "backward": backward,
-        "reference": lambda *arrays: forward(*arrays)[0], "origin": Origin.FORWARD, "own_batching": False,
+        "reference": lambda *arrays: forward(*arrays)[0], "origin": Origin.ITSELF, "own_batching": False,
         "names": _names(forward.func, len(args)), "arrays": tuple(args),
     }  # fmt: skip
 
@@ -225,12 +225,12 @@ def _of_function(f: Callable, args: tuple, static: dict) -> dict[str, Any]:
 
     names = _names(f, len(args))
     if isinstance(f, jax.custom_jvp):
-        reference, origin = _filled(f.fun, args, static), Origin.PRIMAL
+        reference = _filled(f.fun, args, static)
     else:
-        reference, origin = undecorated(function), Origin.WITHOUT
+        reference = undecorated(function)
     return {
         "name": getattr(f, "__name__", type(f).__name__), "function": function, "forward": None, "backward": None,
-        "reference": reference, "origin": origin, "own_batching": True,
+        "reference": reference, "origin": Origin.ITSELF, "own_batching": True,
         "names": tuple(names[i] for i in free), "arrays": tuple(args[i] for i in free),
     }  # fmt: skip
 

@@ -97,6 +97,8 @@ OPTIMIZERS = {
     "adam": Optimizer("adam", 1e-3, "cosine", 0.0, {}),
     "adamw": Optimizer("adamw", 2e-3, "cosine", 1e-2, {}),
     "momentum": Optimizer("sgd", 1e-2, "cosine", 0.0, {"momentum": 0.9}),
+    "nadam": Optimizer("nadam", 1e-3, "cosine", 0.0, {}),
+    "rmsprop": Optimizer("rmsprop", 1e-3, "cosine", 0.0, {}),
     "sgd": Optimizer("sgd", 3e-2, "constant", 0.0, {}),
 }
 SCHEDULES = ("constant", "cosine", "linear")  # after the warm-up; the last two go down to 0 until the last step

@@ -19,14 +19,12 @@ WORDS = (0, 1, 5)  # the columns of words; the others hold numbers
 
 
 def table(trace: Any) -> str:
-    """A line for each outgoing cotangent."""
+    """A line for each outgoing cotangent, without the columns that are empty in all of them."""
     rows = [NAMES, *cells(trace)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = [i for i, column in enumerate(zip(*rows, strict=True)) if any(column[1:])]
+    widths = {i: max(len(row[i]) for row in rows) for i in columns}
     lines = [
-        "  ".join(
-            f"{cell:<{width}}" if i in WORDS else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        "  ".join(f"{row[i]:<{width}}" if i in WORDS else f"{row[i]:>{width}}" for i, width in widths.items()).rstrip()
         for row in rows
     ]
     return "\n".join([caption(trace), lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -14,7 +14,8 @@ from fnnet.layers.protocol import function_name
 from fnnet.training.history import History
 from fnnet.training.placement import Batch
 
-RATES = {"adam": 1e-3, "adamw": 1e-3, "nadam": 1e-3, "rmsprop": 1e-3, "sgd": 1e-2}  # Keras' defaults
+RATES = {"adam": 1e-3, "adamw": 1e-3, "momentum": 1e-2, "nadam": 1e-3, "rmsprop": 1e-3, "sgd": 1e-2}  # Keras' defaults
+MOMENTUM = 0.9  # of "momentum", which is sgd with it
 LOSSES = {
     **dict.fromkeys(("mse", "mean_squared_error", "squared_error", "l2"), "squared_error"),
     **dict.fromkeys(("bce", "binary_crossentropy"), "sigmoid_binary_cross_entropy"),
@@ -124,6 +125,8 @@ def _named(name: str) -> Any:
     """One object for each name: compiled programs are kept by it."""
     import optax
 
+    if name == "momentum":
+        return optax.sgd(RATES[name], momentum=MOMENTUM)
     return getattr(optax, name)(RATES[name])
 
 

@@ -93,8 +93,9 @@ def fit(
         net: Has `init(key, shape) -> params` and `apply(params, x, *, key) -> output`, for one example; hashable.
         loss: loss(outputs, ys) -> one number per example, or the pair (losses, weights). A mini-batch's loss is their
             mean, as `fnnet.mean_loss` takes it; `jax.vmap` makes a loss of one example into such a loss.
-        optimizer: Any optax transformation, with its schedules and clipping; or "adam", "adamw", "nadam", "rmsprop" or
-            "sgd" for that of optax with Keras' default rate: 1e-3, for "sgd" 1e-2.
+        optimizer: Any optax transformation, with its schedules and clipping; or "adam", "adamw", "momentum",
+            "nadam", "rmsprop" or "sgd" for that of optax with Keras' default rate: 1e-3, for "sgd" and "momentum" 1e-2.
+            "momentum" is "sgd" with a momentum of 0.9.
         data: The pair (xs, ys) of arrays with the examples along the first axis, such as `fnnet.data.windows` makes of
             a text, or of lists or tables that NumPy makes into arrays; or an iterable of such pairs, each one
             mini-batch, which can be iterated once an epoch: for data larger than memory.

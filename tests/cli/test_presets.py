@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from fnnet.cli import presets
+from fnnet.training.arguments import RATES, as_optimizer
 
 SETTINGS = {"optimizer": "sgd", "learning_rate": 0.8, "warmup": 2, "weight_decay": 0.0, "clip": None}
 PARAMS = {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([2.0])}
@@ -38,6 +39,18 @@ def updates(config, mask=MASK):
 def test_a_rate_goes_up_and_then_as_the_schedule_says(schedule, rates):
     rate = presets.learning_rate(SETTINGS | {"schedule": schedule}, 10)
     np.testing.assert_allclose([rate(step) for step in (0, 1, 2, 4, 6, 10)], rates, atol=1e-6)
+
+
+def test_fit_and_the_command_line_take_the_same_names():
+    assert sorted(RATES) == sorted(presets.OPTIMIZERS)
+    config = {"optimizer": "momentum", "learning_rate": RATES["momentum"], "schedule": "constant", "weight_decay": 0.0}
+    ours, theirs = as_optimizer("fit", "momentum"), presets.optimizer(config, 10)
+    states = ours.init(PARAMS), theirs.init(PARAMS)
+    for step in (1, 2):
+        (one, mine), (other, its) = ours.update(GRADIENT, states[0]), theirs.update(GRADIENT, states[1])
+        states = mine, its
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+        np.testing.assert_allclose(one["kernel"], -0.01 * (1 if step == 1 else 1.9) * GRADIENT["kernel"], rtol=1e-6)
 
 
 def test_a_constant_rate_is_a_number():

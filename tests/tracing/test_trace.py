@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import fnnet
@@ -26,6 +27,19 @@ def small():
 
 def same(ours, theirs):
     return np.asarray(ours).tobytes() == np.asarray(theirs).tobytes() and ours.shape == theirs.shape
+
+
+# The table.
+
+
+def test_the_table_leaves_out_columns_that_are_empty_in_every_row():
+    net, params, x, y = small()
+    header = str(fnnet.trace(net, loss, params, x, y)).splitlines()[1]
+    with jax.numpy_dtype_promotion("standard"):
+        updated = str(fnnet.trace(net, loss, params, x, y, optimizer=optax.sgd(0.1))).splitlines()[1]
+    assert "rms of y" in header
+    assert "update" not in header
+    assert updated.endswith("update / weight")
 
 
 # The bits.
