@@ -116,13 +116,9 @@ def scores(params, xs, integers):
 
 
 @functools.cache
-def of_one_device():
-    """The gradients of every rule; and the score, which is not that of a part of the rules."""
-    return jax.jit(jax.value_and_grad(scores, (0, 1)))(PARAMS, XS, INTEGERS)
-
-
-def gradients_of_one_device(titles):
-    return [{title: bars[title] for title in titles} for bars in of_one_device()[1]]
+def of_one_device(titles=tuple(CASES)):
+    """The sum of the scores of these rules, and its gradients."""
+    return jax.jit(jax.value_and_grad(scores, (0, 1)))(*arguments_of(titles))
 
 
 def largest_axis(leaf):
@@ -139,23 +135,29 @@ def gathered(hlo):
     return [shape for found in collectives_in(hlo) if found.kind != "all-reduce" for shape in found.shapes]
 
 
-@pytest.mark.parametrize("parameters", one_in(2, ["replicated", "sharded"]))
-def test_every_rule_under_automatic_sharding(parameters):
+@pytest.mark.parametrize(
+    ("parameters", "titles"),
+    one_in(3, [("replicated", list(FIRST.values())), ("replicated", list(CASES)), ("sharded", list(CASES))]),
+    ids=["replicated, one rule a page", "replicated", "sharded"],
+)
+def test_every_rule_under_automatic_sharding(parameters, titles):
     """Sharded parameters are gathered first, as in FSDP: left to itself, XLA would rather share out the channels."""
     mesh = mesh_of(AxisType.Auto)
+    params, xs, integers = arguments_of(titles)
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    layout = jax.tree.map(lambda p: NamedSharding(mesh, largest_axis(p) if parameters == "sharded" else P()), PARAMS)
+    layout = jax.tree.map(lambda p: NamedSharding(mesh, largest_axis(p) if parameters == "sharded" else P()), params)
 
     def of_gathered(params, xs, integers):
         return scores(jax.lax.with_sharding_constraint(params, whole), xs, integers)
 
     step = jax.jit(jax.value_and_grad(of_gathered, (0, 1)), out_shardings=(whole, (layout, split)))
-    arguments = jax.device_put(PARAMS, layout), *jax.device_put((XS, INTEGERS), split)
+    arguments = jax.device_put(params, layout), *jax.device_put((xs, integers), split)
     program = step.lower(*arguments).compile()
-    assert_same(program(*arguments), of_one_device())
+    assert_same(program(*arguments), of_one_device(tuple(titles)))
     # The gradients of all parameters together; and a kernel's as Winograd's products, before they are transformed.
-    assert [one.kind for one in collectives_in(program.as_text())].count("all-reduce") == 2
-    sizes = [leaf.shape for leaf in jax.tree.leaves(PARAMS)] if parameters == "sharded" else []
+    sums = 1 + ("conv, Winograd" in titles)
+    assert [one.kind for one in collectives_in(program.as_text())].count("all-reduce") == sums
+    sizes = [leaf.shape for leaf in jax.tree.leaves(params)] if parameters == "sharded" else []
     assert not [shape for shape in gathered(program.as_text()) if shape not in sizes]
 
 
@@ -210,7 +212,7 @@ def test_every_rule_on_explicit_axes(parameters, titles):
         arguments = jax.device_put(params, specs), *jax.device_put((xs, integers), P("data"))
         program = jax.jit(jax.grad(total, (0, 1))).lower(*arguments).compile()
         ours = program(*arguments)
-    assert_same(list(ours), gradients_of_one_device(titles))
+    assert_same(ours, of_one_device(tuple(titles))[1])
     for leaf, spec in zip(jax.tree.leaves(ours[0]), jax.tree.leaves(specs), strict=True):
         assert leaf.sharding.is_equivalent_to(NamedSharding(leaf.sharding.mesh, spec), leaf.ndim)
     assert {leaf.sharding.spec[0] for leaf in jax.tree.leaves(ours[1])} == {"data"}
