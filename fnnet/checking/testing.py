@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # pragma: no cover
 NEVER_FAIL = ("M", "W")
 # Checks of fnnet/checking/contract.py, and at how many of the configurations that it chooses.
 DRAWN = {"values_and_gradients": 100, "structure": 5, "low_precision": 5, "mapped": 5}
-DECIDING = ("R", "F")  # if neither has a digit, the checker cannot decide
+DECIDING = ("R", "F")  # if neither is reliable, the checker cannot decide
 
 
 def as_tests(f: Any, *args: Any, checks: Iterable[str] | None = None, **options: Any) -> Callable:

@@ -29,7 +29,7 @@ def trace(
 
     Args:
         net: A `Sequential` or `Residual`.
-        loss: loss(outputs, labels) -> one number an example, as for `fit`.
+        loss: loss(outputs, labels) -> one number per example, as for `fit`.
         params: The network's parameters.
         x: One example, or a mini-batch with a leading axis. It is one example if loss(net.apply(params, x), y) is one
             number.

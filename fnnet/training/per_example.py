@@ -48,7 +48,7 @@ def gradient_norms(net: Any, loss: Callable, params: Any, xs: Any, ys: Any, *, k
         norm 0.
 
     Raises:
-        ValueError: xs and ys do not match or are empty, or the loss does not give one number an example.
+        ValueError: xs and ys do not match or are empty, or the loss does not give one number per example.
         TypeError: `net` is not a `Sequential` or `Residual`.
 
     Call it under `jax.jit`: what is not needed is then not computed, and a layer's arrays are freed after its share.
@@ -79,7 +79,7 @@ def clipped_gradients(
 
     Args:
         net: As for `gradient_norms`, like the arguments that follow.
-        loss: One number an example.
+        loss: One number per example.
         params: The network's parameters.
         xs: The examples.
         ys: Their labels.
