@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import json
 import re
 from pathlib import Path
@@ -264,16 +265,21 @@ def both(window):
     return (window, window) if isinstance(window, int) else window
 
 
+def drawn(name):
+    """The first 12 drawn configurations that have an example."""
+    cases = map(proofs.own()[name].case, itertools.count())
+    return list(itertools.islice((case for case in cases if next(iter(case.arrays.values())).size), 12))
+
+
 @pytest.mark.parametrize("name", DRAWN)
-@pytest.mark.parametrize("number", range(12))
-def test_drawn_windows(name, number):
-    case = proofs.own()[name].case(number)
+@pytest.mark.parametrize("place", range(12))
+def test_drawn_windows(name, place):
+    case = drawn(name)[place]
     x, *params = case.in_dtype("float32").values()
     params = dict(zip(("kernel", "bias"), params, strict=False))
     net = DRAWN[name](params, **dict(case.static))
     xs = x.reshape(-1, *x.shape[-len(net.window) - 1 :])
-    if len(xs):
-        compared(net, xs.shape[1:], params=params, xs=xs)
+    compared(net, xs.shape[1:], params=params, xs=xs)
 
 
 def test_parameters_keep_their_names():
