@@ -85,6 +85,13 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="module")
+def standard_promotion():
+    """For tests that train: optax's own arithmetic is not written for strict promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 @pytest.fixture
 def forgets(request):
     """Programs of a slow test do not outlive it; the other tests' are few, and needed again."""

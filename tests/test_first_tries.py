@@ -34,11 +34,8 @@ TOKENS = RNG.integers(0, 5, (16, 6))
 PAIRS = "data must be the pair (xs, ys) of arrays, or an iterable of such pairs, not"
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion(unchecked_shapes):
-    """optax's own arithmetic is not written for strict promotion; every error has to be fnnet's own."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+# Every error has to be fnnet's own.
+pytestmark = pytest.mark.usefixtures("standard_promotion", "unchecked_shapes")
 
 
 def fit(data=(XS, YS), *more, net=NET, loss=LOSS, optimizer="adam", key=0, **options):

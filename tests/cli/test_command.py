@@ -28,11 +28,7 @@ EPOCHS = 3
 PICTURES = {"curves.png", "confusion.png", "wrong.png", "kernels.png"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def call(*arguments):

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,11 +22,7 @@ line = fnnet.Sequential(fnnet.Dense(2))
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def call(*arguments):

@@ -15,11 +15,7 @@ GRADIENT = {"kernel": jnp.array([[6.0, 8.0]]), "bias": jnp.array([0.0])}
 MASK = {"kernel": True, "bias": False}
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def updates(config, mask=MASK):

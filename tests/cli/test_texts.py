@@ -14,11 +14,7 @@ from fnnet.cli.command import main
 TEXT = b"the cat sat on the mat. " * 300
 
 
-@pytest.fixture(scope="module", autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(scope="module")

@@ -45,11 +45,7 @@ LOOSER = [  # docs/scale.md says why
 ]
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def traced(net, batch=BATCH, shape=SHAPE):

@@ -22,11 +22,7 @@ NET = fnnet.Sequential(fnnet.BatchNorm(), fnnet.Repeat(BLOCK, 2), fnnet.relu, fn
 RATE = 0.01
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def params_of(net=NET):

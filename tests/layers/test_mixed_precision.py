@@ -15,12 +15,7 @@ from fnnet.cli import runs
 from fnnet.cli.command import main
 from fnnet.training import batches, checkpoint, resumption, steps
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 LAYERS = (

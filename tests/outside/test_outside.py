@@ -24,11 +24,7 @@ YS = XS[:, :3].argmax(-1).astype(np.int32)
 ADAM = optax.adam(3e-2)
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def train(**options):

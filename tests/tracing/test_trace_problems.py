@@ -10,12 +10,7 @@ import pytest
 import fnnet
 from tracing.troubles import PLANTED, VARIANTS
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in VARIANTS else []) for n in PLANTED])

@@ -12,12 +12,7 @@ import pytest
 import fnnet
 from fnnet.training import steps
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 NET = fnnet.Sequential(fnnet.Dense(16), fnnet.relu, fnnet.Dropout(0.5), fnnet.Dense(3))

@@ -19,12 +19,7 @@ from fnnet.training.resumption import Moment
 from fnnet.training.state import nothing_yet
 from fnnet.training.steps import start
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.fixture(autouse=True)

@@ -29,11 +29,7 @@ def by_logits(logits, labels):
     return LOSS(logits, labels)
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 SLOW = ("nested", "bf16", "no product")

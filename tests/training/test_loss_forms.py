@@ -25,11 +25,7 @@ WEIGHTED = functools.partial(CROSS_ENTROPY, class_weights=CLASS_WEIGHTS, ignore_
 Partial = jax.tree_util.Partial
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 # The losses of one example, in jax.numpy, and its weight.

@@ -34,11 +34,7 @@ NET = fnnet.Sequential(identity)
 OF_CLASSES = ["accuracy", "top_2", "precision", "recall", "f1", "confusion"]
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def scores(ys=LABELS, outputs=LOGITS, metrics=OF_CLASSES, loss=LOSS, **options):

@@ -10,12 +10,7 @@ from private_mnist import UNCOUNTED, Setting
 
 import fnnet
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def test_samples_are_of_poisson_and_none_is_cut_off():

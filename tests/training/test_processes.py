@@ -21,11 +21,7 @@ HERE = str(Path(fnnet.__file__).parent.parent)
 TRAIN = ["train", "--net", "mlp", "--epochs", "2"]
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def command(*arguments):

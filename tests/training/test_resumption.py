@@ -16,12 +16,7 @@ from fnnet.training import batches, checkpoint, lock, resumption
 from fnnet.training.state import nothing_yet
 from fnnet.training.steps import start
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 NET = fnnet.Sequential(fnnet.Dense(6), fnnet.relu, fnnet.Dropout(0.3), fnnet.Dense(3))

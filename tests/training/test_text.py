@@ -21,11 +21,7 @@ def loss(logits, labels):
     return fnnet.softmax_cross_entropy(logits, labels).mean(-1)
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def train(data, **options):

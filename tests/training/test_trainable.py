@@ -11,12 +11,7 @@ import fnnet
 from fnnet.training import steps
 from fnnet.training.trainable import PartlyTrained, flags_of
 
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 NET = fnnet.Sequential(fnnet.Dense(16), fnnet.tanh, fnnet.Residual(fnnet.Dense(16)), fnnet.Dense(3))

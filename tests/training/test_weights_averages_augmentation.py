@@ -21,11 +21,7 @@ LOSS = fnnet.softmax_cross_entropy
 SGD = optax.sgd(0.1)
 
 
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """optax's own arithmetic is not written for strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def fit(data=(XS, YS), net=NET, loss=LOSS, optimizer=SGD, **options):
