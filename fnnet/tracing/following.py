@@ -1,5 +1,6 @@
 """From the arrays of one forward and backward to the steps of a trace, each layer beside its references."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from fnnet.layers.protocol import Layer, function_name, text
 from fnnet.rules.labels import LabelError
 from fnnet.tracing import probes
 from fnnet.tracing.comparison import Comparison
+from fnnet.tracing.graph import flows
 from fnnet.tracing.layer_programs import programs_of_layer, programs_of_loss
 from fnnet.tracing.numbers import Numbers, numbers
 from fnnet.tracing.plain_layers import draws
@@ -64,6 +66,9 @@ def follow(
         for call, x_bar, y_bar in zip(gone.calls, gone.x_bars, gone.y_bars, strict=True)
     ]
     steps.append(_loss_step(objective, gone, y, rng))
+    found = flows(objective, params, x, keys, gone.calls)
+    if found is not None:
+        steps = [dataclasses.replace(step, **flow._asdict()) for step, flow in zip(steps, found, strict=True)]
     return Trace(
         net=net,
         steps=tuple(steps),
@@ -76,6 +81,7 @@ def follow(
         params=params,
         params_bar=params_bar,
         same_bits=probes.same_bits((mean, params_bar), (gone.loss, gone.params_bar)),
+        graph=found is not None,
     )
 
 

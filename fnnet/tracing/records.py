@@ -86,6 +86,10 @@ class Step:
         incoming: The cotangent of the output.
         outgoing: The cotangents of its input and parameters.
         is_nested: Whether it is a network of layers, which come before it.
+        source: The number of the step whose output is its input; -1: the example. Meaningless if the trace has no
+            `graph`.
+        parts: Of a nested step, the numbers of the steps whose outputs it adds up: for a `Residual` the end of the body
+            and the shortcut, or without one its source. -1: the example.
         layer: The layer itself, or what stands in its place.
         comparison: Evaluates the layer at other numbers; None for a nested one.
     """
@@ -100,6 +104,8 @@ class Step:
     incoming: Numbers
     outgoing: tuple[Outgoing, ...]
     is_nested: bool
+    source: int = -1
+    parts: tuple[int, ...] = ()
     layer: Any = None
     comparison: Comparison | None = field(default=None, repr=False)
 

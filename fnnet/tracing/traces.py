@@ -34,6 +34,8 @@ class Trace:
         params: The parameters.
         params_bar: Their gradient, as `jax.grad` gives it.
         same_bits: Whether loss and gradient of the traced run have the bits of `jax.value_and_grad` without taps.
+        graph: Whether each step's `source` and `parts` are known. They are unless the network is a `Residual` itself,
+            or has a container of the user that does something else with its layers' outputs than add them up.
     """
 
     net: Any
@@ -47,6 +49,7 @@ class Trace:
     params: Any = field(repr=False)
     params_bar: Any = field(repr=False)
     same_bits: bool
+    graph: bool
 
     def __getitem__(self, name: str) -> Step:
         """The layer of that name, or "loss"; KeyError if there is none."""
