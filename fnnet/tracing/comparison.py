@@ -148,6 +148,36 @@ class Comparison:
         dot[entry] = 1
         return as_wide(self.programs.push(index)(leaves, dot))
 
+    def row(self, entry: tuple[int, ...]) -> dict[int, np.ndarray]:
+        """The derivative of one entry of the output by each leaf that has one, by the leaf's index."""
+        bar = np.zeros(self.y_bar.shape, np.float64 if self.programs.wide else self.y_bar.dtype)
+        bar[entry] = 1
+        rows = self.programs.pull(widened(self.leaves) if self.programs.wide else self.leaves, bar)
+        return {i: as_wide(rows[k]) for i, k in self.numbers.items()}
+
+    @functools.cached_property
+    def at_zero(self) -> np.ndarray | None:
+        """The output where the input is 0 (for integers, where the parameters are); None if it is not affine in it.
+
+        Affine along a random ray, that is: f(2r) - f(0) = 2 (f(r) - f(0)), which ReLU and max-pooling also satisfy.
+        """
+        leaves = widened(self.leaves) if self.programs.wide else self.leaves
+        inputs = [0] if 0 in self.numbers else list(self.numbers)
+        rng = np.random.default_rng(0)
+        ray = [np.asarray(rng.normal(size=leaves[i].shape)).astype(leaves[i].dtype) for i in inputs]
+        try:
+            at = [as_wide(self.programs.values(*replaced(leaves, inputs, [t * r for r in ray]))) for t in (0, 1, 2)]
+        except RaisedError:
+            return None
+        apart = largest(at[2] - 2 * at[1] + at[0])
+        finite = all(np.isfinite(values).all() for values in at)
+        return at[0] if finite and apart <= self.rounding * largest(at[1] - at[0]) else None
+
+    @property
+    def rounding(self) -> float:
+        """Relative errors that roundings of the trace's dtype can make in a long sum."""
+        return float(jnp.finfo(self.y_bar.dtype).eps) ** 0.5
+
     def _evidence(self, index: int, entries: Entries) -> Evidence:
         bars = {self.names[i]: self._expected.bars[k] for i, k in self.numbers.items()}
         return Evidence(

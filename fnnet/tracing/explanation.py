@@ -65,10 +65,10 @@ class Explanation:
     def __str__(self) -> str:
         """The sum, a line a product."""
         products = "one product" if self.count == 1 else f"the sum of {self.count} products"
-        lines = [f"{self.layer}: {_entry(f'{self.of}_bar', self.index)} = {self.value:.7g}, {products}"]
+        lines = [f"{self.layer}: {entry_name(f'{self.of}_bar', self.index)} = {self.value:.7g}, {products}"]
         for term in self.terms:
-            name = term.name or f"d{_entry(self.output, term.output)}/d{_entry(self.of, self.index)}"
-            incoming = _entry(f"{self.output}_bar", term.output)
+            name = term.name or f"d{entry_name(self.output, term.output)}/d{entry_name(self.of, self.index)}"
+            incoming = entry_name(f"{self.output}_bar", term.output)
             lines.append(f"  {term.product:+.7g} = {name} ({term.factor:.7g}) * {incoming} ({term.incoming:.7g})")
         rest = self.total - sum(term.product for term in self.terms)
         if self.count > len(self.terms):
@@ -79,11 +79,7 @@ class Explanation:
 def explained(step: Step, of: str, index: tuple[int, ...], most: int, batched: bool) -> Explanation:
     """The entry `index` of the cotangent of `of`."""
     one = step.cotangent(of)
-    shape = one.numbers.shape
-    index = index[: len(shape)] if not shape else index
-    if len(index) != len(shape) or any(not -n <= i < n for i, n in zip(index, shape, strict=True)):
-        raise ValueError(f"explain: index {index} must be an entry of {of}_bar, of shape {shape}")
-    index = tuple(i % n for i, n in zip(index, shape, strict=True))
+    index = entry_of("explain", f"{of}_bar", one.numbers.shape, index)
     compared = step.comparison
     if compared is None or compared.problem:
         raise ValueError(f"explain: {step.name} has no derivative of its own to explain {of}_bar by")
@@ -108,6 +104,14 @@ def explained(step: Step, of: str, index: tuple[int, ...], most: int, batched: b
     )
 
 
+def entry_of(function: str, name: str, shape: tuple[int, ...], index: tuple[int, ...]) -> tuple[int, ...]:
+    """The index with negative numbers counted from the end; ValueError if the array has no such entry."""
+    index = index if shape else ()
+    if len(index) != len(shape) or any(not -n <= i < n for i, n in zip(index, shape, strict=True)):
+        raise ValueError(f"{function}: index {index} must be an entry of {name}, of shape {shape}")
+    return tuple(i % n for i, n in zip(index, shape, strict=True))
+
+
 def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...], batched: bool) -> str:
     """What dy_o / de is, if a layer is linear in e: an entry of its input or kernel; else empty."""
     if not isinstance(step.layer, Layer):
@@ -117,8 +121,9 @@ def factor_name(step: Step, of: str, index: tuple[int, ...], o: tuple[int, ...],
     if not factor:
         return "" if factor is None else "1"
     name, entry = factor
-    return _entry(name, (*o[:batched], *entry) if name == "x" else entry)
+    return entry_name(name, (*o[:batched], *entry) if name == "x" else entry)
 
 
-def _entry(name: str, index: Any) -> str:
+def entry_name(name: str, index: Any) -> str:
+    """Such as "kernel[3, 17]"; of an array without axes the name alone."""
     return f"{name}[{', '.join(map(str, index))}]" if len(index) else name

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fnnet.core.notebook import html_paragraph, html_table
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.output_explanation import OutputExplanation, output_explained
 from fnnet.tracing.problems.first import first_problem
 from fnnet.tracing.problems.problem import Problem
 from fnnet.tracing.records import Step
@@ -82,20 +83,28 @@ class Trace:
         """
         return first_problem(self)
 
-    def explain(self, name: str, of: str, index: Sequence[int], *, most: int = 12) -> Explanation:
-        """The chain of numbers behind one entry of a cotangent: the sum of products that it is.
+    def explain(self, name: str, of: str, index: Sequence[int], *, most: int = 12) -> Explanation | OutputExplanation:
+        """The chain of numbers behind one entry: the sum of products that it is.
 
         Args:
             name: The layer, or "loss".
-            of: Whose cotangent: "x", "kernel", "bias", ...; "outputs" for the loss.
-            index: The entry.
+            of: Whose cotangent: "x", "kernel", "bias", ...; "outputs" for the loss. "y" for the layer's output, which
+                is a sum over x where the layer is affine in it (dense, convolution, pooling, ReLU); else its slopes
+                are listed.
+            index: The entry; negative numbers count from the end.
             most: How many products are listed, the largest first.
+
+        Returns:
+            An Explanation of a cotangent's entry, an OutputExplanation of an output's; `str` shows it line by line.
 
         Raises:
             KeyError: There is no such layer.
             ValueError: It has no such cotangent, or that no such entry.
         """
-        return explained(self[name], of, tuple(map(int, index)), most, self.batch is not None)
+        step, entry = self[name], tuple(map(int, index))
+        if of == "y":
+            return output_explained(step, entry, most, self.batch is not None)
+        return explained(step, of, entry, most, self.batch is not None)
 
     def diff(self, other: "Trace") -> "Change":
         """What changed from this trace to another of the same network, such as a later moment of its training."""
