@@ -44,18 +44,18 @@ def answers(trace: Any) -> list[dict[str, Any]]:
     if not batched:
         outputs, labels = outputs[None], labels[None]
     reading = reading_of(trace)
+    classes = reading if isinstance(reading, Classes) else None
     are_classes = labels.dtype.kind in "iu" and labels.shape == outputs.shape[:-1]
-    classes = isinstance(reading, Classes) and not reading.yes_or_no
-    if not (isinstance(reading, Classes) or are_classes) or outputs.ndim > 3:
+    if (classes is None and not are_classes) or outputs.ndim > 3:
         return []
     found = []
     for place in np.ndindex(*(min(n, most) for n, most in zip(outputs.shape[:-1], (EXAMPLES, TOKENS), strict=False))):
         label = labels[place]
         where = {"example": place[0] if batched else None, "token": place[1] if len(place) > 1 else None}
-        if isinstance(reading, Classes) and reading.yes_or_no:
-            found.append(where | _of_outputs(np.exp(reading.logs[place][..., 1]), label))
+        shares = None if classes is None else np.exp(classes.logs[place])
+        if classes is not None and shares is not None and classes.yes_or_no:
+            found.append(where | _of_outputs(shares[..., 1], label))
         else:
-            shares = np.exp(reading.logs[place]) if classes else None
             found.append(where | _of_classes(outputs[place], shares, label))
     return found
 
