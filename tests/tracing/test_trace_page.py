@@ -80,7 +80,7 @@ def browser(tmp_path_factory):
 
 
 def entry_on_page(browser, title):
-    place = f'document.querySelector("canvas[data-tensor=\\"{title}\\"]").parentElement.querySelector("output")'
+    place = f'document.querySelector("[data-tensor=\\"{title}\\"]").closest("figure").querySelector("output")'
     return json.loads(browser.run(f"{place}.dataset.index")), browser.run(f"{place}.dataset.value")
 
 
@@ -99,7 +99,7 @@ def test_clicking_through_the_layers(browser):
 def test_numbers_by_keyboard(browser):
     browser.click('[data-layer="dense_5"]')
     browser.run("document.querySelector('canvas[data-tensor=\"kernel_bar, going out\"]').focus()")
-    for key in ("ArrowRight", "ArrowDown", "ArrowDown"):
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "Enter"):  # the first shows where one is
         browser.press(key)
     index, value = entry_on_page(browser, "kernel_bar, going out")
     assert index == [2, 1]
@@ -138,7 +138,9 @@ def test_pictures_are_drawn_light_and_dark(browser):
 
     def pixel(at):
         canvas = 'document.querySelector("canvas[data-tensor=\\"y_bar, coming in\\"]")'
-        return browser.run(f"Array.from({canvas}.getContext('2d').getImageData({at[1]}, {at[0]}, 1, 1).data)")
+        box = browser.run(f"{canvas}.closest('figure').boxOf({list(map(int, at))})")
+        middle = f"{box['left'] + box['width'] // 2}, {box['top'] + box['height'] // 2}, 1, 1"
+        return browser.run(f"Array.from({canvas}.getContext('2d').getImageData({middle}).data)")
 
     for theme in ("light", "dark"):
         if browser.run("document.documentElement.dataset.theme") != theme:

@@ -1,220 +1,4 @@
-"use strict";
-// The page of one trace. `data` is what fnnet/tracing/page/webpage.py wrote; nothing else is read.
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
-
-function make(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in node) node[name] = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-// Arrays, decoded when they are first asked for.
-
-const TYPES = { f64: Float64Array, f32: Float32Array, i32: Int32Array, i16: Int16Array, i8: Int8Array, u8: Uint8Array };
-const decoded = new Map();
-
-function arrayOf(tensor) {
-  if (!decoded.has(tensor.array)) {
-    const { kind, base64 } = data.arrays[tensor.array];
-    const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
-    decoded.set(tensor.array, new TYPES[kind](bytes.buffer));
-  }
-  return decoded.get(tensor.array);
-}
-
-// Numbers as words: the shortest decimal that is the same number in its dtype; measures with four digits.
-
-function exact(value, dtype) {
-  if (Number.isNaN(value)) return "NaN";
-  if (!Number.isFinite(value)) return value > 0 ? "infinite" : "-infinite";
-  if (dtype === "float64" || Number.isInteger(value)) return String(value);
-  for (let digits = 1; digits <= 9; digits++) {
-    const text = value.toPrecision(digits);
-    if (Math.fround(Number(text)) === value) return String(Number(text));
-  }
-  return String(value);
-}
-const about = (value) => (typeof value !== "number" ? String(value) : value === 0 ? "0" : String(Number(value.toPrecision(4))));
-const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
-const sizes = (shape) => (shape.length ? shape.join(" × ") : "one number");
-
-// Where an entry lies: an array is tiles in rows and columns, each of y by x entries.
-
-function layoutOf(tensor) {
-  const count = { r: 1, c: 1, y: 1, x: 1 };
-  const axis = {};
-  const lengths = tensor.places.map((at) => (typeof at === "number" ? at : at.length));
-  [...tensor.roles].forEach((role, i) => {
-    if (role in count) {
-      count[role] = lengths[i];
-      axis[role] = i;
-    }
-  });
-  const strides = lengths.map((_, i) => lengths.slice(i + 1).reduce((a, b) => a * b, 1));
-  const gap = count.r * count.c > 1 ? 1 : 0;
-  // A row of many tiles is broken into lines, unless the rows are as many: then it is a table of tiles.
-  const wraps = count.c > 4 * count.r;
-  const columns = wraps ? Math.ceil(Math.sqrt((1.6 * count.r * count.c * count.y) / count.x)) : count.c;
-  const lines = Math.ceil(count.c / columns);
-  const width = Math.min(columns, count.c) * (count.x + gap) - gap;
-  const height = count.r * lines * (count.y + gap) - gap;
-  const left = (at) => (at.c % columns) * (count.x + gap) + at.x;
-  const top = (at) => (at.r * lines + Math.floor(at.c / columns)) * (count.y + gap) + at.y;
-  const flat = (at) => Object.entries(axis).reduce((sum, [role, i]) => sum + at[role] * strides[i], 0);
-  const whole = (at) =>
-    [...tensor.roles].map((role, i) => {
-      const k = role in count ? at[role] : 0;
-      return typeof tensor.places[i] === "number" ? k : tensor.places[i][k];
-    });
-  const find = (index) => {
-    const at = { r: 0, c: 0, y: 0, x: 0 };
-    for (const [role, i] of Object.entries(axis)) {
-      at[role] = typeof tensor.places[i] === "number" ? index[i] : tensor.places[i].indexOf(index[i]);
-      if (at[role] < 0) return null;
-    }
-    return at;
-  };
-  const pixel = (px, py) => {
-    const line = Math.floor(py / (count.y + gap));
-    const r = Math.floor(line / lines);
-    const c = (line % lines) * columns + Math.floor(px / (count.x + gap));
-    const within = (at, size) => Math.min(at % (size + gap), size - 1); // the gap belongs to the tile before it
-    return c < count.c && r < count.r ? { r, c, x: within(px, count.x), y: within(py, count.y) } : null;
-  };
-  return { count, width, height, left, top, flat, whole, find, pixel };
-}
-
-// Heat maps with zero in the middle.
-
-const isDark = () => document.documentElement.dataset.theme === "dark";
-
-function colour(value, most) {
-  const zero = isDark() ? [30, 33, 39] : [247, 247, 247];
-  if (Number.isNaN(value)) return [0, 170, 80];
-  if (!Number.isFinite(value)) return [240, 200, 0];
-  const end = value < 0 ? (isDark() ? [90, 160, 255] : [5, 80, 170]) : isDark() ? [255, 110, 80] : [180, 20, 30];
-  const part = most > 0 ? Math.min(1, Math.abs(value) / most) ** 0.7 : 0;
-  return zero.map((from, i) => Math.round(from + part * (end[i] - from)));
-}
-
-function mostOf(tensor) {
-  const ends = [tensor.low, tensor.high].filter((end) => typeof end === "number").map(Math.abs);
-  return ends.length ? Math.max(...ends) : 0;
-}
-
-function paint(canvas, tensor, onlyFirst = false) {
-  const layout = layoutOf(tensor);
-  const values = arrayOf(tensor);
-  const tiles = onlyFirst ? { r: 1, c: 1 } : layout.count;
-  const width = onlyFirst ? layout.count.x : layout.width;
-  const height = onlyFirst ? layout.count.y : layout.height;
-  canvas.width = Math.max(1, width);
-  canvas.height = Math.max(1, height);
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(canvas.width, canvas.height);
-  const most = mostOf(tensor);
-  for (let r = 0; r < tiles.r; r++)
-    for (let c = 0; c < tiles.c; c++)
-      for (let y = 0; y < layout.count.y; y++)
-        for (let x = 0; x < layout.count.x; x++) {
-          const [red, green, blue] = colour(Number(values[layout.flat({ r, c, y, x })]), most);
-          const place = 4 * (layout.top({ r, c, y, x }) * canvas.width + layout.left({ r, c, y, x }));
-          image.data.set([red, green, blue, 255], place);
-        }
-  context.putImageData(image, 0, 0);
-  return layout;
-}
-
-// One array: its picture, its measures, and any entry of it by mouse or keyboard.
-
-function described(tensor) {
-  const parts = [`${sizes(tensor.shape)}, ${tensor.dtype}`, `rms ${about(tensor.rms)}`, `from ${about(tensor.low)} to ${about(tensor.high)}`];
-  parts.push(`${percent(tensor.zeros)} zero`);
-  if (tensor.nans) parts.push(`${tensor.nans} NaN`);
-  if (tensor.infinities) parts.push(`${tensor.infinities} infinite`);
-  return parts.join("; ");
-}
-
-function figure(tensor, title, onChoose = () => {}) {
-  const canvas = make("canvas", { tabIndex: 0, role: "img" });
-  const readout = make("output", { ariaLive: "polite" });
-  canvas.setAttribute("aria-label", `${title}: heat map, ${described(tensor)}. Arrow keys choose an entry.`);
-  canvas.dataset.tensor = title;
-  const layout = paint(canvas, tensor);
-  const scale = Math.max(1, Math.min(24, Math.floor(Math.min(520 / layout.width, 360 / layout.height))));
-  canvas.style.width = `${layout.width * scale}px`;
-  let at = { r: 0, c: 0, y: 0, x: 0 };
-  const choose = (chosen) => {
-    at = chosen;
-    const value = Number(arrayOf(tensor)[layout.flat(at)]);
-    const index = layout.whole(at);
-    const text = `${tensor.name}${index.length ? `[${index.join(", ")}]` : ""} = ${exact(value, tensor.dtype)}`;
-    readout.textContent = text;
-    readout.dataset.index = JSON.stringify(index);
-    readout.dataset.value = exact(value, tensor.dtype);
-    onChoose(index);
-  };
-  canvas.addEventListener("click", (event) => {
-    const box = canvas.getBoundingClientRect();
-    const px = Math.floor(((event.clientX - box.left) / box.width) * layout.width);
-    const py = Math.floor(((event.clientY - box.top) / box.height) * layout.height);
-    const chosen = layout.pixel(Math.min(px, layout.width - 1), Math.min(py, layout.height - 1));
-    if (chosen) choose(chosen);
-  });
-  canvas.addEventListener("keydown", (event) => {
-    const moves = { ArrowLeft: ["x", "c", -1], ArrowRight: ["x", "c", 1], ArrowUp: ["y", "r", -1], ArrowDown: ["y", "r", 1] };
-    const move = moves[event.key];
-    if (!move) return;
-    event.preventDefault();
-    const [inner, outer, by] = move;
-    const next = { ...at };
-    next[inner] += by;
-    if (next[inner] < 0 || next[inner] >= layout.count[inner]) {
-      next[outer] += by;
-      next[inner] = by > 0 ? 0 : layout.count[inner] - 1;
-    }
-    if (next[outer] >= 0 && next[outer] < layout.count[outer]) choose(next);
-  });
-  const caption = make("figcaption", {}, make("b", {}, title), make("br"), described(tensor));
-  if (tensor.said) caption.append(make("br"), make("span", { className: "note" }, tensor.said));
-  const node = make("figure", {}, caption, canvas, readout, numbersOf(tensor, layout));
-  node.choose = (index) => {
-    const found = layout.find(index);
-    if (found) choose(found);
-  };
-  node.repaint = () => paint(canvas, tensor);
-  return node;
-}
-
-function numbersOf(tensor, layout) {
-  const body = make("tbody");
-  const shown = make("details", {}, make("summary", {}, "Numbers"));
-  const fill = () => {
-    if (!shown.open || body.childElementCount) return;
-    const rows = Math.min(layout.count.y, 12);
-    const columns = Math.min(layout.count.x, 12);
-    for (let y = 0; y < rows; y++) {
-      const row = make("tr");
-      for (let x = 0; x < columns; x++) {
-        const value = Number(arrayOf(tensor)[layout.flat({ r: 0, c: 0, y, x })]);
-        row.append(make("td", {}, exact(value, tensor.dtype)));
-      }
-      body.append(row);
-    }
-    const first = layout.whole({ r: 0, c: 0, y: 0, x: 0 }).join(", ");
-    const table = make("table", {}, make("caption", {}, `The first ${rows} by ${columns}, from [${first}]`), body);
-    shown.append(make("div", { className: "scroll" }, table));
-  };
-  shown.addEventListener("toggle", fill);
-  shown.open = arrayOf(tensor).length <= 40 && layout.count.r * layout.count.c === 1;
-  fill();
-  return shown;
-}
+// The page of one trace.
 
 // The network, left to right.
 
@@ -242,8 +26,8 @@ function drawNetwork() {
     $("network").append(item);
     buttons.push(button);
     thumbnails.push(() => {
-      paint(value, step.value, true);
-      paint(gradient, step.incoming, true);
+      thumbnail(value, step.value);
+      thumbnail(gradient, step.incoming);
     });
   });
 }
@@ -265,15 +49,15 @@ function show(number) {
   $("layer-name").textContent = step.name;
   $("layer-text").textContent = step.text;
   $("equations").replaceChildren(...step.pages.map(equations));
-  const forward = [figure(step.inputs, `${step.inputs.name}, the input`)];
+  const forward = [picture(step.inputs, { title: `${step.inputs.name}, the input` })];
   const parameters = step.outgoing.filter((one) => one.of !== "x" && one.of !== "outputs");
-  forward.push(...parameters.map((one) => figure(one.value, one.of)), figure(step.value, `${step.value.name}, the output`));
+  forward.push(...parameters.map((one) => picture(one.value, { title: one.of })), picture(step.value, { title: `${step.value.name}, the output` }));
   $("forward").replaceChildren(...forward);
   $("saved").replaceChildren(saved(step));
-  const backward = [figure(step.incoming, `${step.incoming.name}, coming in`)];
+  const backward = [picture(step.incoming, { title: `${step.incoming.name}, coming in` })];
   const cotangents = step.outgoing.map((one) =>
-    figure(one.cotangent, `${one.cotangent.name}, going out`, (index) => chain(step, one, index)));
-  const updates = step.outgoing.filter((one) => one.update).map((one) => figure(one.update, one.update.name));
+    picture(one.cotangent, { title: `${one.cotangent.name}, going out`, onChoose: (index) => chain(step, one, index) }));
+  const updates = step.outgoing.filter((one) => one.update).map((one) => picture(one.update, { title: one.update.name }));
   $("backward").replaceChildren(...backward, ...cotangents, ...updates);
   figures = [...forward, ...backward, ...cotangents, ...updates];
   $("checks").replaceChildren(checks(step));
@@ -396,7 +180,7 @@ function theme(name) {
   document.documentElement.dataset.theme = name;
   $("theme").setAttribute("aria-pressed", String(name === "dark"));
   thumbnails.forEach((draw) => draw());
-  figures.forEach((each) => each.repaint());
+  figures.forEach((each) => each.refresh());
   const canvas = $("scale");
   const context = canvas.getContext("2d");
   for (let x = 0; x < canvas.width; x++) {

@@ -12,6 +12,13 @@ import numpy as np
 ENTRIES = 8192  # of one picture
 SIDE = 64  # of an image
 EXAMPLES = 2  # of a batch of images
+TOKENS = 8, 64  # rows of a batch of texts, and tokens of a row
+# Arrays that are drawn by what they mean: the roles of the axes of one example.
+ROLES = {
+    "tokens": "c",  # integers, one after another
+    "time": "xy",  # (time, features), with time on the horizontal axis
+    "weights": "cyx",  # attention: (heads, tokens that look, tokens looked at)
+}
 
 
 @dataclass(frozen=True)
@@ -23,26 +30,38 @@ class Sample:
         roles: For each axis what it is on the picture: "y" and "x" within a tile, "r" and "c" the row and the column
             of the tile, "-" for an axis of which one index is shown.
         said: What is left out, in words; empty if nothing.
+        draw: What it is drawn as: "number", "bars", "matrix", "image" (tiles of y by x), or one of `ROLES`.
     """
 
     indices: tuple[np.ndarray, ...]
     roles: str
     said: str
+    draw: str
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """The entries of an array of that shape."""
         return array[np.ix_(*self.indices)] if array.ndim else array
 
 
-def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False) -> Sample:
-    """How an array of that shape is shown; a batch has its examples first."""
-    roles = _roles(len(shape), batched, is_kernel)
+def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False, meaning: str = "") -> Sample:
+    """How an array of that shape is shown; a batch has its examples first.
+
+    Args:
+        shape: Of the array.
+        batched: Whether its first axis is that of the examples.
+        is_kernel: Whether it is a parameter, with the axes of a kernel.
+        meaning: One of `ROLES`, for an array with these axes; "" for any other.
+    """
+    roles = "r" * batched + ROLES[meaning] if meaning else _roles(len(shape), batched, is_kernel)
+    draw = meaning or {"": "number", "x": "bars", "yx": "matrix"}.get(roles, "image")
     if math.prod(shape) <= ENTRIES and "-" not in roles:
-        return Sample(tuple(np.arange(n) for n in shape), roles, "")
+        return Sample(tuple(np.arange(n) for n in shape), roles, "", draw)
     limits = dict.fromkeys("-", 1)
     image = "c" in roles or "r" in roles
     sides = [n for n, role in zip(shape, roles, strict=True) if role in "yx"]
-    if image:
+    if meaning == "tokens":
+        limits |= {"r": TOKENS[0], "c": TOKENS[1]}
+    elif image:
         limits |= {"y": SIDE, "x": SIDE}
         tiles = max(1, ENTRIES // max(1, math.prod(min(n, SIDE) for n in sides)))
         rows = next((n for n, role in zip(shape, roles, strict=True) if role == "r"), 1)
@@ -59,7 +78,7 @@ def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False) -> Sa
         for axis, (at, n) in enumerate(zip(indices, shape, strict=True))
         if len(at) < n
     ]
-    return Sample(indices, roles, f"sampled: {', '.join(parts)}" if parts else "")
+    return Sample(indices, roles, f"sampled: {', '.join(parts)}" if parts else "", draw)
 
 
 def _roles(rank: int, batched: bool, is_kernel: bool) -> str:

@@ -25,6 +25,8 @@ from fnnet.tracing.rule_pages import Page
 ALL = 48  # in a cotangent of so many entries each has its chain on the page
 CHOSEN = 6  # of a larger one
 TERMS = 12
+STYLES = "page.css", "pictures.css"
+SCRIPTS = "arrays.js", "pictures.js", "page.js"  # one scope: each uses what those before it define
 KINDS = {"float64": "f64", "float32": "f32", "int32": "i32", "int8": "i8", "uint8": "u8", "int16": "i16", "bool": "u8"}
 
 
@@ -46,15 +48,19 @@ def webpage(trace: Any, title: str) -> str:
     text = (parts / "page.html").read_text(encoding="utf-8")
     pieces = {
         "{{title}}": html.escape(data["title"]),
-        "{{style}}": (parts / "page.css").read_text(encoding="utf-8"),
+        "{{style}}": _joined(parts, STYLES),
         "{{table}}": html.escape(str(trace)),
         "{{data}}": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        "{{script}}": (parts / "page.js").read_text(encoding="utf-8"),
+        "{{script}}": '"use strict";\n' + _joined(parts, SCRIPTS),
     }
     for mark, piece in pieces.items():
         before, _, after = text.partition(mark)
         text = before + piece + after
     return text
+
+
+def _joined(parts: Any, names: tuple[str, ...]) -> str:
+    return "\n".join((parts / name).read_text(encoding="utf-8") for name in names)
 
 
 class _Arrays:
@@ -194,7 +200,8 @@ def _chain(chain: Explanation) -> dict[str, Any]:
 
 
 def _tensor(one: Numbers, arrays: _Arrays, batched: bool, is_kernel: bool = False) -> dict[str, Any]:
-    shown = sample(one.shape, batched, is_kernel)
+    are_tokens = one.array.dtype.kind in "iu" and len(one.shape) == batched + 1
+    shown = sample(one.shape, batched, is_kernel, meaning="tokens" if are_tokens else "")
     return {
         "name": one.name,
         "shape": list(one.shape),
@@ -210,6 +217,7 @@ def _tensor(one: Numbers, arrays: _Arrays, batched: bool, is_kernel: bool = Fals
         "places": [_indices(at, n) for at, n in zip(shown.indices, one.shape, strict=True)],
         "roles": shown.roles,
         "said": shown.said,
+        "draw": shown.draw,
     }
 
 
