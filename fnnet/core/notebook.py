@@ -33,3 +33,10 @@ def html_paragraph(text: str, *, strong: str = "", good: bool | None = None) -> 
 def html_details(title: str, text: str) -> str:
     """Text in lines that is folded below a title."""
     return f"<details><summary>{html.escape(title)}</summary><pre>{html.escape(text)}</pre></details>"
+
+
+def html_frame(page: str, title: str, height: int) -> str:
+    """A whole HTML page, with its scripts, in a frame that reaches nothing outside it; `height` in pixels."""
+    style = f"width: 100%; height: {height}px; border: 0"
+    shut = 'sandbox="allow-scripts"'
+    return f'<iframe srcdoc="{html.escape(page)}" title="{html.escape(title)}" style="{style}" {shut}></iframe>'

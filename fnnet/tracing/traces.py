@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fnnet.core.notebook import html_paragraph, html_table
+from fnnet.core.notebook import html_frame, html_paragraph, html_table
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.output_explanation import OutputExplanation, output_explained
@@ -17,6 +17,9 @@ from fnnet.tracing.table import NAMES, WORDS, caption, cells, table
 
 if TYPE_CHECKING:
     from fnnet.tracing.changes import Change
+
+MOST_IN_A_NOTEBOOK = 2_000_000  # characters of a page: a notebook's file holds them
+FRAME_HEIGHT = 900
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,9 +71,16 @@ class Trace:
         return f"{table(self)}\n{self._conclusion()}"
 
     def _repr_html_(self) -> str:
-        """The same for a notebook."""
+        """For a notebook: the page of `save` in a frame, if it is small, and the table."""
+        from fnnet.tracing.page.webpage import webpage
+
         rows = html_table(NAMES, cells(self), left=WORDS)
-        return html_paragraph(caption(self)) + rows + html_paragraph("", strong=self._conclusion())
+        table = html_paragraph(caption(self)) + rows + html_paragraph("", strong=self._conclusion())
+        page = webpage(self, "")
+        if len(page) > MOST_IN_A_NOTEBOOK:
+            return table + html_paragraph('Its page is large: trace.save("trace.html") writes it to a file.')
+        frame = html_frame(page, "A backward pass, layer by layer", FRAME_HEIGHT)
+        return f"{frame}<details><summary>The same as a table</summary>{table}</details>"
 
     def _conclusion(self) -> str:
         problem = self.first_problem()

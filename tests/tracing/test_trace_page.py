@@ -88,7 +88,7 @@ def test_clicking_through_the_layers(browser):
     for step in seen():
         browser.click(f'[data-layer="{step.name}"]')
         assert browser.run("document.getElementById('layer-name').textContent") == step.name
-        title = f"{step.incoming.name}, coming in"
+        title = f"{step.incoming.name}, the gradient that comes in"
         browser.click(f'canvas[data-tensor="{title}"]', x=0.3, y=0.4)
         index, value = entry_on_page(browser, title)
         assert np.float32(value) == step.incoming.array[tuple(index)], (step.name, index, value)
@@ -98,25 +98,24 @@ def test_clicking_through_the_layers(browser):
 
 def test_numbers_by_keyboard(browser):
     browser.click('[data-layer="dense_5"]')
-    browser.run("document.querySelector('canvas[data-tensor=\"kernel_bar, going out\"]').focus()")
+    browser.run("document.querySelector('canvas[data-tensor=\"kernel_bar, its gradient\"]').focus()")
     for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "Enter"):  # the first shows where one is
         browser.press(key)
-    index, value = entry_on_page(browser, "kernel_bar, going out")
+    index, value = entry_on_page(browser, "kernel_bar, its gradient")
     assert index == [2, 1]
     assert np.float32(value) == seen()["dense_5"].cotangent("kernel").numbers.array[2, 1]
-    shown = browser.run("document.getElementById('chain').textContent")
+    shown = browser.run("document.getElementById('numbers').textContent")
     assert 'trace.explain("dense_5", "kernel", (2, 1))' in shown  # a chain that the page does not have
 
 
-def test_the_chain_behind_an_entry(browser):
-    browser.click('[data-layer="dense_5"]')
-    first = browser.run("document.querySelector('#entry').selectedOptions[0].textContent")
-    index = tuple(map(int, re.findall(r"\d+", first.split("=")[0])))
-    of = first.split("_bar")[0]
-    chain = seen().explain("dense_5", of, index)
+def test_the_products_of_a_marked_entry(browser):
+    kernel = "data.steps.find((step) => step.name === 'dense_5').outgoing.find((one) => one.of === 'kernel')"
+    index = tuple(browser.run(f"{kernel}.chains[0].index"))
+    chain = seen().explain("dense_5", "kernel", index)
+    browser.run(f"goTo({{step: data.steps.length - 2, role: 'cotangent', of: 'kernel', index: {list(index)}}})")
     shown = browser.run("document.getElementById('chain-text').textContent")
-    value = re.match(r"\S+ = (\S+), the sum of", shown.replace(", ", ",", len(index) - 1))[1]
-    assert np.float32(value) == seen()["dense_5"].cotangent(of).numbers.array[index]
+    value = re.match(r"dense_5: kernel_bar\[\d+, \d+\] = (\S+)$", shown)[1]
+    assert np.float32(value) == seen()["dense_5"].cotangent("kernel").numbers.array[index]
     cells = browser.run("document.getElementById('chain-of').textContent")
     assert all(term.name in cells for term in chain.terms)
 
@@ -137,7 +136,7 @@ def test_pictures_are_drawn_light_and_dark(browser):
     low, high = (np.unravel_index(f(array), array.shape) for f in (np.argmin, np.argmax))
 
     def pixel(at):
-        canvas = 'document.querySelector("canvas[data-tensor=\\"y_bar, coming in\\"]")'
+        canvas = 'document.querySelector("canvas[data-tensor=\\"y_bar, the gradient that comes in\\"]")'
         box = browser.run(f"{canvas}.closest('figure').boxOf({list(map(int, at))})")
         middle = f"{box['left'] + box['width'] // 2}, {box['top'] + box['height'] // 2}, 1, 1"
         return browser.run(f"Array.from({canvas}.getContext('2d').getImageData({middle}).data)")

@@ -1,6 +1,8 @@
 // What the other scripts share: the page's data, its elements, its arrays, and numbers as words.
-// `data` is what fnnet/tracing/page/webpage.py wrote; nothing else is read.
-const data = JSON.parse(document.getElementById("data").textContent);
+// `everything` is what fnnet/tracing/page/webpage.py wrote; nothing else is read.
+const everything = JSON.parse(document.getElementById("data").textContent);
+const moments = [...everything.moments, everything]; // of a training; the trace itself is the last
+let data = everything; // the moment shown
 const $ = (id) => document.getElementById(id);
 
 function make(tag, properties = {}, ...children) {
@@ -20,7 +22,7 @@ const decoded = new Map();
 
 function decode(key) {
   if (!decoded.has(key)) {
-    const { kind, base64 } = data.arrays[key];
+    const { kind, base64 } = everything.arrays[key];
     const bytes = Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
     decoded.set(key, new TYPES[kind](bytes.buffer));
   }

@@ -1,206 +1,191 @@
-// The page of one trace.
+// The page of one trace, or of several moments of a training. `data` is what fnnet/tracing/page/webpage.py wrote.
 
-// The network, left to right.
+// Words with an explanation one hover, focus or tap away.
+
+function explained(word, text = word) {
+  const said = everything.glossary[word];
+  if (!said) return make("span", {}, text);
+  const node = make("span", { className: "term", tabIndex: 0, role: "button" }, text);
+  node.setAttribute("aria-label", `${text}: ${said}`);
+  const showIt = () => {
+    const box = node.getBoundingClientRect();
+    showTip(said, box.left, box.bottom - 12);
+  };
+  node.addEventListener("mouseenter", showIt);
+  node.addEventListener("focus", showIt);
+  node.addEventListener("click", showIt);
+  node.addEventListener("mouseleave", hideTip);
+  node.addEventListener("blur", hideTip);
+  return node;
+}
+
+// The network, left to right: a button a layer, with its value and its gradient, and arrows between.
+
+let buttons = [];
+let thumbnails = [];
 
 function drawNetwork() {
-  data.steps.forEach((step, number) => {
-    const button = make("button", { type: "button", tabIndex: number ? -1 : 0 });
+  [buttons, thumbnails] = [[], []];
+  const items = data.steps.map((step, number) => {
+    const button = make("button", { type: "button" });
     button.dataset.layer = step.name;
     if (data.problem && data.problem.layer === step.name) button.classList.add("trouble");
     const value = make("canvas", { ariaHidden: "true" });
     const gradient = make("canvas", { ariaHidden: "true" });
-    const name = make("span", { className: "name" }, step.name.split("/").pop());
-    const arrows = make("span", { className: "visually" });
-    button.append(name, make("small", {}, sizes(step.value.shape)), value, make("small", {}, "value"), gradient, make("small", {}, `gradient, rms ${about(step.incoming.rms)}`), arrows);
-    button.addEventListener("click", () => show(number));
+    const [valueScale, gradientScale] = [make("small"), make("small")];
+    button.append(make("span", { className: "name" }, step.name.split("/").pop()), make("small", {}, sizes(step.value.shape)), value, valueScale, gradient, gradientScale);
+    button.addEventListener("click", () => {
+      play(false);
+      show(number);
+    });
     button.addEventListener("keydown", (event) => {
       const to = { ArrowRight: number + 1, ArrowLeft: number - 1, Home: 0, End: data.steps.length - 1 }[event.key];
-      if (to === undefined || !data.steps[to]) return;
+      if (!data.steps[to]) return;
       event.preventDefault();
       show(to);
       buttons[to].focus();
     });
-    const item = make("li", {}, button);
-    if (step.name.includes("/")) item.className = "inside";
-    if (number + 1 < data.steps.length) item.append(make("span", { className: "arrows", ariaHidden: "true" }, "→", make("br"), "←"));
-    $("network").append(item);
     buttons.push(button);
-    thumbnails.push(() => {
-      thumbnail(value, step.value);
-      thumbnail(gradient, step.incoming);
-    });
+    const arrows = make("span", { className: "arrows", ariaHidden: "true" }, make("i", { className: "go" }, "→"), make("i", { className: "return" }, "←"));
+    thumbnails.push({ value, gradient, valueScale, gradientScale, arrows });
+    const item = make("li", {}, arrows, button);
+    if (step.name.includes("/")) item.className = "inside";
+    return item;
+  });
+  $("network").replaceChildren(...items);
+}
+
+const scaleOf = (tensor) => `± ${about(mostOf(tensor), 3)}`;
+
+function refreshStrip() {
+  data.steps.forEach((step, number) => {
+    const { value, gradient, valueScale, gradientScale, arrows } = thumbnails[number];
+    const tangent = following && following.tangents[number];
+    const there = isComputed(number, "value");
+    const back = isComputed(number, "incoming");
+    const shown = following ? tangent && { ...step.value, now: tangent } : step.value;
+    drawThumbnail(value, there && shown);
+    valueScale.textContent = !there ? "not computed" : following ? (tangent ? `moves ${scaleOf(shown)}` : "not reached") : `value ${scaleOf(step.value)}`;
+    drawThumbnail(gradient, back && step.incoming);
+    gradientScale.textContent = back ? `gradient ${scaleOf(step.incoming)}` : "not computed";
+    arrows.querySelector(".go").classList.toggle("done", position > number);
+    arrows.querySelector(".go").classList.toggle("now", position === number + 1);
+    arrows.querySelector(".return").classList.toggle("done", isComputed(number, "cotangent"));
+    arrows.querySelector(".return").classList.toggle("now", position === 2 * layers() - number);
   });
 }
-const buttons = [];
-const thumbnails = [];
-let current = 0;
-let figures = [];
 
-// One layer.
-
-function show(number) {
-  current = number;
-  const step = data.steps[number];
-  buttons.forEach((button, i) => {
-    button.setAttribute("aria-current", String(i === number));
-    button.tabIndex = i === number ? 0 : -1;
-  });
-  buttons[number].scrollIntoView({ block: "nearest", inline: "nearest" });
-  $("layer-name").textContent = step.name;
-  $("layer-text").textContent = step.text;
-  $("equations").replaceChildren(...step.pages.map(equations));
-  const forward = [picture(step.inputs, { title: `${step.inputs.name}, the input` })];
-  const parameters = step.outgoing.filter((one) => one.of !== "x" && one.of !== "outputs");
-  forward.push(...parameters.map((one) => picture(one.value, { title: one.of })), picture(step.value, { title: `${step.value.name}, the output` }));
-  $("forward").replaceChildren(...forward);
-  $("saved").replaceChildren(saved(step));
-  const backward = [picture(step.incoming, { title: `${step.incoming.name}, coming in` })];
-  const cotangents = step.outgoing.map((one) =>
-    picture(one.cotangent, { title: `${one.cotangent.name}, going out`, onChoose: (index) => chain(step, one, index) }));
-  const updates = step.outgoing.filter((one) => one.update).map((one) => picture(one.update, { title: one.update.name }));
-  $("backward").replaceChildren(...backward, ...cotangents, ...updates);
-  figures = [...forward, ...backward, ...cotangents, ...updates];
-  $("checks").replaceChildren(checks(step));
-  startChain(step, cotangents);
+function drawThumbnail(canvas, tensor) {
+  canvas.classList.toggle("not-yet", !tensor);
+  if (tensor) thumbnail(canvas, tensor);
 }
 
-function equations(page) {
-  const node = make("div", {}, make("p", {}, make("b", {}, page.rule), `: ${page.title}`));
-  for (const one of page.equations) {
-    const mathematics = make("div");
-    mathematics.innerHTML = one.mathml; // made by fnnet/tracing/page/mathml.py, which escapes the page's words
-    const code = one.code.length ? make("pre", {}, one.code.join("\n")) : make("span", { className: "note" }, one.remark);
-    node.append(make("div", { className: "equation" }, make("span", { className: "note" }, one.side), mathematics, make("span", {}, `(${one.number})`), code));
-  }
-  if (page.forward || page.backward) {
-    const code = [page.forward, page.backward].filter(Boolean).join("\n\n\n");
-    node.append(make("details", {}, make("summary", {}, "The code"), make("pre", {}, code)));
-  }
-  if (page.sources) node.append(make("p", { className: "note" }, page.sources));
-  return node;
+function markChosen(number) {
+  buttons.forEach((button, i) => button.setAttribute("aria-current", String(i === number)));
+  const strip = $("network");
+  const item = buttons[number].parentElement;
+  if (item.offsetLeft < strip.scrollLeft || item.offsetLeft + item.offsetWidth > strip.scrollLeft + strip.clientWidth) strip.scrollLeft = item.offsetLeft - strip.clientWidth / 2;
 }
 
-function saved(step) {
-  if (!step.saved.length) return make("p", {}, "Nothing.");
+function refreshScrollHint() {
+  const strip = $("network");
+  $("scrolls").hidden = strip.scrollWidth <= strip.clientWidth + 4;
+  strip.classList.toggle("more", strip.scrollLeft + strip.clientWidth < strip.scrollWidth - 4);
+}
+
+// Moments of a training.
+
+function drawMoments() {
+  if (moments.length < 2) return;
+  const slider = make("input", { type: "range", id: "epoch", min: 0, max: moments.length - 1, step: 1, value: moments.length - 1 });
+  slider.setAttribute("aria-label", "The moment of the training");
+  const said = make("output", { id: "epoch-said" });
+  slider.addEventListener("input", () => showMoment(Number(slider.value)));
+  $("moments").replaceChildren(make("label", { htmlFor: "epoch" }, "Training "), slider, said);
+}
+
+function showMoment(number) {
+  if (number < 0 || number >= moments.length) return;
+  if (touched()) undo();
+  const name = data.steps[current].name;
+  data = moments[number];
+  endFollowing();
+  drawNetwork();
+  refreshSummary();
+  if ($("epoch")) {
+    $("epoch").value = number;
+    $("epoch").setAttribute("aria-valuetext", String(data.label));
+    $("epoch-said").textContent = data.label;
+  }
+  show(Math.max(0, data.steps.findIndex((step) => step.name === name)));
+  refreshPlayer();
+  $("changes-section").hidden = !data.changes;
+  if (data.changes) $("changes").replaceChildren(changesTable(data.changes));
+}
+
+function changesTable({ since, rows }) {
   const body = make("tbody");
-  for (const one of step.saved) {
-    const cells = [one.what, sizes(one.tensor.shape), one.tensor.dtype, one.tensor.bytes.toLocaleString("en"), one.there ? "there anyway" : "kept"];
-    body.append(make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
-  }
-  return make("table", {}, make("caption", {}, `Beside what is there anyway: ${step.savedBytes.toLocaleString("en")} bytes`), head("what", "shape", "dtype", "bytes", ""), body);
-}
-
-function head(...names) {
-  return make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name))));
-}
-
-function checks(step) {
-  if (!step.outgoing.length) return make("p", {}, "It has no cotangent.");
-  const body = make("tbody");
-  for (const one of step.outgoing) {
-    const beside = one.agreement;
-    const slope = one.slope;
-    const row = make("tr", {}, make("td", {}, one.cotangent.name));
-    if (beside) {
-      const verdict = beside.wrong ? `wrong: it ${beside.looks} (${beside.wrong} entries)` : "agrees";
-      row.append(make("td", {}, about(beside.largest)), make("td", { className: "left" }, `${verdict}; ${beside.against}`));
-    } else row.append(make("td", {}, "–"), make("td", { className: "left" }, "not compared"));
-    if (slope) {
-      row.append(make("td", {}, about(slope.ours)), make("td", {}, about(slope.theirs)));
-      row.append(make("td", { className: "left" }, slope.wrong ? "wrong" : slope.conclusive ? `agrees, ${slope.entries} entries moved` : "inconclusive: a kink"));
-    } else row.append(make("td", {}, "–"), make("td", {}, "–"), make("td", {}, ""));
-    row.append(make("td", {}, one.ratio === null ? "–" : about(one.ratio)));
-    if ((beside && beside.wrong) || (slope && slope.wrong)) row.className = "wrong";
-    body.append(row);
-  }
-  const caption = make("caption", {}, "Each cotangent beside autodiff's, entry by entry, and beside finite differences along a random direction; the layer is judged alone, from its own incoming cotangent");
-  const table = make("table", {}, caption, head("cotangent", "largest |a − b| / (|b| + rms b)", "autodiff", "slope", "finite differences", "", "update / weight"), body);
-  return make("div", { className: "scroll" }, table);
-}
-
-// The chain of numbers behind one entry.
-
-function startChain(step, cotangents) {
-  const choices = step.outgoing.flatMap((one, i) => one.chains.map((found) => ({ one, found, picture: cotangents[i] })));
-  if (!choices.length) {
-    $("chain").replaceChildren(make("p", {}, "Its layers have the chains."));
-    return;
-  }
-  const select = make("select", { id: "entry" });
-  choices.forEach(({ one, found }, i) => {
-    const index = found.index.length ? `[${found.index.join(", ")}]` : "";
-    select.append(make("option", { value: String(i) }, `${one.cotangent.name}${index} = ${about(found.value)}`));
-  });
-  const first = step.outgoing.findIndex((one) => one.of !== "x" && one.chains.length);
-  const start = Math.max(0, choices.findIndex(({ one }) => one === step.outgoing[first]));
-  select.value = String(start);
-  select.addEventListener("change", () => {
-    const { found, picture } = choices[Number(select.value)];
-    picture.choose(found.index);
-  });
-  const label = make("label", {}, "An entry, or click one in a picture above: ", select);
-  $("chain").replaceChildren(label, make("div", { id: "chain-of", ariaLive: "polite" }));
-  const { one, found } = choices[start];
-  chain(step, one, found.index);
-}
-
-function chain(step, one, index) {
-  const place = $("chain-of");
-  if (!place) return;
-  const name = `${one.cotangent.name}${index.length ? `[${index.join(", ")}]` : ""}`;
-  const found = one.chains.find((each) => each.index.join() === index.join());
-  if (!found) {
-    place.replaceChildren(make("p", {}, `The page has the chains of the entries in the list. For ${name}, in Python: `, make("code", {}, `print(trace.explain("${step.name}", "${one.of}", (${index.join(", ")}${index.length === 1 ? "," : ""})))`)));
-    return;
-  }
-  const dtype = one.cotangent.dtype;
-  const body = make("tbody");
-  let listed = 0;
-  const bar = step.incoming.name;
-  for (const term of found.terms) {
-    const at = term.output.length ? `[${term.output.join(", ")}]` : "";
-    const product = term.factor * term.incoming;
-    listed += product;
-    const cells = [term.name || `∂${step.value.name}${at} / ∂${one.of}[${index.join(", ")}]`, about(term.factor), `${bar}${at}`, about(term.incoming), about(product)];
-    body.append(make("tr", {}, ...cells.map((cell, i) => make("td", { className: i === 2 ? "left" : "" }, cell))));
-  }
-  if (found.count > found.terms.length)
-    body.append(make("tr", {}, make("td", {}, `the other ${found.count - found.terms.length} products`), make("td"), make("td"), make("td"), make("td", {}, about(found.total - listed))));
-  body.append(make("tr", {}, make("th", { scope: "row" }, "sum"), make("td"), make("td"), make("td"), make("th", {}, about(found.total))));
-  const products = found.count === 1 ? "one product" : `${found.count} products`;
-  const text = make("p", {}, make("b", {}, `${name} = ${exact(typeof found.value === "number" ? found.value : NaN, dtype)}`), found.count ? `, the sum of ${products}:` : ": no path leads from this entry to the loss.");
-  text.id = "chain-text";
-  const table = make("table", {}, head("factor", "", "incoming", "", "product"), body);
-  place.replaceChildren(text, ...(found.count ? [make("div", { className: "scroll" }, table)] : []));
+  for (const row of rows) body.append(make("tr", {}, ...row.map((cell) => make("td", {}, typeof cell === "number" ? about(cell) : cell))));
+  const caption = make("caption", {}, `Since ${since}: how far each array has moved, and whether its gradient still points the same way (cosine)`);
+  return make("div", { className: "scroll", tabIndex: 0 }, make("table", {}, caption, head("layer", "array", "rms then", "now", "moved", "gradient then", "now", "cosine"), body));
 }
 
 // The whole.
 
-function theme(name) {
-  document.documentElement.dataset.theme = name;
-  $("theme").setAttribute("aria-pressed", String(name === "dark"));
-  thumbnails.forEach((draw) => draw());
-  figures.forEach((each) => each.refresh());
-  const canvas = $("scale");
-  const context = canvas.getContext("2d");
-  for (let x = 0; x < canvas.width; x++) {
-    context.fillStyle = `rgb(${colour((2 * x) / (canvas.width - 1) - 1, 1).join()})`;
-    context.fillRect(x, 0, 1, canvas.height);
-  }
+function refreshSummary() {
+  const examples = data.batch === null ? "one example" : `${data.batch} examples`;
+  const after = data.lossAfter === null ? "" : `; after the optimiser's update ${about(data.lossAfter)}`;
+  const now = touched() ? ` With your changes it is ${about(lossNow())}.` : "";
+  $("summary").textContent = `Loss ${about(data.loss)} of ${examples}${after}.${now}`;
+  $("problem").textContent = data.problem ? `First problem, going backwards: ${data.problem.sentence}` : "No problem found.";
+  $("problem").classList.toggle("wrong", Boolean(data.problem));
 }
 
-$("title").textContent = data.title;
-const examples = data.batch === null ? "one example" : `${data.batch} examples`;
-const after = data.lossAfter === null ? "" : `; after the optimiser's update ${about(data.lossAfter)}`;
-$("summary").textContent = `Loss ${about(data.loss)} of ${examples}${after}.`;
-$("problem").textContent = data.problem ? `First problem, going backwards: ${data.problem.sentence}` : "No problem found.";
-$("problem").classList.toggle("wrong", Boolean(data.problem));
-$("footer").textContent = `Made by fnnet.trace with JAX ${data.jax}. ` + (data.sameBits
-  ? "Loss and gradient have, bit for bit, the values of jax.value_and_grad, which ran beside the traced run, both without jit."
-  : "Loss or gradient differ in some bits from jax.value_and_grad, which ran beside the traced run.");
-$("theme").addEventListener("click", () => theme(isDark() ? "light" : "dark"));
-drawNetwork();
-theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-const troubled = data.problem ? data.steps.findIndex((step) => step.name === data.problem.layer) : -1;
-show(Math.max(0, troubled));
-document.body.dataset.ready = "true";
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  $("theme").textContent = name === "dark" ? "Light mode" : "Dark mode";
+  figures.forEach((figure) => figure.refresh());
+  refreshStrip();
+}
+
+function start() {
+  $("title").textContent = everything.title;
+  $("footer").textContent = `Made by fnnet.trace with JAX ${everything.jax}. ` + (everything.sameBits
+    ? "Loss and gradient have, bit for bit, the values of jax.value_and_grad, which ran beside the traced run, both without jit."
+    : "Loss or gradient differ in some bits from jax.value_and_grad, which ran beside the traced run.");
+  document.querySelectorAll("[data-term]").forEach((node) => node.replaceWith(explained(node.dataset.term, node.textContent)));
+  drawNetwork();
+  drawMoments();
+  position = lastPosition();
+  document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  if (moments.length > 1) showMoment(moments.length - 1);
+  if (!readAddress()) {
+    const troubled = data.problem ? data.steps.findIndex((step) => step.name === data.problem.layer) : -1;
+    show(Math.max(0, troubled));
+    refreshPlayer();
+  }
+  refreshSummary();
+  theme(document.documentElement.dataset.theme);
+  writes = true;
+  $("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  $("first").addEventListener("click", () => stepBy(-position));
+  $("last").addEventListener("click", () => stepBy(lastPosition() - position));
+  $("back").addEventListener("click", () => stepBy(-1));
+  $("on").addEventListener("click", () => stepBy(1));
+  $("play").addEventListener("click", () => play(!playing));
+  $("position").addEventListener("input", (event) => stepBy(Number(event.target.value) - position));
+  $("network").addEventListener("scroll", refreshScrollHint);
+  addEventListener("resize", refreshScrollHint);
+  addEventListener("hashchange", readAddress);
+  document.addEventListener("keydown", keys);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address is the position's
+    $("layer").focus();
+    $("layer").scrollIntoView();
+  });
+  $("equations-part").open = innerWidth > 800; // a phone's page is short
+  $("saved-part").open = $("checks-part").open = innerWidth > 800;
+  refreshScrollHint();
+  document.body.dataset.ready = "true";
+}
+start();

@@ -10,15 +10,19 @@ import html
 import importlib.resources
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from fnnet.tracing.changes import change
 from fnnet.tracing.explanation import Explanation
 from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.page.glossary import GLOSSARY
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import sample
+from fnnet.tracing.page.words import answers, loss_in_words
 from fnnet.tracing.records import Outgoing, Saved, Source, Step
 from fnnet.tracing.rule_pages import Page
 
@@ -26,32 +30,47 @@ ALL = 48  # in a cotangent of so many entries each has its chain on the page
 CHOSEN = 6  # of a larger one
 TERMS = 12
 STYLES = "page.css", "pictures.css"
-SCRIPTS = "arrays.js", "pictures.js", "page.js"  # one scope: each uses what those before it define
+SCRIPTS = (
+    "arrays.js",
+    "pictures.js",
+    "numbers.js",
+    "panel.js",
+    "ending.js",
+    "layer.js",
+    "touch.js",
+    "follow.js",
+    "player.js",
+    "page.js",
+)  # each uses those before it, and functions of those after it
 KINDS = {"float64": "f64", "float32": "f32", "int32": "i32", "int8": "i8", "uint8": "u8", "int16": "i16", "bool": "u8"}
 
 
-def webpage(trace: Any, title: str) -> str:
-    """The page as text."""
+def webpage(trace: Any, title: str, moments: Mapping[str, Any] | None = None) -> str:
+    """The page as text; with the traces of earlier moments of a training, under their labels, for its slider."""
     arrays = _Arrays()
+    earlier = {label: one for label, one in (moments or {}).items() if one is not trace}
+    last = next((label for label, one in (moments or {}).items() if one is trace), "now")
+    first = next(iter(earlier.items()), None)
     data = {
         "title": title or "A backward pass",
-        "loss": _number(trace.loss),
-        "lossAfter": None if trace.loss_after is None else _number(trace.loss_after),
-        "batch": trace.batch,
-        "sameBits": trace.same_bits,
         "jax": jax.__version__,
-        "problem": _problem(trace),
-        "steps": [_step(trace, step, arrays) for step in trace.steps],
+        "glossary": GLOSSARY,
+        "moments": [_moment(one, label, first, arrays) for label, one in earlier.items()],
+        **_moment(trace, last, first, arrays),
         "arrays": arrays.found,
     }
     parts = importlib.resources.files("fnnet.tracing") / "page"
-    text = (parts / "page.html").read_text(encoding="utf-8")
+
+    def read(*names: str) -> str:
+        return "\n".join((parts / name).read_text(encoding="utf-8") for name in names)
+
+    text = read("page.html")
     pieces = {
         "{{title}}": html.escape(data["title"]),
-        "{{style}}": _joined(parts, STYLES),
+        "{{style}}": read(*STYLES),
         "{{table}}": html.escape(str(trace)),
         "{{data}}": json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        "{{script}}": '"use strict";\n' + _joined(parts, SCRIPTS),
+        "{{script}}": f'"use strict";\n{read(*SCRIPTS)}',
     }
     for mark, piece in pieces.items():
         before, _, after = text.partition(mark)
@@ -59,8 +78,37 @@ def webpage(trace: Any, title: str) -> str:
     return text
 
 
-def _joined(parts: Any, names: tuple[str, ...]) -> str:
-    return "\n".join((parts / name).read_text(encoding="utf-8") for name in names)
+def _moment(trace: Any, label: str, first: tuple[str, Any] | None, arrays: "_Arrays") -> dict[str, Any]:
+    """One trace; `first` is the first moment of the training, if there are several."""
+    shown = answers(trace)
+    examples = range(1 + max((answer["example"] or 0 for answer in shown), default=0))
+    return {
+        "label": label,
+        "loss": _number(trace.loss),
+        "lossAfter": None if trace.loss_after is None else _number(trace.loss_after),
+        "batch": trace.batch,
+        "sameBits": trace.same_bits,
+        "problem": _problem(trace),
+        "graph": trace.graph,
+        "x": _tensor(trace.x, arrays, trace.batch is not None),
+        "y": _tensor(trace.y, arrays, trace.batch is not None),
+        "answers": shown,
+        "lossWords": [loss_in_words(trace, example) for example in examples],
+        "changes": None if first is None or first[1] is trace else _changes(first, trace),
+        "steps": [_step(trace, step, arrays) for step in trace.steps],
+    }
+
+
+def _changes(first: tuple[str, Any], trace: Any) -> dict[str, Any]:
+    """What training has changed since the first moment, a row an array."""
+    since, then = first
+    rows = change(then, trace).rows
+    return {
+        "since": since,
+        "rows": [
+            [row.layer, row.of, *map(_number, (*row.value, row.moved, *row.gradient, row.cosine))] for row in rows
+        ],
+    }
 
 
 class _Arrays:
@@ -92,6 +140,8 @@ def _step(trace: Any, step: Step, arrays: _Arrays) -> dict[str, Any]:
         "kind": step.kind,
         "text": step.text,
         "nested": step.is_nested,
+        "source": step.source,
+        "parts": list(step.parts),
         "pages": [_page(page) for page in step.pages],
         "inputs": _tensor(step.inputs, arrays, batched),
         "value": _tensor(step.value, arrays, batched),

@@ -1,0 +1,84 @@
+// One entry followed to the loss: what one unit more of it changes in each layer's output, its tangent. The tangent
+// times what comes back, summed, is the same number at every layer on the way: the entry's gradient.
+
+let following = null; // { place, tangents: for each step an array or null }
+
+/** The weight or the entry of the example that can be followed from a place; null for others. */
+function followable(place) {
+  if (!data.graph || !data.whole || !data.steps.every((step) => step.nested || step.engine || step.jacobians)) return null;
+  const step = data.steps[place.step];
+  if (step.name === "loss") return null;
+  if (place.role === "leaf" || (place.role === "cotangent" && place.of !== "x")) return { ...place, role: "leaf" };
+  const isExample = step.source < 0 && !step.nested && (place.role === "inputs" || place.role === "cotangent");
+  return isExample && data.x.dtype.startsWith("float") ? { ...place, role: "inputs", of: "" } : null;
+}
+
+function follow(place) {
+  play(false);
+  const of = place.role === "leaf" ? place.of : "x";
+  const flat = flatOf(tensorAt(place).shape, place.index);
+  following = { place, tangents: tangents(currentState(), place.step, of, flat) };
+  refreshStrip();
+  $("numbers").replaceChildren(...path());
+  lightTangent();
+}
+
+function endFollowing() {
+  if (!following) return;
+  following = null;
+  refreshStrip();
+}
+
+/** The way of the followed entry, a row a layer. */
+function path() {
+  const { place, tangents } = following;
+  const body = make("tbody");
+  data.steps.forEach((step, i) => {
+    const tangent = tangents[i];
+    if (!tangent) return;
+    const bar = valuesOf(step.incoming);
+    let [reached, largest, sum] = [0, 0, 0];
+    tangent.forEach((value, k) => {
+      reached += value !== 0;
+      largest = Math.max(largest, Math.abs(value));
+      sum += value * Number(bar[k]);
+    });
+    const button = make("button", { type: "button", className: "link" }, step.name);
+    button.addEventListener("click", () => {
+      const kept = following;
+      show(i);
+      following = kept;
+      $("numbers").replaceChildren(...path());
+      lightTangent();
+    });
+    const row = make("tr", {}, make("td", {}, button), make("td", {}, `${reached} of ${tangent.length}`), make("td", {}, about(largest)), make("td", {}, about(sum)));
+    if (i === current) row.className = "here";
+    body.append(row);
+  });
+  const name = `${data.steps[place.step].name}: ${nameOf(place)}`;
+  const close = make("button", { type: "button", id: "follow-end" }, "Back to the products");
+  close.addEventListener("click", () => {
+    endFollowing();
+    goTo(place);
+  });
+  return [
+    make("p", { id: "chain-text" }, make("b", {}, `${name}, followed to the loss`)),
+    make("p", {}, "One unit more of it moves each layer's output by its ", explained("tangent"), "; the strip above shows them. Times the gradient that comes in, and summed, that is the same number on every way to the loss: its gradient."),
+    make("div", { className: "scroll" }, make("table", { id: "path" }, head("layer", "entries moved", "largest move", "Σ tangent × gradient"), body)),
+    make("p", {}, close),
+  ];
+}
+
+/** Lights the moved entries of the chosen layer's output, and the followed entry itself. */
+function lightTangent() {
+  const tangent = following.tangents[current];
+  figures.forEach((figure) => figure.light([]));
+  const start = figures.get(`${following.place.role} ${following.place.of}`);
+  if (following.place.step === current && start) start.light([{ index: following.place.index, weight: 1 }]);
+  const output = figures.get("value ");
+  if (!tangent || !output) return;
+  const moved = nonzero(Array.from(tangent)).sort((a, b) => Math.abs(tangent[b]) - Math.abs(tangent[a])).slice(0, LIT);
+  const most = moved.length ? Math.abs(tangent[moved[0]]) : 1;
+  const shape = data.steps[current].value.shape;
+  output.light(moved.map((flat) => ({ index: indexOf(shape, flat), weight: tangent[flat] / most })));
+}

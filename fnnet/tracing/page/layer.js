@@ -1,0 +1,133 @@
+// The chosen layer: its arrays, each with its gradient below it, its equations, what it saves, and its checks.
+
+let current = 0; // the number of the chosen layer
+let figures = new Map(); // "role of" -> the picture of that array
+
+/** Shows a layer. The pictures of what is not computed yet stay empty until the pass has come so far. */
+function show(number) {
+  current = number;
+  const step = data.steps[number];
+  markChosen(number);
+  $("layer-name").textContent = step.name;
+  $("layer-text").textContent = step.text;
+  $("ending").replaceChildren(...(step.name === "loss" ? ending() : []));
+  figures = new Map();
+  $("pictures").replaceChildren(...pairs(number));
+  $("equations").replaceChildren(...step.pages.map(equations));
+  $("saved").replaceChildren(saved(step));
+  $("checks").replaceChildren(checks(step));
+  chosen = null;
+  $("touch").replaceChildren();
+  $("numbers").replaceChildren(make("p", {}, hint(step)));
+  refreshComputed();
+  writeAddress();
+}
+
+function hint(step) {
+  if (data.whole || step.nested) return "Choose an entry of any picture: here are the products that it is the sum of, and the factors are lit where they stand.";
+  return "Choose an entry of a picture. The products of the marked entries are here; for the others the page says how to get them.";
+}
+
+/** The arrays of a layer, a box for each: its value, and below it its gradient and its update. */
+function pairs(number) {
+  const step = data.steps[number];
+  const found = tensorsOf(number);
+  const by = (role, of) => found.find((one) => one.role === role && one.of === of);
+  const input = step.outgoing.find((one) => one.of === "x" || one.of === "outputs");
+  const boxes = [box(number, step.inputs.name === "outputs" ? "outputs: what the network gives" : "x: what comes in", [by("inputs", ""), input && by("cotangent", input.of)])];
+  const parameters = step.outgoing.filter((one) => one !== input).sort((a, b) => isBias(a) - isBias(b)); // a bias after its kernel
+  for (const one of parameters)
+    boxes.push(box(number, one.of, [by("leaf", one.of), by("cotangent", one.of), by("update", one.of)]));
+  for (const one of found) if (one.role === "inside") boxes.push(box(number, one.tensor.name, [one]));
+  boxes.push(box(number, step.name === "loss" ? "loss: one number an example" : "y: what goes out", [by("value", ""), by("incoming", "")]));
+  return boxes;
+}
+
+const isBias = (one) => one.of.endsWith("bias");
+
+function box(number, title, members) {
+  const inside = make("div", { className: "figures" });
+  const node = make("section", { className: "pair" }, make("h3", {}, title), inside);
+  node.setAttribute("aria-label", title);
+  for (const member of members.filter(Boolean)) {
+    const figure = pictureOf(number, member);
+    figures.set(`${member.role} ${member.of}`, figure);
+    inside.append(figure);
+  }
+  return node;
+}
+
+const SAID = { incoming: ", the gradient that comes in", cotangent: ", its gradient" };
+
+function pictureOf(number, { role, of, tensor }) {
+  const one = data.steps[number].outgoing.find((each) => each.of === of);
+  const marks = role === "cotangent" && !data.whole && one ? one.chains.map((chain) => chain.index) : [];
+  return picture(tensor, {
+    title: tensor.name + (SAID[role] || ""),
+    marks,
+    onChoose: (index) => choose({ step: number, role, of, index }),
+  });
+}
+
+/** Which arrays the pass has computed so far. */
+function refreshComputed() {
+  figures.forEach((figure, key) => {
+    const [role] = key.split(" ");
+    figure.notYet(!isComputed(current, role));
+  });
+}
+
+function equations(page) {
+  const node = make("div", {}, make("p", {}, make("b", {}, page.rule), `: ${page.title}`));
+  for (const one of page.equations) {
+    const mathematics = make("div");
+    mathematics.innerHTML = one.mathml; // made by fnnet/tracing/page/mathml.py, which escapes the page's words
+    const code = one.code.length ? make("pre", { tabIndex: 0 }, one.code.join("\n")) : make("span", { className: "note" }, one.remark);
+    node.append(make("div", { className: "equation" }, explained(one.side), mathematics, make("span", {}, `(${one.number})`), code));
+  }
+  if (page.forward || page.backward) {
+    const code = [page.forward, page.backward].filter(Boolean).join("\n\n\n");
+    node.append(make("details", {}, make("summary", {}, "The code"), make("pre", { tabIndex: 0 }, code)));
+  }
+  if (page.sources) node.append(make("p", { className: "note" }, page.sources));
+  return node;
+}
+
+function saved(step) {
+  if (!step.saved.length) return make("p", {}, "Nothing.");
+  const body = make("tbody");
+  for (const one of step.saved) {
+    const cells = [one.what, sizes(one.tensor.shape), one.tensor.dtype, one.tensor.bytes.toLocaleString("en"), one.there ? "there anyway" : "kept"];
+    body.append(make("tr", {}, ...cells.map((cell) => make("td", {}, cell))));
+  }
+  const caption = make("caption", {}, `Beside what is there anyway: ${step.savedBytes.toLocaleString("en")} bytes`);
+  return make("div", { className: "scroll" }, make("table", {}, caption, head("what", "shape", "dtype", "bytes", ""), body));
+}
+
+function head(...names) {
+  return make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name))));
+}
+
+function checks(step) {
+  if (!step.outgoing.length) return make("p", {}, "It has no cotangent.");
+  const body = make("tbody");
+  for (const one of step.outgoing) {
+    const beside = one.agreement;
+    const slope = one.slope;
+    const row = make("tr", {}, make("td", {}, one.cotangent.name));
+    if (beside) {
+      const verdict = beside.wrong ? `wrong: it ${beside.looks} (${beside.wrong} entries)` : "agrees";
+      row.append(make("td", {}, about(beside.largest)), make("td", { className: "left" }, `${verdict}; ${beside.against}`));
+    } else row.append(make("td", {}, "–"), make("td", { className: "left" }, "not compared"));
+    if (slope) {
+      row.append(make("td", {}, about(slope.ours)), make("td", {}, about(slope.theirs)));
+      row.append(make("td", { className: "left" }, slope.wrong ? "wrong" : slope.conclusive ? `agrees, ${slope.entries} entries moved` : "inconclusive: a kink"));
+    } else row.append(make("td", {}, "–"), make("td", {}, "–"), make("td", {}, ""));
+    row.append(make("td", {}, one.ratio === null ? "–" : about(one.ratio)));
+    if ((beside && beside.wrong) || (slope && slope.wrong)) row.className = "wrong";
+    body.append(row);
+  }
+  const caption = make("caption", {}, "Each cotangent beside autodiff's, entry by entry, and beside finite differences along a random direction; the layer is judged alone, from its own incoming cotangent");
+  const table = make("table", {}, caption, head("cotangent", "largest |a − b| / (|b| + rms b)", "autodiff", "slope", "finite differences", "", "update / weight"), body);
+  return make("div", { className: "scroll", tabIndex: 0 }, table);
+}
