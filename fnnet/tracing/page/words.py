@@ -52,11 +52,13 @@ def answers(trace: Any) -> list[dict[str, Any]]:
     for place in np.ndindex(*(min(n, most) for n, most in zip(outputs.shape[:-1], (EXAMPLES, TOKENS), strict=False))):
         label = labels[place]
         where = {"example": place[0] if batched else None, "token": place[1] if len(place) > 1 else None}
-        shares = None if classes is None else np.exp(classes.logs[place])
-        if classes is not None and shares is not None and classes.yes_or_no:
-            found.append(where | _of_outputs(shares[..., 1], label))
+        if classes is None:
+            answer = _of_classes(outputs[place], None, label)
         else:
-            found.append(where | _of_classes(outputs[place], shares, label))
+            shares = np.exp(classes.logs[place])
+            yes_or_no = classes.yes_or_no
+            answer = _of_outputs(shares[..., 1], label) if yes_or_no else _of_classes(outputs[place], shares, label)
+        found.append(where | answer)
     return found
 
 
