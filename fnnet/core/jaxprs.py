@@ -2,7 +2,8 @@
 
 `jax.make_jaxpr` gives equations that call further jaxprs. `flattened` writes these calls out, and also primitives from
 outside JAX, such as those of `primitives`, by tracing what they compute. It leaves out what no output needs. It imports
-jax.extend to tell literals from variables; only this module and `primitives` use JAX's extension interface.
+jax.extend to run jaxprs and to tell literals from variables; only this module and `primitives` use JAX's extension
+interface.
 """
 
 import functools
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Primitive, jaxpr_as_fun
 
 # Primitives that only run a jaxpr on their operands, and the parameter that holds it.
 CALLS = {
@@ -43,6 +44,11 @@ def all_equations(jaxpr: Jaxpr) -> Iterator[Any]:
         yield eqn
         for inner in inner_jaxprs(list(eqn.params.values())):
             yield from all_equations(inner.jaxpr)
+
+
+def evaluated(closed: ClosedJaxpr, *args: Any) -> list:
+    """The outputs of a jaxpr, operation by operation."""
+    return jaxpr_as_fun(closed)(*args)
 
 
 def dependent_outputs(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnnet.checking.leaves import replaced
-from fnnet.core.jaxprs import dependent_outputs
+from fnnet.core.jaxprs import dependent_outputs, evaluated
 from fnnet.core.paths import entry
 from fnnet.core.primitives import is_inexact
 from fnnet.layers.containers import Container, is_threaded
@@ -180,12 +180,13 @@ def _saved(own: Callable, x: Any, y: Any, names: Any, leaves: Any) -> tuple[Save
         _, pulled = jax.vjp(lambda *given: own(*replaced(args, indices, given)), *(args[i] for i in indices))
         return [a for a in jax.tree.leaves(pulled) if hasattr(a, "dtype")]
 
-    jaxpr = jax.make_jaxpr(residuals)(*args).jaxpr
-    depends = dependent_outputs(jaxpr, [True] * len(jaxpr.invars))
+    closed = jax.make_jaxpr(residuals)(*args)
+    depends = dependent_outputs(closed.jaxpr, [True] * len(closed.jaxpr.invars))
     known = [(Source.PARAMETER, name, leaf) for name, leaf in zip(names, leaves, strict=True)]
     known += [(Source.OUTPUT, "y", y), (Source.INPUT, "x", x)]
     found: list[Saved] = []
-    for leaf, is_computed in zip(residuals(*args), depends, strict=True):
+    # Not residuals(*args): outside of a jaxpr, JAX lists an array once for each operation that saves it.
+    for leaf, is_computed in zip(evaluated(closed, *args), depends, strict=True):
         if not is_computed or not leaf.size or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
             continue
         array = np.asarray(leaf)

@@ -146,6 +146,18 @@ def test_saved_arrays_are_the_rules_residuals():
     assert seen()["residual_1/conv_0"].saved_bytes == 0
 
 
+def test_one_example_saves_what_a_batch_of_one_does():
+    """Three products of attention save x; outside of a jaxpr JAX lists it three times."""
+    net, x = fnnet.Sequential(fnnet.Attention(1)), jax.random.normal(jax.random.key(0), (1, 3, 4))
+    params = net.init(jax.random.key(1), (3, 4))
+    batch, one = (
+        fnnet.trace(net, lambda y, t: fnnet.squared_error(y, t).sum(-1), params, example, 0 * example)["attention_0"]
+        for example in (x, x[0])
+    )
+    assert [(s.what, s.numbers.bytes) for s in one.saved] == [(s.what, s.numbers.bytes) for s in batch.saved]
+    assert one.saved[0].what == "x, the layer's input"
+
+
 def test_a_saved_output_is_named():
     net, x = fnnet.Sequential(fnnet.Dense(3), fnnet.tanh), jnp.ones((2, 4))
     params = net.init(jax.random.key(0), (4,))
