@@ -6,7 +6,8 @@ An equation is a line that is indented by four spaces or more, of up to four col
 
 The side is "forward", "backward" or other words; a line without one has the side of the line above. A page may hold
 several rules. A rule's own equations are those that its code quotes: a line of the forward or backward that computes
-equation 2 ends in a comment that begins with `(2)`, and is shown beside the equation. docs/rules.md has an example.
+equation 2 ends in a comment that begins with `(2)`, and is shown beside the equation. Where that line calls another
+function of the module, whose own lines quote the equation, these are shown. docs/rules.md has an example.
 """
 
 import ast
@@ -32,7 +33,8 @@ EQUATION = re.compile(
     r"^ {4,}(?:(?P<side>[A-Za-z][A-Za-z ,]*) {2,}(?!=))?"
     r"(?P<formula>\S.*?) {2,}\((?P<number>\d+)\)(?: {2,}(?P<remark>\S.*))?$"
 )
-QUOTED = re.compile(r"#\s*(\(\d+\)(?:\s*(?:,|and)\s*\(\d+\))*)")
+QUOTED = re.compile(r"#\s*(\(\d+\)(?:\s*(?:,|and|to)\s*\(\d+\))*)")
+RANGE = re.compile(r"\((\d+)\)(?:\s*to\s*\((\d+)\))?")
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def page_of(rule: Rule) -> Page:
     module = sys.modules.get(getattr(rule.forward, "__module__", ""), None)
     text = inspect.getdoc(module) or "" if module else ""
     forward, backward = _source(rule.forward), _source(rule.backward)
-    quotes = _quotes(forward), _quotes(backward)
+    quotes = _quotes(rule.forward), _quotes(rule.backward)
     numbered = list(equations_of(text))
-    own = [e for e in numbered if any(e.number == number for number, _ in (*quotes[0], *quotes[1]))]
+    own = [e for e in numbered if e.number in quotes[0] | quotes[1]]
     if not own:  # a rule of the reader's, perhaps with a docstring of its own
         text = _docstring(rule.forward) if rule.forward.__doc__ else text
         own = list(equations_of(text))
@@ -110,9 +112,9 @@ def page_of_words(layer: Any) -> Page:
     return Page(name, first, tuple(equations_of(_docstring(function))), "", code, "")
 
 
-def _lines(equation: Equation, forward: list[tuple[int, str]], backward: list[tuple[int, str]]) -> tuple[str, ...]:
+def _lines(equation: Equation, forward: dict[int, list[str]], backward: dict[int, list[str]]) -> tuple[str, ...]:
     """The lines of code that are this equation: of the backward for one that goes back, else of the forward if any."""
-    first, second = ([line for n, line in quotes if n == equation.number] for quotes in (forward, backward))
+    first, second = forward.get(equation.number, []), backward.get(equation.number, [])
     return tuple(second if equation.side == "backward" else first or second)
 
 
@@ -127,14 +129,21 @@ def equations_of(text: str) -> Iterator[Equation]:
             yield Equation(int(match["number"]), side, formula, match["remark"] or "")
 
 
-def _quotes(source: str) -> list[tuple[int, str]]:
-    """The equation numbers that lines of code quote, each with its line."""
-    found = []
+def _quotes(function: Callable, seen: tuple[Callable, ...] = ()) -> dict[int, list[str]]:
+    """The lines of code that quote each equation: those in the functions that this one calls, where there are any."""
+    found: dict[int, list[str]] = {}
+    function, source = innermost(function), _source(function)
     for line in source.splitlines():
         match = QUOTED.search(line)
-        if match:
-            code = line.split("  #")[0].strip()
-            found += [(int(number), code) for number in re.findall(r"\d+", match[1])]
+        for first, last in RANGE.findall(match[1]) if match else ():
+            for number in range(int(first), int(last or first) + 1):
+                found.setdefault(number, []).append(line.split("  #")[0].strip())
+    home = getattr(function, "__module__", "")
+    names = vars(sys.modules[home]) if home in sys.modules else {}
+    for name in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", source)):
+        called = names.get(name)
+        if inspect.isfunction(called) and called.__module__ == home and called not in (function, *seen):
+            found |= _quotes(called, (function, *seen))
     return found
 
 

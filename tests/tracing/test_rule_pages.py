@@ -57,6 +57,16 @@ def test_the_code_finds_its_equations(page):
         assert with_code >= {"forward", "backward"}, f"{rule.name}: {shown.equations}"
 
 
+def test_lines_of_the_functions_that_a_rule_calls():
+    """The backward quotes (4) to (8), and calls a function whose lines are these equations."""
+    from fnnet.rules.attention import _attention
+
+    shown = {equation.number: equation.code for equation in page_of(_attention).equations}
+    assert sorted(shown) == list(range(1, 11))
+    assert shown[5] == ("s_bar = p * (p_bar - (p * p_bar).sum(-1, keepdims=True))",)
+    assert shown[7] == ('k_bar = scale * jnp.einsum("...hij,...ihd->...jhd", u_bar, q_wide)',)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_equations_are_typeset(page):
     for equation in equations_of(inspect.getdoc(module_of(page))):
