@@ -78,6 +78,7 @@ function refreshStrip() {
 function drawThumbnail(canvas, tensor) {
   canvas.classList.toggle("not-yet", !tensor);
   if (tensor) thumbnail(canvas, tensor);
+  else canvas.width = 0; // which clears it
 }
 
 function markChosen(number) {
