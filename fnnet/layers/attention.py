@@ -119,6 +119,19 @@ class Attention(PaddingAware):
         o = attention(q, k, v, causal=self.causal, key_lengths=self.length)
         return self._product(params, o.reshape(x.shape), "out")
 
+    def insides(self, params: Params, x: Any) -> dict[str, Any]:
+        """query, key, value (length, ...) head by head, and weights (heads, length, length).
+
+        The weights are the output for values that are the rows of the identity.
+        """
+        x = jnp.asarray(x)
+        length = len(x)
+        q, k, v = self._projected(params, x, jnp.arange(length, dtype=jnp.int32))
+        rows = jnp.broadcast_to(jnp.eye(length, dtype=q.dtype)[:, None], (length, k.shape[-2], length))
+        weights = attention(q, k, rows, causal=self.causal, key_lengths=self.length)
+        parts = {name: part.reshape(length, -1) for name, part in zip(PARTS, (q, k, v), strict=False)}
+        return {**parts, "weights": weights.transpose(1, 0, 2)}
+
     def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
         """(features,) -> (features,); the cache has the keys and the values of all rows so far."""
         if not self.causal:

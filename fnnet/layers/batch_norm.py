@@ -131,6 +131,17 @@ class BatchNorm(Norm):
             ys = scaled(wider, scale, bias).astype(xs.dtype)
         return ys, {"mean": mean, "variance": variance * (entries / max(entries - 1, 1))}
 
+    def insides(self, params: Params, x: Any) -> dict[str, Any]:
+        """Nothing: the stored statistics are parameters."""
+        return {}
+
+    def insides_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> dict[str, Any]:
+        """In training mean and deviation, the square root of variance + epsilon, of each channel in the mini-batch."""
+        if keys is None:
+            return {}
+        rows = wide(xs)[0].reshape(-1, xs.shape[-1])
+        return {"mean": rows.mean(0), "deviation": jnp.sqrt(rows.var(0) + self.epsilon)}
+
     def _devices(self) -> int | None:
         """How many share the statistics; None without an axis_name, or where no `shard_map` or `vmap` has that axis."""
         try:

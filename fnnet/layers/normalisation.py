@@ -59,6 +59,17 @@ class Norm(Layer):
             return None
         return entry(self, params, name, tuple(x.shape[axis] for axis in self.parameter_axes(x.shape)))
 
+    def insides(self, params: Params, x: Any) -> dict[str, Any]:
+        """mean and deviation, the square root of variance + epsilon, of the entries that are normalised together."""
+        (x,) = wide(x)
+        together = self.together(x)
+        mean, variance = together.mean(-1), together.var(-1)
+        return {"mean": mean, "deviation": jnp.sqrt(variance + self.epsilon)}
+
+    def together(self, x: Any) -> Any:
+        """x with the entries that are normalised together along the last axis."""
+        raise NotImplementedError
+
     @property
     def gain(self) -> None:
         """The next layer's: the output does not depend on the scale of the input."""
@@ -91,6 +102,12 @@ class NormAlongAxes(Norm):
     def parameter_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Those that are normalised."""
         return axes_from_end(type(self).__name__, "axes", self.axes, x=jax.ShapeDtypeStruct(shape, jnp.float32))
+
+    def together(self, x: Any) -> Any:
+        """Those along the axes."""
+        axes = self.parameter_axes(x.shape)
+        moved = jnp.moveaxis(x, axes, range(-len(axes), 0))
+        return moved.reshape(*moved.shape[: x.ndim - len(axes)], -1)
 
     @property
     def by_row(self) -> bool:
@@ -158,6 +175,11 @@ class RMSNorm(NormAlongAxes):
         """The output for one example without a scale."""
         return rms_norm(x, axes=self.axes, epsilon=self.epsilon)
 
+    def insides(self, params: Params, x: Any) -> dict[str, Any]:
+        """rms, the square root of the mean square + epsilon, of the entries that are normalised together."""
+        (x,) = wide(x)
+        return {"rms": jnp.sqrt(jnp.square(self.together(x)).mean(-1) + self.epsilon)}
+
     def call(self, params: Params, x: Any) -> Call:
         """An array of x's shape."""
         return Call(rms_norm, (x, self.parameter(params, "scale", x)), {"axes": self.axes, "epsilon": self.epsilon})
@@ -204,6 +226,11 @@ class GroupNorm(Norm):
     def normalised(self, params: Params, x: Any) -> Any:
         """The output for one example without scale and bias."""
         return group_norm(x, self.groups, epsilon=self.epsilon)
+
+    def together(self, x: Any) -> Any:
+        """Those of each group."""
+        by_group = x.reshape(-1, self.groups, x.shape[-1] // self.groups)
+        return by_group.swapaxes(0, 1).reshape(self.groups, -1)
 
     def call(self, params: Params, x: Any) -> Call:
         """An array of x's shape."""

@@ -37,6 +37,7 @@ class Layer(Habits):
     _OF_APPLY: ClassVar = (
         *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step", "last_product", "apart"),
         *("spatial_axes", "flops", "products", "access", "squared_gradient_norms", "factor"),
+        *("insides", "insides_batch", "over_time", "rows_read"),
     )
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -169,6 +170,29 @@ class Layer(Habits):
             The name and the index of the entry that d out / d of[index] equals: ("x", (3, 4)); () where it is 1; None
             where it is no entry.
         """
+        return None
+
+    def insides(self, params: Params, x: Any) -> dict[str, Any]:
+        """What the layer computes on the way to its output for one example, by name: what a reader wants to see.
+
+        An array "weights" of shape (heads, rows, rows) is drawn as attention: how much each row takes of each.
+        """
+        return {}
+
+    def insides_batch(self, params: Params, xs: Any, *, keys: jax.Array | None = None) -> dict[str, Any]:
+        """The same of a mini-batch, with keys in training: those of each example along a first axis.
+
+        Where the layer is `of_batch` and there are keys, they are of the mini-batch as a whole, without that axis.
+        """
+        return jax.vmap(lambda x: self.insides(params, x))(xs)
+
+    @property
+    def over_time(self) -> bool:
+        """Whether it goes along the first axis of its example step by step."""
+        return False
+
+    def rows_read(self, name: str, x: Any) -> Any:
+        """Which rows of a parameter are read for x, an example or a mini-batch: their numbers; None: all."""
         return None
 
     def inner(self, params: Params) -> "list[tuple[str, Layer, Params]] | None":

@@ -95,6 +95,11 @@ class Recurrent(PaddingAware):
         """(time, features) -> (time, hidden)."""
         return self._run(params, x)[0]
 
+    @property
+    def over_time(self) -> bool:
+        """Yes."""
+        return True
+
     def step(self, params: Params, row: Any, cache: Any, position: jax.Array, size: int) -> tuple[Any, Any]:
         """(features,) -> (hidden,); the cache is the rule's state."""
         if self.reverse:

@@ -130,7 +130,15 @@ def _step(
         is_nested=False,
         layer=layer,
         comparison=compared,
+        insides=_insides(layer, call, key, objective.batched),
     )
+
+
+def _insides(layer: Any, call: probes.LayerCall, key: Any, batched: bool) -> tuple[Numbers, ...]:
+    if not isinstance(layer, Layer):
+        return ()
+    found = layer.insides_batch(call.params, call.x, keys=key) if batched else layer.insides(call.params, call.x)
+    return tuple(numbers(name, array) for name, array in found.items())
 
 
 def _loss_step(objective: probes.Objective, gone: probes.Passes, y: Any, rng: Any) -> Step:

@@ -85,6 +85,7 @@ class Step:
         saved: What its forward keeps.
         incoming: The cotangent of the output.
         outgoing: The cotangents of its input and parameters.
+        insides: What the layer computes on the way to its output, as `Layer.insides_batch` says: attention's weights.
         is_nested: Whether it is a network of layers, which come before it.
         source: The number of the step whose output is its input; -1: the example. Meaningless if the trace has no
             `graph`.
@@ -108,6 +109,7 @@ class Step:
     parts: tuple[int, ...] = ()
     layer: Any = None
     comparison: Comparison | None = field(default=None, repr=False)
+    insides: tuple[Numbers, ...] = ()
 
     def cotangent(self, of: str) -> Outgoing:
         """The outgoing cotangent of "x", "kernel", ...; ValueError if there is none."""
