@@ -5,6 +5,7 @@ and the last among them. Numbers beside a picture (rms, range, zeros) are those 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,13 @@ class Sample:
         return array[np.ix_(*self.indices)] if array.ndim else array
 
 
-def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False, meaning: str = "") -> Sample:
+def sample(
+    shape: tuple[int, ...],
+    batched: bool = False,
+    is_kernel: bool = False,
+    meaning: str = "",
+    rows: Sequence[int] | None = None,
+) -> Sample:
     """How an array of that shape is shown; a batch has its examples first.
 
     Args:
@@ -51,6 +58,7 @@ def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False, meani
         batched: Whether its first axis is that of the examples.
         is_kernel: Whether it is a parameter, with the axes of a kernel.
         meaning: One of `ROLES`, for an array with these axes; "" for any other.
+        rows: Indices of the first axis that are shown before others.
     """
     roles = "r" * batched + ROLES[meaning] if meaning else _roles(len(shape), batched, is_kernel)
     draw = meaning or {"": "number", "x": "bars", "yx": "matrix"}.get(roles, "image")
@@ -64,21 +72,23 @@ def sample(shape: tuple[int, ...], batched: bool, is_kernel: bool = False, meani
     elif image:
         limits |= {"y": SIDE, "x": SIDE}
         tiles = max(1, ENTRIES // max(1, math.prod(min(n, SIDE) for n in sides)))
-        rows = next((n for n, role in zip(shape, roles, strict=True) if role == "r"), 1)
-        limits["r"] = min(rows, EXAMPLES if batched and not is_kernel else max(1, math.isqrt(tiles)), tiles)
+        of_tiles = next((n for n, role in zip(shape, roles, strict=True) if role == "r"), 1)
+        limits["r"] = min(of_tiles, EXAMPLES if batched and not is_kernel else max(1, math.isqrt(tiles)), tiles)
         limits["c"] = max(1, tiles // limits["r"])
     else:
         limits["x"] = min(sides[-1], 256) if len(sides) > 1 else ENTRIES
         limits["y"] = max(1, ENTRIES // max(1, limits["x"]))
         if len(sides) > 1 and sides[-1] > 96 and sides[0] > 96:
             limits["x"] = limits["y"] = math.isqrt(ENTRIES)
-    indices = tuple(_even(n, limits[role]) for n, role in zip(shape, roles, strict=True))
+    indices = [_even(n, limits[role]) for n, role in zip(shape, roles, strict=True)]
+    if rows is not None:
+        indices[0] = _preferring(np.asarray(rows, int), indices[0])
     parts = [
         f"{len(at)} of {n} on axis {axis}"
         for axis, (at, n) in enumerate(zip(indices, shape, strict=True))
         if len(at) < n
     ]
-    return Sample(indices, roles, f"sampled: {', '.join(parts)}" if parts else "", draw)
+    return Sample(tuple(indices), roles, f"sampled: {', '.join(parts)}" if parts else "", draw)
 
 
 def _roles(rank: int, batched: bool, is_kernel: bool) -> str:
@@ -89,6 +99,15 @@ def _roles(rank: int, batched: bool, is_kernel: bool) -> str:
     return {0: "", 1: "x", 2: "yx", 3: "yxc", 4: "ryxc"}.get(rank, "-" * (rank - 4) + "ryxc")
 
 
+def _preferring(wanted: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """As many as `others`: those wanted, then some of the others."""
+    wanted = np.unique(wanted)[: len(others)]
+    rest = np.setdiff1d(others, wanted)
+    return np.union1d(wanted, rest[_even(len(rest), len(others) - len(wanted))])
+
+
 def _even(size: int, most: int) -> np.ndarray:
     """At most so many indices, evenly spaced."""
-    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int)) if size else np.arange(0)
+    if not size or not most:
+        return np.arange(0)
+    return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(int))

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fnnet.layers.protocol import Layer
 from fnnet.tracing.changes import change
 from fnnet.tracing.explanation import Explanation
 from fnnet.tracing.numbers import Numbers
@@ -29,9 +30,12 @@ from fnnet.tracing.rule_pages import Page
 ALL = 48  # in a cotangent of so many entries each has its chain on the page
 CHOSEN = 6  # of a larger one
 TERMS = 12
+LETTERS = "ijkl"
 STYLES = "page.css", "pictures.css"
 SCRIPTS = (
     "arrays.js",
+    "places.js",
+    "painting.js",
     "pictures.js",
     "numbers.js",
     "panel.js",
@@ -143,13 +147,29 @@ def _step(trace: Any, step: Step, arrays: _Arrays) -> dict[str, Any]:
         "source": step.source,
         "parts": list(step.parts),
         "pages": [_page(page) for page in step.pages],
-        "inputs": _tensor(step.inputs, arrays, batched),
-        "value": _tensor(step.value, arrays, batched),
+        "inputs": _tensor(step.inputs, arrays, **_way(step, step.inputs, batched)),
+        "value": _tensor(step.value, arrays, **_way(step, step.value, batched)) | {"note": _reshape(step, batched)},
+        "insides": [_tensor(one, arrays, **_way_of_inside(step, one, batched)) for one in step.insides],
         "saved": [_saved(one, arrays, batched, step) for one in step.saved],
         "savedBytes": step.saved_bytes,
-        "incoming": _tensor(step.incoming, arrays, batched),
+        "incoming": _tensor(step.incoming, arrays, **_way(step, step.incoming, batched)),
         "outgoing": [_outgoing(trace, step, one, arrays, batched) for one in step.outgoing],
     }
+
+
+def _reshape(step: Step, batched: bool) -> str:
+    """Which entry of x an entry of y is, where the layer only flattens; "" for others."""
+    x, y = step.inputs, step.value
+    sizes = x.shape[batched:]
+    if len(y.shape) != batched + 1 or len(sizes) < 2 or len(sizes) > len(LETTERS) or step.outgoing[1:]:
+        return ""
+    if x.array.tobytes() != y.array.tobytes():
+        return ""
+    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    letters = LETTERS[: len(sizes)]
+    place = " + ".join(letter if n == 1 else f"{n} {letter}" for n, letter in zip(strides, letters, strict=True))
+    example = "n, " * batched
+    return f"y[{example}{place}] = x[{example}{', '.join(letters)}]"
 
 
 def _page(page: Page) -> dict[str, Any]:
@@ -175,19 +195,19 @@ def _page(page: Page) -> dict[str, Any]:
 
 def _saved(one: Saved, arrays: _Arrays, batched: bool, step: Step) -> dict[str, Any]:
     is_parameter = one.source == Source.PARAMETER and bool(step.parameters)  # the loss has labels instead
-    tensor = _tensor(one.numbers, arrays, batched and not is_parameter, is_kernel=is_parameter)
+    way = {"is_kernel": True} if is_parameter else {"batched": batched}
+    tensor = _tensor(one.numbers, arrays, **way)
     return {"what": one.what, "there": one.is_there_anyway, "tensor": tensor}
 
 
 def _outgoing(trace: Any, step: Step, one: Outgoing, arrays: _Arrays, batched: bool) -> dict[str, Any]:
-    is_parameter = one.of not in ("x", "outputs")
-    shape = {"batched": batched and not is_parameter, "is_kernel": is_parameter}
+    way = _way_of(step, one, batched)
     beside, slope = one.agreement, one.slope
     return {
         "of": one.of,
-        "value": _tensor(one.value, arrays, **shape),
-        "cotangent": _tensor(one.numbers, arrays, **shape),
-        "update": None if one.update is None else _tensor(one.update, arrays, **shape),
+        "value": _tensor(one.value, arrays, **way),
+        "cotangent": _tensor(one.numbers, arrays, **way),
+        "update": None if one.update is None else _tensor(one.update, arrays, **way),
         "ratio": None if one.update is None else _number(one.ratio),
         "agreement": None
         if beside is None
@@ -222,9 +242,7 @@ def _chains(trace: Any, step: Step, one: Outgoing) -> list[Explanation]:
     if sizes.size <= ALL:
         chosen = np.arange(sizes.size)
     else:
-        shown = sample(
-            one.numbers.shape, trace.batch is not None and one.of in ("x", "outputs"), one.of not in ("x", "outputs")
-        )
+        shown = sample(one.numbers.shape, **_way_of(step, one, trace.batch is not None))
         flat = np.arange(sizes.size).reshape(one.numbers.shape)
         seen = shown.of(flat).ravel()  # entries that the picture shows
         order = seen[np.argsort(-sizes[seen], kind="stable")]
@@ -249,9 +267,35 @@ def _chain(chain: Explanation) -> dict[str, Any]:
     }
 
 
-def _tensor(one: Numbers, arrays: _Arrays, batched: bool, is_kernel: bool = False) -> dict[str, Any]:
-    are_tokens = one.array.dtype.kind in "iu" and len(one.shape) == batched + 1
-    shown = sample(one.shape, batched, is_kernel, meaning="tokens" if are_tokens else "")
+def _way(step: Step, one: Numbers, batched: bool) -> dict[str, Any]:
+    """How `sample` shows an input, an output, or the cotangent of one."""
+    rank = len(one.shape) - batched
+    meaning = ""
+    if one.array.dtype.kind in "iu" and rank == 1:
+        meaning = "tokens"
+    elif isinstance(step.layer, Layer) and step.layer.over_time and rank == 2:
+        meaning = "time"
+    return {"batched": batched, "meaning": meaning}
+
+
+def _way_of(step: Step, one: Outgoing, batched: bool) -> dict[str, Any]:
+    """How `sample` shows a cotangent that goes out, and what it is the cotangent of."""
+    if one.of in ("x", "outputs"):
+        return _way(step, one.value, batched)
+    rows = step.layer.rows_read(one.of, step.inputs.array) if isinstance(step.layer, Layer) else None
+    return {
+        "is_kernel": True,
+        "rows": None if rows is None else [k for k in rows.tolist() if 0 <= k < one.value.shape[0]],
+    }
+
+
+def _way_of_inside(step: Step, one: Numbers, batched: bool) -> dict[str, Any]:
+    of_whole_batch = isinstance(step.layer, Layer) and step.layer.of_batch
+    return {"batched": batched and not of_whole_batch, "meaning": "weights" if one.name == "weights" else ""}
+
+
+def _tensor(one: Numbers, arrays: _Arrays, **way: Any) -> dict[str, Any]:
+    shown = sample(one.shape, **way)
     return {
         "name": one.name,
         "shape": list(one.shape),
@@ -268,6 +312,7 @@ def _tensor(one: Numbers, arrays: _Arrays, batched: bool, is_kernel: bool = Fals
         "roles": shown.roles,
         "said": shown.said,
         "draw": shown.draw,
+        "read": way.get("rows"),
     }
 
 
