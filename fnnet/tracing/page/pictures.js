@@ -34,11 +34,12 @@ function labelsOf(tensor, places, geometry) {
     const far = (y) => Math.abs(y - line.zero) > 14;
     if ((ends.high === "0" || far(4)) && (ends.low === "0" || far(line.bottom - 4)))
       label(-6, line.top + clamp(line.zero + 4, 8, line.bottom), "0", "end");
-    // The index below a bar, at most every 36 pixels.
-    const every = Math.ceil((geometry.bar >= 18 ? 18 : 36) / geometry.bar);
-    for (let k = 0; k < geometry.inLine && line.first + k < places.count.x; k += every) {
-      const at = { r: 0, c: 0, y: 0, x: line.first + k };
-      label((k + 0.5) * geometry.bar, line.top + line.bottom + 13, places.index(at).join(", "), "middle");
+    // The index below a bar: each, every second, fifth, tenth, ..., so that they do not meet.
+    const every = [1, 2, 5, 10, 20, 50, 100, 200].find((step) => step * geometry.bar >= (step === 1 ? 18 : 32)) || 500;
+    const last = Math.min(line.first + geometry.inLine, places.count.x);
+    for (let x = Math.ceil(line.first / every) * every; x < last; x += every) {
+      const index = places.index({ r: 0, c: 0, y: 0, x })[tensor.roles.indexOf("x")];
+      label((x - line.first + 0.5) * geometry.bar, line.top + line.bottom + 13, index, "middle");
     }
   }
   return found;
@@ -160,7 +161,7 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
 
   function drawText() {
     const found = measuresOf(tensor);
-    const parts = [`rms ${about(found.rms)}`, `${percent(found.zeros)} zero`];
+    const parts = tensor.draw === "tokens" ? [] : [`rms ${about(found.rms)}`, `${percent(found.zeros)} zero`];
     if (found.nans) parts.push(`${found.nans} NaN`);
     if (found.infinities) parts.push(`${found.infinities} infinite`);
     if (tensor.said) parts.push(tensor.said);
@@ -213,14 +214,7 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
 
   function hover(event) {
     if (event.pointerType === "touch" || places.empty || !isComputed) return;
-    const place = under(event);
-    read(place);
-    showTip(said(place), event.clientX, event.clientY);
-  }
-
-  function leave() {
-    hideTip();
-    read(isComputed ? chosen : null);
+    showTip(said(under(event)), event.clientX, event.clientY);
   }
 
   // The value of the entry that the keyboard is at, beside it.
@@ -244,7 +238,7 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
 
   face.addEventListener("click", (event) => choose(under(event), event));
   face.addEventListener("pointermove", hover);
-  face.addEventListener("pointerleave", leave);
+  face.addEventListener("pointerleave", hideTip);
   face.addEventListener("focus", tipAtEntry);
   face.addEventListener("blur", hideTip);
   face.addEventListener("keydown", (event) => {
@@ -291,7 +285,7 @@ function rowOf(tensor, places, at, choose) {
   const last = tensor.places.length - 1;
   const axes = tensor.places.map((all, i) => (i === last ? all : [index[i]]));
   const own = { ...tensor, now: Float64Array.from(values), shape: [values.length], places: axes, roles: "-".repeat(last) + "x" };
-  const title = `${tensor.name}[${index.slice(0, -1).join(", ")}], what this row looks at`;
+  const title = `${entryName(tensor.name, index.slice(0, -1))}: what this row looks at`;
   const shown = { ...own, draw: "bars", said: "", note: "" };
   return picture(shown, { title, onChoose: (index, _, event) => choose(places.find(index), event) });
 }

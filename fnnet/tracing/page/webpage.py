@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnnet.layers.protocol import Layer
 from fnnet.tracing.changes import change
 from fnnet.tracing.explanation import Explanation
 from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.page.drawing import way_of_inside, way_of_leaf, way_of_value, which_entry
 from fnnet.tracing.page.glossary import GLOSSARY
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import sample
@@ -30,7 +30,6 @@ from fnnet.tracing.rule_pages import Page
 ALL = 48  # in a cotangent of so many entries each has its chain on the page
 CHOSEN = 6  # of a larger one
 TERMS = 12
-LETTERS = "ijkl"
 STYLES = "page.css", "pictures.css"
 SCRIPTS = (
     "arrays.js",
@@ -94,8 +93,8 @@ def _moment(trace: Any, label: str, first: tuple[str, Any] | None, arrays: "_Arr
         "sameBits": trace.same_bits,
         "problem": _problem(trace),
         "graph": trace.graph,
-        "x": _tensor(trace.x, arrays, trace.batch is not None),
-        "y": _tensor(trace.y, arrays, trace.batch is not None),
+        "x": _tensor(trace.x, arrays, **way_of_value(None, trace.x, trace.batch is not None)),
+        "y": _tensor(trace.y, arrays, **way_of_value(None, trace.y, trace.batch is not None)),
         "answers": shown,
         "lossWords": [loss_in_words(trace, example) for example in examples],
         "changes": None if first is None or first[1] is trace else _changes(first, trace),
@@ -147,29 +146,16 @@ def _step(trace: Any, step: Step, arrays: _Arrays) -> dict[str, Any]:
         "source": step.source,
         "parts": list(step.parts),
         "pages": [_page(page) for page in step.pages],
-        "inputs": _tensor(step.inputs, arrays, **_way(step, step.inputs, batched)),
-        "value": _tensor(step.value, arrays, **_way(step, step.value, batched)) | {"note": _reshape(step, batched)},
-        "insides": [_tensor(one, arrays, **_way_of_inside(step, one, batched)) for one in step.insides],
+        "inputs": _tensor(step.inputs, arrays, **way_of_value(step.layer, step.inputs, batched)),
+        "value": _tensor(
+            step.value, arrays, which_entry(step, batched), **way_of_value(step.layer, step.value, batched)
+        ),
+        "insides": [_tensor(one, arrays, **way_of_inside(step.layer, one, batched)) for one in step.insides],
         "saved": [_saved(one, arrays, batched, step) for one in step.saved],
         "savedBytes": step.saved_bytes,
-        "incoming": _tensor(step.incoming, arrays, **_way(step, step.incoming, batched)),
+        "incoming": _tensor(step.incoming, arrays, **way_of_value(step.layer, step.incoming, batched)),
         "outgoing": [_outgoing(trace, step, one, arrays, batched) for one in step.outgoing],
     }
-
-
-def _reshape(step: Step, batched: bool) -> str:
-    """Which entry of x an entry of y is, where the layer only flattens; "" for others."""
-    x, y = step.inputs, step.value
-    sizes = x.shape[batched:]
-    if len(y.shape) != batched + 1 or len(sizes) < 2 or len(sizes) > len(LETTERS) or step.outgoing[1:]:
-        return ""
-    if x.array.tobytes() != y.array.tobytes():
-        return ""
-    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
-    letters = LETTERS[: len(sizes)]
-    place = " + ".join(letter if n == 1 else f"{n} {letter}" for n, letter in zip(strides, letters, strict=True))
-    example = "n, " * batched
-    return f"y[{example}{place}] = x[{example}{', '.join(letters)}]"
 
 
 def _page(page: Page) -> dict[str, Any]:
@@ -195,13 +181,13 @@ def _page(page: Page) -> dict[str, Any]:
 
 def _saved(one: Saved, arrays: _Arrays, batched: bool, step: Step) -> dict[str, Any]:
     is_parameter = one.source == Source.PARAMETER and bool(step.parameters)  # the loss has labels instead
-    way = {"is_kernel": True} if is_parameter else {"batched": batched}
+    way: dict[str, Any] = {"is_kernel": True} if is_parameter else {"batched": batched}
     tensor = _tensor(one.numbers, arrays, **way)
     return {"what": one.what, "there": one.is_there_anyway, "tensor": tensor}
 
 
 def _outgoing(trace: Any, step: Step, one: Outgoing, arrays: _Arrays, batched: bool) -> dict[str, Any]:
-    way = _way_of(step, one, batched)
+    way = way_of_leaf(step, one, batched)
     beside, slope = one.agreement, one.slope
     return {
         "of": one.of,
@@ -242,7 +228,7 @@ def _chains(trace: Any, step: Step, one: Outgoing) -> list[Explanation]:
     if sizes.size <= ALL:
         chosen = np.arange(sizes.size)
     else:
-        shown = sample(one.numbers.shape, **_way_of(step, one, trace.batch is not None))
+        shown = sample(one.numbers.shape, **way_of_leaf(step, one, trace.batch is not None))
         flat = np.arange(sizes.size).reshape(one.numbers.shape)
         seen = shown.of(flat).ravel()  # entries that the picture shows
         order = seen[np.argsort(-sizes[seen], kind="stable")]
@@ -267,34 +253,7 @@ def _chain(chain: Explanation) -> dict[str, Any]:
     }
 
 
-def _way(step: Step, one: Numbers, batched: bool) -> dict[str, Any]:
-    """How `sample` shows an input, an output, or the cotangent of one."""
-    rank = len(one.shape) - batched
-    meaning = ""
-    if one.array.dtype.kind in "iu" and rank == 1:
-        meaning = "tokens"
-    elif isinstance(step.layer, Layer) and step.layer.over_time and rank == 2:
-        meaning = "time"
-    return {"batched": batched, "meaning": meaning}
-
-
-def _way_of(step: Step, one: Outgoing, batched: bool) -> dict[str, Any]:
-    """How `sample` shows a cotangent that goes out, and what it is the cotangent of."""
-    if one.of in ("x", "outputs"):
-        return _way(step, one.value, batched)
-    rows = step.layer.rows_read(one.of, step.inputs.array) if isinstance(step.layer, Layer) else None
-    return {
-        "is_kernel": True,
-        "rows": None if rows is None else [k for k in rows.tolist() if 0 <= k < one.value.shape[0]],
-    }
-
-
-def _way_of_inside(step: Step, one: Numbers, batched: bool) -> dict[str, Any]:
-    of_whole_batch = isinstance(step.layer, Layer) and step.layer.of_batch
-    return {"batched": batched and not of_whole_batch, "meaning": "weights" if one.name == "weights" else ""}
-
-
-def _tensor(one: Numbers, arrays: _Arrays, **way: Any) -> dict[str, Any]:
+def _tensor(one: Numbers, arrays: _Arrays, note: str = "", **way: Any) -> dict[str, Any]:
     shown = sample(one.shape, **way)
     return {
         "name": one.name,
@@ -313,6 +272,7 @@ def _tensor(one: Numbers, arrays: _Arrays, **way: Any) -> dict[str, Any]:
         "said": shown.said,
         "draw": shown.draw,
         "read": way.get("rows"),
+        "note": note,
     }
 
 
