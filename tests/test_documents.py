@@ -11,7 +11,7 @@ from fnnet.checking.catalogue import NAMES
 from fnnet.cli import command
 
 ROOT = Path(__file__).parents[1]
-REPORTS = ("README.md", "checking.md", "interop.md", "tutorial.md", "trace.md")
+REPORTS = ("README.md", "checking.md", "interop.md", "tutorial.md", "trace.md", "backpropagation.md")
 NOT_PRINTED = {
     "architecture.md": "a drawing",
     "errata.md": "pseudo-code",
@@ -21,7 +21,7 @@ WIDEST = 120  # characters of a line of code that the site shows on a screen of 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 LONG = (
     *("trace.md", "checking.md", "tutorial.md", "losses.md", "published_rules.md", "per_example.md", "rules.md"),
-    *("training.md", "linear_class_loss.md", "devices.md"),
+    *("training.md", "linear_class_loss.md", "devices.md", "backpropagation.md"),
 )
 
 
