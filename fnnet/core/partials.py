@@ -21,5 +21,14 @@ def innermost(function: Any) -> Any:
     return function
 
 
+def arguments_bound(function: Any) -> dict[str, Any]:
+    """The keywords that the partials around a function bind, the outer ones first."""
+    found: dict[str, Any] = {}
+    while is_partial(function):
+        found = {**function.keywords, **found}
+        function = function.func
+    return found
+
+
 # jax.tree_util.Partial puts a partial into a box, which has its func, args and keywords.
 _BOX = type(jax.tree_util.Partial(functools.partial(is_partial)).func)

@@ -135,6 +135,11 @@ class Conv(Convolutional):
         tap = [(i - start) // d for i, start, d in zip(index, starts, place.dilation, strict=False)]
         return "kernel", (*tap, index[-1] % inputs, out[-1])
 
+    def engine(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Its sizes."""
+        sizes = {"channels": shape[-1], "features": self.features, "groups": self.groups}
+        return {"kind": "conv", **dataclasses.asdict(self._place(shape)), **sizes}
+
     def _place(self, shape: tuple[int, ...]) -> Window:
         size = window_on(self, shape)
         return window("Conv", shape, size, stride=self.stride, dilation=self.dilation, padding=self.padding)

@@ -71,6 +71,10 @@ class Dense(Layer):
             )
         return Call(dense, (x, kernel, bias), {})
 
+    def engine(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Its sizes."""
+        return {"kind": "dense", "inputs": shape[-1], "features": self.features}
+
     def last_product(self, params: Params) -> tuple[None, Params, Any, Any]:
         """Its kernel and bias."""
         return None, {}, entry(self, params, "kernel", ("inputs", self.features)), bias_of(self, params)

@@ -37,6 +37,10 @@ class Dropout(Layer):
         kept = jax.random.bernoulli(key, 1 - self.rate, x.shape)
         return jnp.where(kept, x / (1 - self.rate), 0)
 
+    def engine(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Without a key."""
+        return {"kind": "identity"}
+
     @property
     def by_row(self) -> bool:
         """Yes."""

@@ -20,6 +20,10 @@ class Flatten(Layer):
         check_entries(self, params)
         return jnp.ravel(x)
 
+    def engine(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """The entries stay as they lie in memory."""
+        return {"kind": "identity"}
+
     @property
     def gain(self) -> None:
         """The next layer's."""

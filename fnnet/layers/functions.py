@@ -6,15 +6,43 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from fnnet.core.partials import innermost
+from fnnet.core.partials import arguments_bound, innermost
 from fnnet.core.registration import rule_of
 from fnnet.layers.answers import Call
 from fnnet.layers.protocol import Layer, Params, function_name, text
+from fnnet.rules.activations import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
+from fnnet.rules.softmax import log_softmax, softmax
 
 # JAX's own functions answer for themselves nowhere; fnnet's rules do, on their pages.
 JAX_GAINS = {jax.nn.relu: math.sqrt(2), jax.nn.leaky_relu: math.sqrt(2)}
 JAX_PRECISE = (jax.nn.softmax, jax.nn.log_softmax)
+# For each function what `engine` gives of it, besides the arguments that a functools.partial binds.
+ENGINES: dict[Any, dict[str, Any]] = {
+    relu: {"kind": "relu"},
+    leaky_relu: {"kind": "leaky_relu", "slope": 0.01},
+    sigmoid: {"kind": "sigmoid"},
+    tanh: {"kind": "tanh"},
+    softplus: {"kind": "softplus"},
+    silu: {"kind": "silu"},
+    gelu: {"kind": "gelu", "approximate": True},
+    elu: {"kind": "elu", "alpha": 1.0},
+    softmax: {"kind": "softmax", "axis": -1},
+    log_softmax: {"kind": "log_softmax", "axis": -1},
+}
+ENGINES |= {
+    jax.nn.relu: ENGINES[relu],
+    jax.nn.sigmoid: ENGINES[sigmoid],
+    jax.nn.tanh: ENGINES[tanh],
+    jnp.tanh: ENGINES[tanh],
+    jax.nn.softplus: ENGINES[softplus],
+    jax.nn.silu: ENGINES[silu],
+    jax.nn.gelu: ENGINES[gelu],
+    jax.nn.elu: ENGINES[elu],
+    jax.nn.softmax: ENGINES[softmax],
+    jax.nn.log_softmax: ENGINES[log_softmax],
+}  # not jax.nn.leaky_relu, whose slope at 0 is another
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,6 +77,16 @@ class Function(Layer):
         """The rule's."""
         rule, function = rule_of(self.function), innermost(self.function)
         return any(one is function for one in JAX_PRECISE) if rule is None else rule.precise
+
+    def engine(self, shape: tuple[int, ...]) -> dict[str, Any] | None:
+        """Its kind and arguments, where it is an activation or a softmax of fnnet or JAX."""
+        found = next((own for known, own in ENGINES.items() if known is innermost(self.function)), None)
+        bound = arguments_bound(self.function)
+        are_plain = all(isinstance(value, int | float) for value in bound.values())
+        if found is None or bound.keys() - found.keys() or not are_plain:
+            return None
+        axis = (found := found | bound).pop("axis", None)
+        return found if axis is None else found | {"size": shape[axis], "after": math.prod(shape[axis:][1:])}
 
     def __repr__(self) -> str:
         """The function, as its user wrote it."""

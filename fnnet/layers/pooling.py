@@ -2,21 +2,22 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnnet.core.arguments import accumulator, as_array, as_divisor
-from fnnet.core.geometry import Padding, pooling_window
+from fnnet.core.geometry import Padding, Window, pooling_window
 from fnnet.layers.answers import Access, Call
 from fnnet.layers.arguments import check_entries
 from fnnet.layers.fields import image_for, set_fields, set_flags, window_of, window_on
 from fnnet.layers.padding_aware import PaddingAware
 from fnnet.layers.protocol import Layer, Params
-from fnnet.rules.average_pooling import avg_pool
+from fnnet.rules.average_pooling import avg_pool, divisors
 from fnnet.rules.max_pooling import max_pool
 
 
@@ -56,6 +57,11 @@ class MaxPool(Layer):
     def access(self, x: Any) -> Access:
         """Slices of x, one for each tap."""
         return Access("window", taps=math.prod(window_on(self, x.shape)), selects=True)
+
+    def engine(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Its sizes."""
+        sizes = window_on(self, shape), self.stride, self.padding, self.dilation, self.ceil_mode
+        return _sizes("max_pool", shape, pooling_window("MaxPool", shape, *sizes))
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,11 +105,25 @@ class AvgPool(Layer):
         """Slices of x, one for each tap."""
         return Access("window", taps=math.prod(window_on(self, x.shape)))
 
+    def engine(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Its sizes, and what the sum of each window is divided by."""
+        sizes = window_on(self, shape), self.stride, self.padding, self.dilation, self.ceil_mode
+        place = pooling_window("AvgPool", shape, *sizes)
+        divided = divisors(place, self.count_padding, self.divisor, "float64")
+        each = np.broadcast_to(divided, (*place.out, 1)).ravel().tolist()
+        return _sizes("avg_pool", shape, place) | {"divisors": each}
+
+
+def _sizes(kind: str, shape: tuple[int, ...], place: Window) -> dict[str, Any]:
+    """The sizes of a pooling of an example of that shape."""
+    return {"kind": kind, **dataclasses.asdict(place), "channels": shape[-1]}
+
 
 class _Global(PaddingAware):
     """One number a channel: the image is one window."""
 
     pool: ClassVar[Callable]
+    windowed: ClassVar[Any]  # the same layer with a window
     outside: ClassVar[float]  # in place of rows that do not count
 
     def apply(self, params: Params, x: Any, *, key: jax.Array | None = None) -> Any:
@@ -123,6 +143,10 @@ class _Global(PaddingAware):
         """What was pooled, of so many rows, as that of the first `length`; 0 where there are none."""
         raise NotImplementedError
 
+    def engine(self, shape: tuple[int, ...]) -> Mapping[str, Any] | None:
+        """That of the pooling whose window is the image."""
+        return self.windowed(shape[:-1]).engine(shape) if self.length is None else None
+
     @property
     def gain(self) -> None:
         """The next layer's."""
@@ -137,6 +161,7 @@ class GlobalMaxPool(_Global):
     """
 
     pool = staticmethod(max_pool)
+    windowed = MaxPool
     outside: ClassVar = -math.inf
 
     def of_part(self, y: Any, rows: int) -> Any:
@@ -152,6 +177,7 @@ class GlobalAvgPool(_Global):
     """
 
     pool = staticmethod(avg_pool)
+    windowed = AvgPool
     outside: ClassVar = 0.0
 
     def of_part(self, y: Any, rows: int) -> Any:

@@ -37,7 +37,7 @@ class Layer(Habits):
     _OF_APPLY: ClassVar = (
         *("call", "apply_batch", "of_batch", "gain", "precise", "by_row", "step", "last_product", "apart"),
         *("spatial_axes", "flops", "products", "access", "squared_gradient_norms", "factor"),
-        *("insides", "insides_batch", "over_time", "rows_read"),
+        *("insides", "insides_batch", "over_time", "rows_read", "engine"),
     )
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -193,6 +193,15 @@ class Layer(Habits):
 
     def rows_read(self, name: str, x: Any) -> Any:
         """Which rows of a parameter are read for x, an example or a mini-batch: their numbers; None: all."""
+        return None
+
+    def engine(self, shape: tuple[int, ...]) -> Mapping[str, Any] | None:
+        """What a program that is not JAX needs to compute the layer, without a key, for an example of `shape`.
+
+        Returns:
+            "kind" and sizes, as JSON has them: {"kind": "dense", "inputs": 4, "features": 3}. The page of `trace` has a
+            program for each kind, in fnnet/tracing/page/engine.js. None: it has none for this layer.
+        """
         return None
 
     def inner(self, params: Params) -> "list[tuple[str, Layer, Params]] | None":

@@ -178,6 +178,11 @@ class Comparison:
         """Relative errors that roundings of the trace's dtype can make in a long sum."""
         return float(jnp.finfo(self.y_bar.dtype).eps) ** 0.5
 
+    def columns(self, index: int, dots: np.ndarray) -> np.ndarray:
+        """The derivative of the whole output along each of `dots`, directions of leaf `index`."""
+        leaves = widened(self.leaves) if self.programs.wide else self.leaves
+        return as_wide(self.programs.pushes(index)(leaves, dots.astype(leaves[index].dtype)))
+
     def _evidence(self, index: int, entries: Entries) -> Evidence:
         bars = {self.names[i]: self._expected.bars[k] for i, k in self.numbers.items()}
         return Evidence(

@@ -38,6 +38,7 @@ class LayerPrograms:
         self.values = Program(lambda *leaves: own(*leaves), wide)
         self.pull = Program(self._pull, wide)
         self._pushes: dict[int, Program] = {}
+        self._several_pushes: dict[int, Program] = {}
 
     def with_gradient(self, leaves: Sequence[Any]) -> list[int]:
         """Indices of the leaves that have a gradient."""
@@ -46,10 +47,18 @@ class LayerPrograms:
     def push(self, index: int) -> Program:
         """push(leaves, dot): the derivative of the output by one leaf, along `dot`."""
 
+        return self._pushes.setdefault(index, Program(self._pushed(index), self.wide))
+
+    def pushes(self, index: int) -> Program:
+        """pushes(leaves, dots): the same along each of `dots`, in one program."""
+        along = jax.vmap(self._pushed(index), (None, 0))
+        return self._several_pushes.setdefault(index, Program(lambda leaves, dots: along(leaves, dots), self.wide))
+
+    def _pushed(self, index: int) -> Callable:
         def pushed(leaves: Sequence[Any], dot: Any) -> Any:
             return jax.jvp(lambda leaf: self.plain(*replaced(leaves, [index], [leaf])), (leaves[index],), (dot,))[1]
 
-        return self._pushes.setdefault(index, Program(pushed, self.wide))
+        return pushed
 
     def _pull(self, leaves: Sequence[Any], y_bar: Any) -> tuple:
         indices = self.with_gradient(leaves)

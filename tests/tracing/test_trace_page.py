@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from fnnet.tracing.page import engine
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import ENTRIES, sample
 from tracing.browser import CHROMIUM, Browser
@@ -104,14 +105,32 @@ def test_numbers_by_keyboard(browser):
     index, value = entry_on_page(browser, "kernel_bar, its gradient")
     assert index == [2, 1]
     assert np.float32(value) == seen()["dense_5"].cotangent("kernel").numbers.array[2, 1]
-    shown = browser.run("document.getElementById('numbers').textContent")
-    assert 'trace.explain("dense_5", "kernel", (2, 1))' in shown  # a chain that the page does not have
+    shown = browser.run("document.getElementById('chain-of').textContent")
+    assert all(term.name in shown for term in seen().explain("dense_5", "kernel", (2, 1)).terms)
 
 
-def test_the_products_of_a_marked_entry(browser):
+@pytest.fixture
+def sampled(tmp_path, monkeypatch):
+    """The page of a network that counts as large."""
+    monkeypatch.setattr(engine, "WHOLE", 0)
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(seen().save(tmp_path / "trace.html"))
+        yield browser
+        assert browser.errors == []
+
+
+def test_the_products_of_a_marked_entry(sampled):
+    browser = sampled
     kernel = "data.steps.find((step) => step.name === 'dense_5').outgoing.find((one) => one.of === 'kernel')"
     index = tuple(browser.run(f"{kernel}.chains[0].index"))
     chain = seen().explain("dense_5", "kernel", index)
+    marked = browser.run(f"{kernel}.chains.map((one) => one.index)")
+    other = next(i for i in range(18) if [i, 0] not in marked)
+    browser.run(f"goTo({{step: data.steps.length - 2, role: 'cotangent', of: 'kernel', index: [{other}, 0]}})")
+    shown = browser.run("document.getElementById('numbers').textContent")
+    assert f'trace.explain("dense_5", "kernel", ({other}, 0))' in shown
     browser.run(f"goTo({{step: data.steps.length - 2, role: 'cotangent', of: 'kernel', index: {list(index)}}})")
     shown = browser.run("document.getElementById('chain-text').textContent")
     value = re.match(r"dense_5: kernel_bar\[\d+, \d+\] = (\S+)$", shown)[1]

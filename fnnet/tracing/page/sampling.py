@@ -50,6 +50,7 @@ def sample(
     is_kernel: bool = False,
     meaning: str = "",
     rows: Sequence[int] | None = None,
+    whole: bool = False,
 ) -> Sample:
     """How an array of that shape is shown; a batch has its examples first.
 
@@ -59,11 +60,14 @@ def sample(
         is_kernel: Whether it is a parameter, with the axes of a kernel.
         meaning: One of `ROLES`, for an array with these axes; "" for any other.
         rows: Indices of the first axis that are shown before others.
+        whole: Whether the page has all entries, whatever their number.
     """
     roles = "r" * batched + ROLES[meaning] if meaning else _roles(len(shape), batched, is_kernel)
     draw = meaning or {"": "number", "x": "bars", "yx": "matrix"}.get(roles, "image")
-    if math.prod(shape) <= ENTRIES and "-" not in roles:
-        return Sample(tuple(np.arange(n) for n in shape), roles, "", draw)
+    if whole or (math.prod(shape) <= ENTRIES and "-" not in roles):
+        unseen = [f"1 of {n} on axis {axis}" for axis, n in enumerate(shape) if roles[axis] == "-"]
+        said = f"sampled: {', '.join(unseen)}" if unseen else ""
+        return Sample(tuple(np.arange(n) for n in shape), roles, said, draw)
     limits = dict.fromkeys("-", 1)
     image = "c" in roles or "r" in roles
     sides = [n for n, role in zip(shape, roles, strict=True) if role in "yx"]

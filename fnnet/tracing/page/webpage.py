@@ -20,6 +20,7 @@ from fnnet.tracing.changes import change
 from fnnet.tracing.explanation import Explanation
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.page.drawing import way_of_inside, way_of_leaf, way_of_value, which_entry
+from fnnet.tracing.page.engine import FACTORS, Engines, are_whole
 from fnnet.tracing.page.glossary import GLOSSARY
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import sample
@@ -36,6 +37,7 @@ SCRIPTS = (
     "places.js",
     "painting.js",
     "pictures.js",
+    "engine.js",
     "numbers.js",
     "panel.js",
     "ending.js",
@@ -50,7 +52,8 @@ KINDS = {"float64": "f64", "float32": "f32", "int32": "i32", "int8": "i8", "uint
 
 def webpage(trace: Any, title: str, moments: Mapping[str, Any] | None = None) -> str:
     """The page as text; with the traces of earlier moments of a training, under their labels, for its slider."""
-    arrays = _Arrays()
+    shown = list({id(one): one for one in (*(moments or {}).values(), trace)}.values())
+    arrays = _Arrays(FACTORS // len(shown) if are_whole(shown) else 0)
     earlier = {label: one for label, one in (moments or {}).items() if one is not trace}
     last = next((label for label, one in (moments or {}).items() if one is trace), "now")
     first = next(iter(earlier.items()), None)
@@ -84,6 +87,7 @@ def webpage(trace: Any, title: str, moments: Mapping[str, Any] | None = None) ->
 def _moment(trace: Any, label: str, first: tuple[str, Any] | None, arrays: "_Arrays") -> dict[str, Any]:
     """One trace; `first` is the first moment of the training, if there are several."""
     shown = answers(trace)
+    engines = Engines(trace, arrays.factors, arrays.add)
     examples = range(1 + max((answer["example"] or 0 for answer in shown), default=0))
     return {
         "label": label,
@@ -93,12 +97,16 @@ def _moment(trace: Any, label: str, first: tuple[str, Any] | None, arrays: "_Arr
         "sameBits": trace.same_bits,
         "problem": _problem(trace),
         "graph": trace.graph,
+        "whole": arrays.whole,
+        "live": engines.are_live,
         "x": _tensor(trace.x, arrays, **way_of_value(None, trace.x, trace.batch is not None)),
         "y": _tensor(trace.y, arrays, **way_of_value(None, trace.y, trace.batch is not None)),
         "answers": shown,
         "lossWords": [loss_in_words(trace, example) for example in examples],
         "changes": None if first is None or first[1] is trace else _changes(first, trace),
-        "steps": [_step(trace, step, arrays) for step in trace.steps],
+        "steps": [
+            _step(trace, step, arrays, engine) for step, engine in zip(trace.steps, engines.of_steps, strict=True)
+        ],
     }
 
 
@@ -115,9 +123,11 @@ def _changes(first: tuple[str, Any], trace: Any) -> dict[str, Any]:
 
 
 class _Arrays:
-    """The arrays of a page, each under the hash of its bytes."""
+    """The arrays of a page, each under the hash of its bytes; with `factors`, for derivatives, they are all whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, factors: int) -> None:
+        self.factors = factors
+        self.whole = factors > 0
         self.found: dict[str, dict[str, str]] = {}
 
     def add(self, array: np.ndarray) -> str:
@@ -136,8 +146,13 @@ def _problem(trace: Any) -> dict[str, str] | None:
     return None if found is None else {"layer": found.layer, "kind": found.kind, "sentence": found.sentence}
 
 
-def _step(trace: Any, step: Step, arrays: _Arrays) -> dict[str, Any]:
+def _step(trace: Any, step: Step, arrays: _Arrays, engine: dict[str, Any]) -> dict[str, Any]:
     batched = trace.batch is not None
+    is_computed = arrays.whole and any(engine.values())  # then the page makes each chain itself
+
+    def chains(one: Outgoing) -> list[dict[str, Any]]:
+        return [] if is_computed else [_chain(chain) for chain in _chains(trace, step, one)]
+
     return {
         "name": step.name,
         "kind": step.kind,
@@ -154,7 +169,8 @@ def _step(trace: Any, step: Step, arrays: _Arrays) -> dict[str, Any]:
         "saved": [_saved(one, arrays, batched, step) for one in step.saved],
         "savedBytes": step.saved_bytes,
         "incoming": _tensor(step.incoming, arrays, **way_of_value(step.layer, step.incoming, batched)),
-        "outgoing": [_outgoing(trace, step, one, arrays, batched) for one in step.outgoing],
+        "outgoing": [_outgoing(trace, step, one, arrays, batched) | {"chains": chains(one)} for one in step.outgoing],
+        **engine,
     }
 
 
@@ -216,7 +232,6 @@ def _outgoing(trace: Any, step: Step, one: Outgoing, arrays: _Arrays, batched: b
             "conclusive": slope.difference.conclusive,
             "wrong": slope.is_wrong,
         },
-        "chains": [_chain(chain) for chain in _chains(trace, step, one)],
     }
 
 
@@ -254,7 +269,7 @@ def _chain(chain: Explanation) -> dict[str, Any]:
 
 
 def _tensor(one: Numbers, arrays: _Arrays, note: str = "", **way: Any) -> dict[str, Any]:
-    shown = sample(one.shape, **way)
+    shown = sample(one.shape, **way, whole=arrays.whole)
     return {
         "name": one.name,
         "shape": list(one.shape),
