@@ -28,6 +28,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "live_traces",
     "mathematics",
     "plain_docstrings",
     "public_names",

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import hosted_notebooks
+import live_traces
 import public_names
+import pytest
 import rule_lists
 from public_names import NAMESPACES, members, undescribed
 
@@ -59,6 +61,25 @@ def test_notebooks_link_to_a_hosted_service_once_the_repository_is_public():
     linked = hosted_notebooks.links(page, "owner/name", "backpropagation.ipynb")
     hosted = "https://colab.research.google.com/github/owner/name/blob/main/docs/notebooks/backpropagation.ipynb"
     assert re.findall('href="([^"]*)"', linked) == ["backpropagation.ipynb", hosted]
+
+
+@pytest.mark.parametrize("doc", live_traces.DOCS)
+def test_each_picture_of_a_trace_opens_a_page_that_the_document_writes(doc):
+    text = (ROOT / "docs" / f"{doc}.md").read_text()
+    pictures = set(re.findall(r"\]\(pictures/trace_(\w+)\.png\)", text))
+    assert pictures
+    assert pictures == set(re.findall(r'\.save\("(\w+)\.html"', text))
+    image = '<img alt="The page" src="_images/trace_{}.png" />'
+    linked = live_traces.linked("".join(f"<p>{image.format(name)}</p>" for name in pictures) + image.format("x/other"))
+    assert set(re.findall(r'<a href="traces/(\w+)\.html"><img', linked)) == pictures
+
+
+def test_the_pages_of_traces_are_written(tmp_path, capsys):
+    doc = tmp_path / "doc.md"
+    doc.write_text("A page.\n```python\nprint(1)\nopen('one.html', 'w').close()\n```\n```text\n1\n```\n")
+    live_traces.write(doc, tmp_path / "traces")
+    assert (tmp_path / "traces" / "one.html").exists()
+    assert capsys.readouterr().out == ""
 
 
 def test_versions_agree():
