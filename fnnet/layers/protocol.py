@@ -184,7 +184,15 @@ class Layer(Habits):
 
         Where the layer is `of_batch` and there are keys, they are of the mini-batch as a whole, without that axis.
         """
-        return jax.vmap(lambda x: self.insides(params, x))(xs)
+        names: list[str] = []  # in the layer's order, which `vmap` forgets
+
+        def arrays(x: Any) -> list:
+            found = self.insides(params, x)
+            names[:] = found
+            return list(found.values())
+
+        found = jax.vmap(arrays)(xs)
+        return dict(zip(names, found, strict=True))
 
     @property
     def over_time(self) -> bool:

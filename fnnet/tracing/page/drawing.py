@@ -8,6 +8,16 @@ from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.records import Outgoing, Step
 
 LETTERS = "ijkl"
+INSIDES = {
+    "query": "What a row looks for: the row times query_kernel, head by head.",
+    "key": "What a row is found by: the row times key_kernel, head by head.",
+    "value": "What a row gives to the rows that look at it: the row times value_kernel, head by head.",
+    "weights": "How much a row takes of the value of each row: the softmax of query times key over the square root of "
+    "the width of a head.",
+    "mean": "The mean of the entries that are normalised together: it is subtracted from each of them.",
+    "deviation": "The square root of the variance plus epsilon: the entries less their mean are divided by it.",
+    "rms": "The square root of the mean square plus epsilon: the entries are divided by it.",
+}
 
 
 def way_of_value(layer: Any, one: Numbers, batched: bool) -> dict[str, Any]:
@@ -35,6 +45,11 @@ def way_of_inside(layer: Any, one: Numbers, batched: bool) -> dict[str, Any]:
     batched = batched and not layer.of_batch
     is_attention = one.name == "weights" and len(one.shape) == batched + 3
     return {"batched": batched, "meaning": "weights" if is_attention else ""}
+
+
+def about_inside(layer: Any, one: Numbers) -> str:
+    """What it is, in words, for those of this library's layers; "" for others."""
+    return INSIDES.get(one.name, "") if type(layer).__module__.startswith("fnnet.") else ""
 
 
 def which_entry(step: Step, batched: bool) -> str:

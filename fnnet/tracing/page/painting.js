@@ -28,22 +28,30 @@ function paint(canvas, tensor, places, geometry) {
   canvas.style.width = `${geometry.width}px`;
   canvas.style.height = `${geometry.height}px`;
   if (places.empty) return;
-  const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
-  (geometry.reach ? paintBars : paintCells)(context, tensor, places, geometry);
+  (geometry.reach ? paintBars : paintCells)(canvas, tensor, places, geometry);
 }
 
-function paintCells(context, tensor, places, geometry) {
+// Pixel by pixel: a large array has as many cells as pixels, and one rectangle for each would be slow.
+function paintCells(canvas, tensor, places, geometry) {
   const values = valuesOf(tensor);
   const most = tensor.draw === "tokens" ? 0 : mostOf(tensor); // a token is a name, not a size
+  const image = new ImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const pixel = (length) => Math.round(length * devicePixelRatio);
   for (const at of eachPlace(places.count)) {
+    const [red, green, blue] = colour(Number(values[places.flat(at)]), most);
     const { left, top, width, height } = geometry.box(at);
-    context.fillStyle = colourText(Number(values[places.flat(at)]), most);
-    context.fillRect(left, top, width, height);
+    const right = Math.min(pixel(left + width), canvas.width);
+    const bottom = Math.min(pixel(top + height), canvas.height);
+    for (let y = pixel(top); y < bottom; y++)
+      pixels.fill((255 << 24) | (blue << 16) | (green << 8) | red, y * canvas.width + pixel(left), y * canvas.width + right);
   }
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-function paintBars(context, tensor, places, geometry) {
+function paintBars(canvas, tensor, places, geometry) {
+  const context = canvas.getContext("2d");
+  context.scale(devicePixelRatio, devicePixelRatio);
   const values = valuesOf(tensor);
   const thin = 1 / devicePixelRatio;
   const between = geometry.bar >= 4 ? 1 : 0;

@@ -19,7 +19,7 @@ import numpy as np
 from fnnet.tracing.changes import change
 from fnnet.tracing.explanation import Explanation
 from fnnet.tracing.numbers import Numbers
-from fnnet.tracing.page.drawing import way_of_inside, way_of_leaf, way_of_value, which_entry
+from fnnet.tracing.page.drawing import about_inside, way_of_inside, way_of_leaf, way_of_value, which_entry
 from fnnet.tracing.page.engine import FACTORS, Engines, are_whole
 from fnnet.tracing.page.glossary import GLOSSARY
 from fnnet.tracing.page.mathml import mathml
@@ -165,13 +165,17 @@ def _step(trace: Any, step: Step, arrays: _Arrays, engine: dict[str, Any]) -> di
         "value": _tensor(
             step.value, arrays, which_entry(step, batched), **way_of_value(step.layer, step.value, batched)
         ),
-        "insides": [_tensor(one, arrays, **way_of_inside(step.layer, one, batched)) for one in step.insides],
+        "insides": [_inside(step, one, arrays, batched) for one in step.insides],
         "saved": [_saved(one, arrays, batched, step) for one in step.saved],
         "savedBytes": step.saved_bytes,
         "incoming": _tensor(step.incoming, arrays, **way_of_value(step.layer, step.incoming, batched)),
         "outgoing": [_outgoing(trace, step, one, arrays, batched) | {"chains": chains(one)} for one in step.outgoing],
         **engine,
     }
+
+
+def _inside(step: Step, one: Numbers, arrays: _Arrays, batched: bool) -> dict[str, Any]:
+    return _tensor(one, arrays, **way_of_inside(step.layer, one, batched)) | {"about": about_inside(step.layer, one)}
 
 
 def _page(page: Page) -> dict[str, Any]:
