@@ -17,7 +17,9 @@ function follow(place) {
   play(false);
   const of = place.role === "leaf" ? place.of : "x";
   const flat = flatOf(tensorAt(place).shape, place.index);
-  following = { place, tangents: tangents(currentState(), place.step, of, flat) };
+  // The example's entry goes wherever the first layer hands it: a block of several paths has it on each.
+  const outermost = data.steps.findIndex((step) => step.name === data.steps[place.step].name.split("/")[0]);
+  following = { place, tangents: tangents(currentState(), place.role === "leaf" ? place.step : outermost, of, flat) };
   refreshStrip();
   $("numbers").replaceChildren(...path());
   lightTangent();
@@ -63,7 +65,7 @@ function path() {
   });
   return [
     make("p", { id: "chain-text" }, make("b", {}, `${name}, followed to the loss`)),
-    make("p", {}, "One unit more of it moves each layer's output by its ", explained("tangent"), "; the strip above shows them. Times the gradient that comes in, and summed, that is the same number on every way to the loss: its gradient."),
+    make("p", {}, "One unit more of it moves each layer's output by its ", explained("tangent"), "; the strip above shows them. Times the gradient that comes in, and summed, that is its gradient, the same number at every layer; inside a block of several paths it is the part of one path."),
     make("div", { className: "scroll" }, make("table", { id: "path" }, head("layer", "entries moved", "largest move", "Σ tangent × gradient"), body)),
     make("p", {}, close),
   ];

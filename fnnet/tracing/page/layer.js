@@ -10,9 +10,14 @@ function show(number) {
   markChosen(number);
   $("layer-name").textContent = step.name;
   $("layer-text").textContent = step.text;
+  const trouble = data.problem && data.problem.layer === step.name;
+  $("layer-problem").textContent = trouble ? data.problem.sentence : "";
   $("ending").replaceChildren(...(step.name === "loss" ? ending() : []));
   figures = new Map();
+  packing.disconnect();
   $("pictures").replaceChildren(...pairs(number));
+  for (const box of $("pictures").children) packing.observe(box);
+  packing.observe($("pictures"));
   $("equations").replaceChildren(...step.pages.map(equations));
   $("saved").replaceChildren(saved(step));
   $("checks").replaceChildren(checks(step));
@@ -42,6 +47,24 @@ function pairs(number) {
   boxes.push(box(number, step.name === "loss" ? "loss: one number an example" : "y: what goes out", [by("value", ""), by("incoming", "")]));
   return boxes;
 }
+
+// The boxes are packed without white gaps: the grid's cells are small, and a box covers as many as it needs.
+
+const CELL = 8; // pixels, as in page.css
+const GAP = 16;
+
+function pack() {
+  const boxes = [...$("pictures").children];
+  const columns = Math.floor($("pictures").clientWidth / CELL);
+  boxes.forEach((box) => (box.style.gridArea = "auto / 1 / auto / -1")); // alone in a row, it has its own size
+  const found = boxes.map((box) => [box.offsetHeight, box.offsetWidth]);
+  boxes.forEach((box, i) => {
+    const [rows, wide] = found[i].map((length) => Math.ceil((length + GAP) / CELL));
+    box.style.gridArea = `span ${rows} / span ${Math.min(columns, wide)}`;
+  });
+}
+
+const packing = new ResizeObserver(pack);
 
 const isBias = (one) => one.of.endsWith("bias");
 

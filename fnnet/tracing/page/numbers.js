@@ -45,11 +45,10 @@ function numberAt(place) {
 
 const nameOf = (place) => entryName(tensorAt(place).name, place.index);
 
-/** The step's engine, and its arrays as numbers in double precision; null where the page has no derivative of it. */
-function engineAt(number) {
+/** What computes a step, if the page can, and its arrays as they stand. */
+function programAt(number) {
   const step = data.steps[number];
-  if (!data.whole || step.nested) return null;
-  const engine = engineOf(step, data);
+  const engine = data.whole && !step.nested ? engineOf(step) : null;
   return engine && { engine, values: valuesFor(step) };
 }
 
@@ -148,7 +147,7 @@ function cotangentOf(place) {
 }
 
 function termsByEngine(place, one) {
-  const found = engineAt(place.step);
+  const found = programAt(place.step);
   if (!found) return null;
   const step = data.steps[place.step];
   const { engine, values } = found;
@@ -159,7 +158,7 @@ function termsByEngine(place, one) {
   for (let o = 0; o < column.length; o++) {
     if (column[o] === 0) continue;
     const output = indexOf(step.value.shape, o);
-    const entry = engine.factorOf ? engine.factorOf(place.of, flat, o) : null;
+    const entry = engine.factorOf(place.of, flat, o);
     const factorAt = entry ? leafPlace(place.step, entry) : null;
     const name = factorAt ? nameOf(factorAt) : slopeName(step, place, output, column[o]);
     terms.push(term(factorAt, column[o], name, { step: place.step, role: "incoming", of: "", index: output }, Number(bar[o])));
@@ -203,7 +202,7 @@ function placeNamed(number, name) {
 /** y: for a layer that is linear a sum of products; else the entries that it depends on, with their slopes. */
 function outputOf(place) {
   const step = data.steps[place.step];
-  const found = engineAt(place.step);
+  const found = programAt(place.step);
   if (!found) return beyond(place, "y");
   const o = flatOf(step.value.shape, place.index);
   const row = found.engine.pull(found.values, unit(size(step.value.shape), o));
@@ -213,7 +212,7 @@ function outputOf(place) {
     const tensor = tensorAt({ step: place.step, ...where });
     terms[name] = !row[name] ? [] : nonzero(row[name]).map((e) => {
       const at = { step: place.step, ...where, index: indexOf(tensor.shape, e) };
-      const entry = found.engine.factorOf && found.engine.factorOf(name, e, o);
+      const entry = found.engine.factorOf(name, e, o);
       const factorAt = entry ? leafPlace(place.step, entry) : null;
       return term(factorAt, row[name][e], factorAt ? nameOf(factorAt) : slopeName(step, { of: name, index: at.index }, place.index, row[name][e]), at, Number(valuesOf(tensor)[e]));
     });

@@ -138,8 +138,16 @@ function refreshSummary() {
   const after = data.lossAfter === null ? "" : `; after the optimiser's update ${about(data.lossAfter)}`;
   const now = touched() ? ` With your changes it is ${about(lossNow())}.` : "";
   $("summary").textContent = `Loss ${about(data.loss)} of ${examples}${after}.${now}`;
-  $("problem").textContent = data.problem ? `First problem, going backwards: ${data.problem.sentence}` : "No problem found.";
+  const where = data.problem ? data.steps.findIndex((step) => step.name === data.problem.layer) : -1;
+  $("problem").textContent = data.problem ? `First problem, going backwards: ${data.problem.sentence} ` : "No problem found.";
+  if (where >= 0) $("problem").append(layerLink(where));
   $("problem").classList.toggle("wrong", Boolean(data.problem));
+}
+
+function layerLink(number) {
+  const button = make("button", { type: "button", className: "link" }, `Show ${data.steps[number].name}`);
+  button.addEventListener("click", () => show(number));
+  return button;
 }
 
 function theme(name) {

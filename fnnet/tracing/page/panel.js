@@ -25,6 +25,8 @@ function choose(place) {
   const parts = [head];
   const meaning = meaningOf(place);
   if (meaning) parts.push(make("p", { className: "note" }, meaning));
+  const equation = equationOf(place);
+  if (equation) parts.push(equation);
   if (made.same) parts.push(make("p", {}, `The same number as ${made.same}.`));
   if (made.said) parts.push(make("p", {}, made.said));
   if (made.more) parts.push(make("p", {}, "On the command line:"), make("pre", {}, made.more.shell), make("p", {}, "In Python:"), make("pre", {}, made.more.python));
@@ -34,6 +36,25 @@ function choose(place) {
   light(made.terms);
   showTouch(place);
   writeAddress();
+}
+
+// What the rules' pages call the arrays of a layer; the layer's own names are others.
+const LETTERS = { x: ["x", "z", "xs"], outputs: ["z", "a"], kernel: ["W"], bias: ["b"], input_kernel: ["W"], recurrent_kernel: ["U"], embedding: ["W"], scale: ["s", "g"] };
+
+/** The equation that computes an entry, where just one of the layer's equations does. */
+function equationOf(place) {
+  const { pages } = data.steps[place.step];
+  const isForward = place.role === "value";
+  const names = place.role === "cotangent" ? (LETTERS[place.of] || []).map((letter) => `${letter}_bar`) : ["y", "l"];
+  if (pages.length !== 1 || (!isForward && place.role !== "cotangent")) return null;
+  const found = pages.flatMap((page) => page.equations).filter((one) => {
+    const left = one.formula.split("=")[0].trim();
+    return one.side === (isForward ? "forward" : "backward") && names.some((name) => left === name || left.startsWith(`${name}_`));
+  });
+  if (found.length !== 1) return null;
+  const node = make("div", { className: "its-equation" });
+  node.innerHTML = found[0].mathml; // made by fnnet/tracing/page/mathml.py
+  return node;
 }
 
 function products(made) {

@@ -41,6 +41,27 @@ function goToPosition(p) {
   endFollowing();
   show(layerAt(position));
   refreshPlayer();
+  illustrate();
+}
+
+/** Chooses an entry that shows what the step does: the largest, of those whose products the page has. */
+function illustrate() {
+  const isForward = position <= layers();
+  const found = tensorsOf(current).filter((one) => (isForward ? one.role === "value" : one.role === "cotangent"));
+  const one = found.find(({ of }) => of !== "x" && !of.endsWith("bias")) || found[0]; // a kernel, before the input
+  if (!position || !one) return;
+  const at = (index) => goTo({ step: current, role: one.role, of: one.of, index });
+  if (data.whole) return at(indexOf(one.tensor.shape, largestOf(valuesOf(one.tensor))));
+  const outgoing = data.steps[current].outgoing.find((each) => each.of === one.of);
+  if (!isForward && outgoing.chains.length) at(outgoing.chains[0].index);
+}
+
+function largestOf(values) {
+  let largest = 0;
+  values.forEach((value, i) => {
+    if (Math.abs(value) > Math.abs(values[largest])) largest = i;
+  });
+  return largest;
 }
 
 function refreshPlayer() {

@@ -6,17 +6,7 @@ let losses = []; // after each change
 
 const touched = () => state !== null;
 
-/** The numbers of the trace, as the engine wants them. */
-function untouched() {
-  const wide = (tensor) => Float64Array.from(decode(tensor.array));
-  const params = {};
-  data.steps.forEach((step, i) => {
-    for (const one of step.outgoing) if (one.of !== "x" && one.of !== "outputs") (params[i] = params[i] || {})[one.of] = wide(one.value);
-  });
-  return { x: wide(data.x), labels: wide(data.y), params };
-}
-
-const currentState = () => state || untouched();
+const currentState = () => state || tracedState();
 
 /** Changes the numbers, computes the pass, and shows it. */
 function change(edit) {
@@ -24,6 +14,7 @@ function change(edit) {
   state = currentState();
   edit(state);
   const done = recompute(state);
+  state.values = done.values;
   losses.push([lossBefore, done.loss]);
   data.steps.forEach((step, i) => {
     const input = step.source < 0 ? state.x : done.values[step.source];
