@@ -10,6 +10,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import pytest
@@ -24,19 +25,33 @@ pytestmark = [
 
 DOCS = Path(__file__).parents[2] / "docs"
 PICTURES = DOCS / "pictures"
-WIDTH = 1100
 MOST = 150_000  # bytes
 
+
+class Shot(NamedTuple):
+    """Where a page stands when its picture is taken, code that is run then, and the rectangle, from an element down."""
+
+    address: str
+    height: int
+    code: str = ""
+    top: str = "body"
+    width: int = 1100
+    window: int = 1100
+
+
 CLOSED = "document.getElementById('equations-part').open = false"
-# For each page: the address at which its picture is taken, code that is run then, and the picture's height.
 SHOTS = {
     "backpropagation.md": {
-        "neuron": ("backward=dense_0&entry=kernel_bar[2,0]", "", 1300),
-        "sigmoids": ("backward=dense_0&entry=kernel_bar[0,1]", CLOSED, 1000),
-        "digit": ("backward=conv_0&entry=kernel_bar[0,0,0,1]", CLOSED, 1000),
-        "head": ("backward=attention_0&entry=query_kernel_bar[3,0]", CLOSED, 1200),
+        "neuron": Shot("backward=dense_0&entry=kernel_bar[2,0]", 1300),
+        "sigmoids": Shot(
+            "backward=dense_0&entry=kernel[0,1]", 1000, f"{CLOSED}; document.getElementById('follow').click()"
+        ),
+        "digit": Shot("backward=conv_0&entry=kernel_bar[0,0,0,1]", 1000, CLOSED),
+        "head": Shot(
+            "backward=attention_0&entry=weights[0,3,1]", 620, CLOSED, "[aria-label=weights]", 820, window=1400
+        ),
     },
-    "trace.md": {"broken": ("", "", 980)},
+    "trace.md": {"broken": Shot("", 980)},
 }
 
 
@@ -70,17 +85,19 @@ def test_the_docs_show_these_pages(written, tmp_path):
     target = DOCS.parent / os.environ["FNNET_PICTURES"] if "FNNET_PICTURES" in os.environ else tmp_path
     shots = SHOTS[document]
     assert set(re.findall(r"\]\(pictures/trace_(\w+)\.png\)", (DOCS / document).read_text())) == set(shots)
-    for name, (address, code, height) in shots.items():
+    for name, shot in shots.items():
         file = target / f"trace_{name}.png"
-        with Browser(tmp_path / f"profile-{name}", width=WIDTH, height=height) as browser:
-            opened(browser, folder / f"{name}.html", address)
+        with Browser(tmp_path / f"profile-{name}", width=shot.window, height=shot.height) as browser:
+            opened(browser, folder / f"{name}.html", shot.address)
             if name == "broken":  # it opens at the layer with the problem
                 assert text(browser, "layer-name") == "relu_4"
             else:
                 assert text(browser, "chain-text")
-            browser.run(code)
+            browser.run(shot.code)
             browser.run("scrollTo(0, 0)")
-            browser.picture(file, {"x": 0, "y": 0, "width": WIDTH, "height": height})
+            top = browser.run(f"document.querySelector('{shot.top}').getBoundingClientRect().top")
+            rectangle = {"x": 0, "y": max(0, top - 12), "width": shot.width, "height": shot.height}
+            browser.picture(file, rectangle)
             assert browser.errors == []
         with Image.open(file) as picture:
             size = picture.size
@@ -99,7 +116,7 @@ def test_what_the_docs_say_of_changes_happens(written, tmp_path):
         browser.send("Input.insertText", text=str(number))
         browser.press("Tab")
 
-    with Browser(tmp_path / "profile", width=WIDTH) as browser:
+    with Browser(tmp_path / "profile") as browser:
         opened(browser, folder / "neuron.html", "backward=dense_0&entry=kernel_bar[2,0]")
         browser.click("#take-step")
         assert text(browser, "losses") == "Loss 6 before, 4.5 after."
@@ -112,7 +129,7 @@ def test_what_the_docs_say_of_changes_happens(written, tmp_path):
         change(browser, 10)
         browser.run("location.hash = 'backward=dense_0&entry=kernel_bar[0,1]'")
         browser.run("new Promise(requestAnimationFrame)")
-        assert text(browser, "chain-text")
+        assert "kernel_bar[0, 1] = 0.00001342" in text(browser, "chain-text")
         opened(browser, folder / "digit.html", "backward=conv_0&entry=kernel_bar[0,0,0,1]")
         browser.click("#take-step")
         assert text(browser, "losses") == "Loss 1.656 before, 0.01567 after."
