@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fnnet.tracing.page.sampling import sample
 from tracing.browser import CHROMIUM, Browser
 from tracing.networks import seen
 
@@ -46,7 +47,7 @@ def draw(page):
             "low": float(finite.min()) if finite.size else "NaN",
             "high": float(finite.max()) if finite.size else "NaN",
             "rms": 1,
-            "zeros": 0,
+            "zeros": 0.25,
             "nans": 0,
             "infinities": 0,
             "array": "shown",
@@ -360,4 +361,15 @@ def test_each_picture_has_a_name_and_a_description(page, draw):
         nodes = page.send("Accessibility.getFullAXTree")["nodes"]
         named = [node for node in nodes if node.get("name", {}).get("value") == "shown"]
         described = [node.get("description", {}).get("value", "") for node in named]
-        assert any("rms 1; 0 % zero" in text and "from" in text and "sampled" in text for text in described), kind
+        assert any("rms 1; 25 % zero" in text and "from" in text and "sampled" in text for text in described), kind
+
+
+def test_each_entry_of_many_axes_has_its_place(page, draw):
+    array = draw(np.arange(2 * 3 * 2 * 2 * 2).reshape(2, 3, 2, 2, 2), "image", roles="rryxc")
+    seen = set()
+    for index in np.ndindex(array.shape):
+        page.run(f"shown.select({list(index)})")
+        assert page.run("shown.querySelector('output').dataset.value") == str(int(array[index]))
+        seen.add(box(page, index)[:2])
+    assert len(seen) == array.size
+    assert sample((2, 3, 9, 9, 9), batched=True).roles == "rryxc"

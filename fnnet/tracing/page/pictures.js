@@ -13,7 +13,7 @@ function svgShape(tag, attributes, text = "") {
 
 const outlineOf = (boxes) =>
   boxes.map((box) => {
-    const [w, h] = [Math.max(box.width, 5), Math.max(box.height, 5)]; // of a tiny cell too, one sees the outline
+    const [w, h] = [Math.max(box.width, 9), Math.max(box.height, 9)]; // a tiny cell is seen within its outline
     return `M${box.left + (box.width - w) / 2} ${box.top + (box.height - h) / 2}h${w}v${h}h${-w}z`;
   }).join("");
 
@@ -123,7 +123,8 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
   const row = make("div");
   const figure = make("figure", { className: `picture ${tensor.draw}` }, caption, stage, scale, readout, row, measures, numbers);
   let geometry = null;
-  let drawnAt = 0;
+  let wanted = 0; // the width that the picture would like to have
+  let drawnAt = 0; // the width that it had
   let at = { r: 0, c: 0, y: 0, x: 0 };
   let chosen = null;
   let lit = [];
@@ -161,7 +162,8 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
 
   function drawText() {
     const found = measuresOf(tensor);
-    const parts = tensor.draw === "tokens" ? [] : [`rms ${about(found.rms)}`, `${percent(found.zeros)} zero`];
+    const parts = tensor.draw === "tokens" ? [] : [`rms ${about(found.rms)}`];
+    if (found.zeros && tensor.draw !== "tokens") parts.push(`${percent(found.zeros)} zero`);
     if (found.nans) parts.push(`${found.nans} NaN`);
     if (found.infinities) parts.push(`${found.infinities} infinite`);
     if (tensor.said) parts.push(tensor.said);
@@ -178,7 +180,7 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
     drawText();
     if (!isNumber) {
       const ideal = geometryOf(tensor, places, width);
-      const wanted = Math.ceil(ideal.left + ideal.width);
+      wanted = Math.ceil(ideal.left + ideal.width);
       stage.style.width = `${wanted}px`;
       drawnAt = stage.clientWidth;
       geometry = drawnAt && drawnAt < wanted ? geometryOf(tensor, places, drawnAt) : ideal;
@@ -260,6 +262,7 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
     },
     refresh: draw,
     notYet: (yes) => {
+      if (yes !== isComputed) return;
       isComputed = !yes;
       figure.classList.toggle("not-yet", yes);
       hatch.hidden = !yes;
@@ -271,7 +274,11 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
   });
   draw();
   // In a column that is too narrow, or becomes wider, the picture is laid out again.
-  new ResizeObserver(() => stage.clientWidth && stage.clientWidth !== drawnAt && draw()).observe(stage);
+  new ResizeObserver(() => {
+    const has = stage.clientWidth;
+    if (Math.min(has, wanted) !== Math.min(drawnAt || wanted, wanted) && has) draw();
+    else drawnAt = has;
+  }).observe(stage);
   return figure;
 }
 

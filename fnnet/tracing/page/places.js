@@ -1,28 +1,32 @@
 // Where the entries of an array lie: in the array, and on its picture.
 
 // In the array. `roles` say what each axis is on the picture: "y" and "x" within a tile, "r" and "c" the row and the
-// column of the tile, "-" an axis of which one index is shown. An entry is at {r, c, y, x}.
+// column of the tile, "-" an axis of which one index is shown. Several axes may have one role: the last counts fastest.
+// An entry is at {r, c, y, x}.
 
 function placesOf(tensor) {
-  const count = { r: 1, c: 1, y: 1, x: 1 };
+  const count = { r: 1, c: 1, y: 1, x: 1, "-": 1 };
   const lengths = tensor.places.map((at) => (typeof at === "number" ? at : at.length));
-  const strides = lengths.map((_, i) => lengths.slice(i + 1).reduce((a, b) => a * b, 1));
-  const axes = [...tensor.roles].map((role, i) => ({ role, i })).filter(({ role }) => role !== "-");
-  for (const { role, i } of axes) count[role] = lengths[i];
-  const flat = (at) => axes.reduce((sum, { role, i }) => sum + at[role] * strides[i], 0);
+  const axes = [...tensor.roles].map((role, i) => ({ role, i, stride: lengths.slice(i + 1).reduce((a, b) => a * b, 1), within: 1 }));
+  for (const axis of [...axes].reverse()) {
+    axis.within = count[axis.role]; // how far apart neighbours of this axis are, among those of its role
+    count[axis.role] *= lengths[axis.i];
+  }
+  const along = ({ role, i, within }, at) => (role === "-" ? 0 : Math.floor(at[role] / within) % lengths[i]);
+  const flat = (at) => axes.reduce((sum, axis) => sum + along(axis, at) * axis.stride, 0);
   const index = (at) =>
-    [...tensor.roles].map((role, i) => {
-      const k = role === "-" ? 0 : at[role];
-      return typeof tensor.places[i] === "number" ? k : tensor.places[i][k];
+    axes.map((axis) => {
+      const k = along(axis, at);
+      return typeof tensor.places[axis.i] === "number" ? k : tensor.places[axis.i][k];
     });
   const find = (wanted) => {
-    const at = { r: 0, c: 0, y: 0, x: 0 };
-    for (const [i, role] of [...tensor.roles].entries()) {
+    const at = { r: 0, c: 0, y: 0, x: 0, "-": 0 };
+    for (const { role, i, within } of axes) {
       const k = typeof tensor.places[i] === "number" ? wanted[i] : tensor.places[i].indexOf(wanted[i]);
       if (!(k >= 0 && k < lengths[i])) return null;
-      if (role !== "-") at[role] = k;
+      at[role] += k * within;
     }
-    return at;
+    return at["-"] ? null : at;
   };
   return { count, flat, index, find, empty: lengths.includes(0) };
 }
@@ -62,8 +66,10 @@ function cellsOf(tensor, count, width) {
   if (count.r * count.c === 1) {
     const side = Math.min(most, width / count.x, HEIGHT / count.y);
     if (side >= 4) return fitted(Math.floor(side), Math.floor(side));
-    // Too thin to see: up to 4 pixels along the side that has room. Below one pixel a picture scrolls.
-    return fitted(clamp(width / count.x, 1, 4), clamp((1.5 * HEIGHT) / count.y, 1, 4));
+    const [w, h] = [Math.min(width / count.x, 4), Math.min((1.5 * HEIGHT) / count.y, 4)];
+    if (Math.min(w, h) >= 2) return fitted(Math.min(w, h), Math.min(w, h));
+    // Too thin to see: as much as there is room along the other side. Below one pixel a picture scrolls.
+    return fitted(Math.max(w, 1), Math.max(h, 1));
   }
   const largest = (fits) => {
     for (let cell = most; cell > 1; cell--) if (fits(fitted(cell, cell))) return fitted(cell, cell);

@@ -29,7 +29,7 @@ class Sample:
     Args:
         indices: For each axis the chosen indices.
         roles: For each axis what it is on the picture: "y" and "x" within a tile, "r" and "c" the row and the column
-            of the tile, "-" for an axis of which one index is shown.
+            of the tile, "-" for an axis of which one index is shown. Several axes may be "r".
         said: What is left out, in words; empty if nothing.
         draw: What it is drawn as: "number", "bars", "matrix", "image" (tiles of y by x), or one of `ROLES`.
     """
@@ -64,10 +64,8 @@ def sample(
     """
     roles = "r" * batched + ROLES[meaning] if meaning else _roles(len(shape), batched, is_kernel)
     draw = meaning or {"": "number", "x": "bars", "yx": "matrix"}.get(roles, "image")
-    if whole or (math.prod(shape) <= ENTRIES and "-" not in roles):
-        unseen = [f"1 of {n} on axis {axis}" for axis, n in enumerate(shape) if roles[axis] == "-"]
-        said = f"sampled: {', '.join(unseen)}" if unseen else ""
-        return Sample(tuple(np.arange(n) for n in shape), roles, said, draw)
+    if whole or math.prod(shape) <= ENTRIES:
+        return Sample(tuple(np.arange(n) for n in shape), roles.replace("-", "r"), "", draw)
     limits = dict.fromkeys("-", 1)
     image = "c" in roles or "r" in roles
     sides = [n for n, role in zip(shape, roles, strict=True) if role in "yx"]
