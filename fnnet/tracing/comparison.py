@@ -113,6 +113,10 @@ class Comparison:
             lost=int(underflown.sum()),
         )
 
+    def autodiff(self, index: int) -> np.ndarray | None:
+        """Autodiff's cotangent of leaf `index`, in double precision; None if it has none."""
+        return None if self.problem or index not in self.numbers else self._expected.bars[self.numbers[index]]
+
     @functools.cached_property
     def _rounded(self) -> list[np.ndarray]:
         """Autodiff's cotangents in the dtype of the trace: what roundings inside a layer of many products may cost."""

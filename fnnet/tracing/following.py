@@ -20,7 +20,7 @@ from fnnet.tracing.comparison import Comparison
 from fnnet.tracing.graph import flows
 from fnnet.tracing.layer_programs import programs_of_layer, programs_of_loss
 from fnnet.tracing.numbers import Numbers, numbers
-from fnnet.tracing.plain_layers import draws
+from fnnet.tracing.plain_layers import trains
 from fnnet.tracing.records import Outgoing, Saved, Source, Step
 from fnnet.tracing.rule_pages import page_of_words, pages_of
 from fnnet.tracing.traces import Trace
@@ -115,7 +115,7 @@ def _step(
         return Step(**shown, pages=(page_of_words(layer),), saved=(), outgoing=of_x, is_nested=True)
     names, leaves, tree = _flat(call.params)
     example = jax.ShapeDtypeStruct(call.x.shape[objective.batched :], call.x.dtype)
-    key = call.key if call.key is not None and draws(layer, call.params, example) else None
+    key = call.key if call.key is not None and trains(layer, call.params, example) else None
 
     programs = programs_of_layer(layer, objective.batched, call.x, leaves, tree, key)
     compared = Comparison(programs, (call.x, *leaves), ("x", *names), y_bar)

@@ -15,7 +15,7 @@ from fnnet.checking.undecorated import has_rules, undecorated
 from fnnet.core.primitives import is_inexact
 from fnnet.core.reduction import losses_of
 from fnnet.proofs import reference_of
-from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_layer
+from fnnet.tracing.plain_layers import AUTODIFF, INDEPENDENT, UNDECORATED, plain_layer, reads_key
 from fnnet.tracing.probes import called
 
 KEPT = 256  # layers at so many shapes
@@ -30,11 +30,21 @@ class LayerPrograms:
         against: What `plain` is, in words.
         wide: Whether both can run in double precision (a layer that draws random numbers cannot).
         constants: How many leaves at the end are not differentiated.
+        trains: Whether the layer does something else than in evaluation: it draws, or takes statistics of the batch.
     """
 
-    def __init__(self, own: Callable, plain: Callable, against: str, wide: bool = True, constants: int = 0):
+    def __init__(
+        self,
+        own: Callable,
+        plain: Callable,
+        against: str,
+        wide: bool = True,
+        constants: int = 0,
+        trains: bool = False,
+    ):
         """Nothing is compiled yet."""
         self.own, self.plain, self.against, self.wide, self.constants = own, plain, against, wide, constants
+        self.trains = trains
         self.values = Program(lambda *leaves: own(*leaves), wide)
         self.pull = Program(self._pull, wide)
         self._pushes: dict[int, Program] = {}
@@ -68,17 +78,14 @@ class LayerPrograms:
 
 def programs_of_layer(layer: Any, batched: bool, x: Any, leaves: Sequence[Any], tree: Any, key: Any) -> LayerPrograms:
     """The programs of a layer on arrays like these; `tree` is the structure of its parameters."""
-    if key is not None:
-
-        def own(x: Any, *leaves: Any) -> Any:
-            return called(layer, jax.tree.unflatten(tree, leaves), x, key, batched)
-
-        if has_rules(own, (x, *leaves)):
-            return LayerPrograms(own, undecorated(own), UNDECORATED, wide=False)
-        return LayerPrograms(own, own, AUTODIFF, wide=False)
     example = jax.ShapeDtypeStruct(x.shape[batched:], x.dtype)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    return _kept(_keyless, layer, batched, example, shapes, tree)
+    if key is None:
+        return _kept(_keyless, layer, batched, example, shapes, tree)
+    of_batch = jax.ShapeDtypeStruct(x.shape, x.dtype), *shapes
+    if reads_key(layer, jax.tree.unflatten(tree, shapes), example):
+        return _in_training(layer, batched, of_batch, tree, key)
+    return _kept(_in_training, layer, batched, of_batch, tree)
 
 
 def programs_of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:
@@ -98,6 +105,20 @@ def _keyless(layer: Any, batched: bool, example: Any, shapes: tuple, tree: Any) 
 
     plain, against = plain_layer(layer, of_one, (example, jax.tree.unflatten(tree, shapes)))
     return LayerPrograms(on_batch(of_one), on_batch(plain), against)
+
+
+def _in_training(layer: Any, batched: bool, shapes: tuple, tree: Any, key: Any = None) -> LayerPrograms:
+    """Of a layer that does something else in training; without a key it is one that does not read its value."""
+    wide = key is None
+    if key is None:
+        key = jax.random.split(jax.random.key(0), shapes[0].shape[0]) if batched else jax.random.key(0)
+
+    def own(x: Any, *leaves: Any) -> Any:
+        return called(layer, jax.tree.unflatten(tree, leaves), x, key, batched)
+
+    if has_rules(own, shapes):
+        return LayerPrograms(own, undecorated(own), UNDECORATED, wide, trains=True)
+    return LayerPrograms(own, own, AUTODIFF, wide, trains=True)
 
 
 def _of_loss(loss: Callable, outputs: Any, y: Any) -> LayerPrograms:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from fnnet.checking.undecorated import has_rules, undecorated
+from fnnet.core.jaxprs import dependent_outputs
 from fnnet.layers.answers import Call
 from fnnet.layers.containers import in_training
 from fnnet.layers.protocol import Layer
@@ -33,14 +34,17 @@ def plain_layer(layer: Any, own: Callable, args: tuple) -> tuple[Callable, str]:
     return undecorated(own), UNDECORATED
 
 
-def draws(layer: Any, params: Any, x: Any) -> bool:
+def trains(layer: Any, params: Any, x: Any) -> bool:
     """Whether a layer does something else with a key; `x` is one example, by its shape."""
-    if not isinstance(layer, Layer):
-        return False
+    return isinstance(layer, Layer) and (layer.of_batch or reads_key(layer, params, x))
+
+
+def reads_key(layer: Layer, params: Any, x: Any) -> bool:
+    """Whether what a layer does depends on the key's value."""
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
     trained = jax.make_jaxpr(lambda key, params, x: in_training(layer, params, x, key))
     traced = trained(jax.random.key(0), shapes, x).jaxpr
-    return layer.of_batch or any(traced.invars[0] is used for equation in traced.eqns for used in equation.invars)
+    return any(dependent_outputs(traced, [number == 0 for number in range(len(traced.invars))]))
 
 
 def _call(layer: Any, x: Any, params: Any) -> Call | None:

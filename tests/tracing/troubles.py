@@ -1,5 +1,6 @@
-"""Ten ways for a network not to learn, each planted alone, and what `first_problem` must call it."""
+"""Fifteen ways for a network not to learn, each planted alone, and what `first_problem` must call it."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -139,6 +140,127 @@ def labels_shifted():
     return (net, fnnet.softmax_cross_entropy, params, np.eye(10, dtype=np.float32)[labels], labels + 1), {}
 
 
+TOKENS = 12
+
+
+def mean_of_tokens(logits, labels):
+    return fnnet.softmax_cross_entropy(logits, labels).mean(-1)
+
+
+def windows(examples=4, length=10, seed=0):
+    """Windows of a text, and the tokens that follow."""
+    text = np.random.default_rng(seed).integers(0, TOKENS, (examples, length + 1))
+    return text[:, :-1], text[:, 1:]
+
+
+def reader(*layers, features=8, seed=0):
+    """A network of tokens, and its parameters."""
+    net = fnnet.Sequential(fnnet.Embedding(TOKENS, features), *layers, fnnet.Dense(TOKENS))
+    return net, net.init(jax.random.key(seed), (10,))
+
+
+def next_token_seen():
+    block = fnnet.Residual(fnnet.LayerNorm(), fnnet.Attention(2))
+    return (*leaky(block), *windows()), {}
+
+
+def leaky(*layers):
+    net, params = reader(fnnet.Attention(2, causal=True), *layers)
+    return net, mean_of_tokens, params
+
+
+def next_token_seen_in_reverse():
+    return (*leaky(fnnet.LSTM(8, reverse=True)), *windows()), {}
+
+
+def next_token_seen_by_a_norm():
+    return (*leaky(fnnet.GroupNorm(2)), *windows()), {}
+
+
+def next_token_seen_in_padded():
+    net = fnnet.Sequential(
+        fnnet.Padded(fnnet.Sequential(fnnet.Embedding(TOKENS, 8), fnnet.Attention(2))), fnnet.Dense(12)
+    )
+    return (net, mean_of_tokens, net.init(jax.random.key(0), (10,)), *windows()), {}
+
+
+def filled_up(examples=4, length=10):
+    """Sentences of different lengths, filled up with 0; and a label for each token, 0 where it is padding."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, TOKENS, (examples, length))
+    x[np.arange(length) >= rng.permutation(length)[:examples, None] + 1] = 0
+    return x, np.where(x == 0, 0, (x * 5) % TOKENS)
+
+
+def tagged(layer):
+    """A network that names each token, from both sides, whose loss leaves the padding out."""
+    net, params = reader(layer)
+    return net, functools.partial(fnnet.softmax_cross_entropy, ignore_index=0), params
+
+
+def padding_counts():
+    return (*tagged(fnnet.Attention(2)), *filled_up()), {}
+
+
+def padding_counts_in_reverse():
+    return (*tagged(fnnet.GRU(8, reverse=True)), *filled_up()), {}
+
+
+def normalised(image, **options):
+    layers = (fnnet.Conv(4, 3), fnnet.BatchNorm(), fnnet.relu, fnnet.GlobalAvgPool()) if image else ()
+    layers = layers or (fnnet.Dense(8), fnnet.BatchNorm(), fnnet.relu)
+    net, shape = fnnet.Sequential(*layers, fnnet.Dense(3)), (6, 6, 1) if image else (6,)
+    x = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    return (net, fnnet.softmax_cross_entropy, net.init(jax.random.key(0), shape), x, np.array([1])), options
+
+
+def batch_of_one():
+    return normalised(False, key=jax.random.key(1))
+
+
+def batch_of_one_image():
+    return normalised(True, key=jax.random.key(1))
+
+
+def exploding_recurrence(kind=fnnet.LSTM):
+    net, params = reader(kind(16))
+    params = changed(params, f"{kind.__name__.lower()}_1", "recurrent_kernel", lambda k: 8 * k)
+    return (net, mean_of_tokens, params, *windows(length=60)), {}
+
+
+def exploding_gru():
+    return exploding_recurrence(fnnet.GRU)
+
+
+def embedding_of(x, labels=None):
+    """Rows of a table of 20, averaged; the labels are drawn."""
+    net = fnnet.Sequential(fnnet.Embedding(20, 8), fnnet.GlobalAvgPool(), fnnet.Dense(3))
+    labels = np.random.default_rng(1).integers(0, 3, len(x)) if labels is None else labels
+    return (net, fnnet.softmax_cross_entropy, net.init(jax.random.key(0), x.shape[1:]), x, labels), {}
+
+
+def tokens_cast_from_floats():
+    return embedding_of(np.random.default_rng(0).random((16, 5)).astype(np.int32))
+
+
+def tokens_rounded_from_floats():
+    return embedding_of((1.1 * np.random.default_rng(0).random((16, 20))).astype(np.int32))
+
+
+def tokens_are_positions():
+    return embedding_of(np.tile(np.arange(5), (16, 1)))
+
+
+def tokens_without_a_row():
+    return embedding_of(np.random.default_rng(0).integers(1, 21, (16, 5)))
+
+
+def table_without_a_gradient():
+    args, keywords = next_token_seen()
+    net = fnnet.Sequential(fnnet.Embedding(TOKENS, 8), jax.lax.stop_gradient, fnnet.Dense(TOKENS))
+    return (net, args[1], net.init(jax.random.key(0), (10,)), *args[3:]), keywords
+
+
 PLANTED = {
     "dead ReLU": Planted(dead_relu, "relu_3", "dead ReLU", "100 % of its units"),
     "saturation": Planted(saturation, "sigmoid_1", "saturation", "saturated sigmoid"),
@@ -152,5 +274,24 @@ PLANTED = {
     "bf16 underflow": Planted(bf16_underflow, "", "underflow", "underflows in bfloat16"),
     "bf16 update lost": Planted(bf16_update_lost, "dense_2", "update lost", "lost in bfloat16"),
     "labels one off, all of them classes": Planted(labels_shifted, "loss", "labels", "labels off by one"),
+    "next token seen": Planted(next_token_seen, "residual_2/attention_1", "leak", "with the tokens after it"),
+    "next token seen in reverse": Planted(next_token_seen_in_reverse, "lstm_2", "leak", "use reverse=False"),
+    "next token seen by a norm": Planted(next_token_seen_by_a_norm, "group_norm_2", "leak", "see earlier tokens alone"),
+    "next token seen in Padded": Planted(next_token_seen_in_padded, "padded_0", "leak", "Attention(..., causal=True)"),
+    "padding counts": Planted(padding_counts, "attention_1", "padding", "use fnnet.Padded(net, index=0)"),
+    "padding counts in reverse": Planted(padding_counts_in_reverse, "gru_1", "padding", "token 0 only fills"),
+    "batch of one": Planted(batch_of_one, "batch_norm_1", "batch of one", "no gradient passes"),
+    "batch of one image": Planted(batch_of_one_image, "batch_norm_1", "batch of one", "normalised by itself"),
+    "exploding recurrence": Planted(exploding_recurrence, "lstm_1", "exploding recurrence", "times a step"),
+    "exploding GRU": Planted(exploding_gru, "gru_1", "exploding recurrence", "going back over 60 steps"),
+    "embedding never touched": Planted(tokens_cast_from_floats, "embedding_0", "tokens", "1 of 20 rows learns"),
+    "tokens of rounded floats": Planted(tokens_rounded_from_floats, "embedding_0", "tokens", "2 of 20 rows learn"),
+    "tokens are positions": Planted(tokens_are_positions, "embedding_0", "tokens", "though their labels differ"),
+    "tokens without a row": Planted(tokens_without_a_row, "embedding_0", "tokens", "such as 20, which makes"),
+    "table without a gradient": Planted(table_without_a_gradient, "stop_gradient_1", "zero gradient", "none goes out"),
 }  # fmt: skip
-VARIANTS = ("bf16 update lost", "labels one off, all of them classes")  # of two of the ten
+TROUBLES = (  # the others are variants of them
+    *("dead ReLU", "saturation", "exploding depth", "zero initialisation", "wrong rule", "NaN in data"),
+    *("label off by one", "learning rate too large", "forgotten bias gradient", "bf16 underflow"),
+    *("next token seen", "padding counts", "batch of one", "exploding recurrence", "embedding never touched"),
+)

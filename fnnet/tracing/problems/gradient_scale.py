@@ -1,7 +1,10 @@
-"""Gradients that explode or vanish from layer to layer, and updates too large or too small for their weights."""
+"""Gradients that explode or vanish from layer to layer, or explode over time; updates too large or too small."""
 
 from typing import Any
 
+import numpy as np
+
+from fnnet.layers.protocol import Layer
 from fnnet.tracing.numbers import share
 from fnnet.tracing.problems.problem import Found, Kind
 from fnnet.tracing.records import Step
@@ -10,6 +13,7 @@ EXPLODED = 1e3  # times the gradient at the network's output
 VANISHED = 1e-7
 LARGE = 1.0  # an update as large as the weights; or ...
 LARGISH, WORSE = 0.1, 10.0  # ... a tenth of them, if the loss on the same examples becomes ten times as large
+FEWEST = 4  # times with a gradient, of which the growth is taken
 LOST = 0.9  # of the entries that an update should move, not moved
 
 
@@ -47,6 +51,41 @@ def _layers(count: int) -> str:
 
 def _times(growth: float, layers: int) -> str:
     return f"{growth ** (1 / max(1, layers)):.3g}"
+
+
+def exploding_recurrence(trace: Any, step: Step, reference: float) -> Found:
+    """Within a layer over time, a gradient that grows going back.
+
+    gain_t = rms of x_bar_t / sum over s >= t of the rms of y_bar_s; the growth is that of the line through log gain_t.
+    """
+    time = 0 if trace.batch is None else 1
+    x_bar = None if step.comparison is None else step.comparison.autodiff(0)  # a wrong rule is another problem
+    if x_bar is None or not isinstance(step.layer, Layer) or step.layer.by_row or not step.parameters:
+        return None
+    if x_bar.ndim != time + 2 or step.value.shape[: time + 1] != x_bar.shape[: time + 1]:
+        return None
+    backward = slice(None, None, 1 if getattr(step.layer, "reverse", False) else -1)  # from the last step to the first
+    outgoing, incoming = (_of_each(array, time)[backward] for array in (x_bar, step.incoming.wide))
+    came_in = np.cumsum(incoming)
+    steps = np.flatnonzero((outgoing > 0) & (came_in > 0))
+    if len(steps) < FEWEST:
+        return None
+    gains = np.log(outgoing[steps] / came_in[steps])
+    rate = float(np.polyfit(steps, gains, 1)[0])
+    span = int(steps[-1] - steps[0])
+    if rate * span <= np.log(EXPLODED) or gains.max() <= 0:
+        return None
+    return Kind.EXPLODING_RECURRENCE, (
+        f"{step.name}: exploding recurrence: going back over {span + 1} steps, the gradient of x grows "
+        f"{np.exp(rate):.3g} times a step, {np.exp(rate * span):.3g} times in all: draw a smaller recurrent kernel, "
+        "clip the gradient, or use shorter sequences."
+    )
+
+
+def _of_each(array: np.ndarray, axis: int) -> np.ndarray:
+    """The rms at each index of an axis."""
+    others = tuple(i for i in range(array.ndim) if i != axis)
+    return np.sqrt(np.mean(np.square(array), axis=others))
 
 
 def update(trace: Any, step: Step, reference: float) -> Found:

@@ -20,6 +20,12 @@ class Kind(Word):
     UPDATE_TOO_LARGE = "update too large"
     UPDATE_LOST = "update lost"
     LABELS = "labels"
+    TOKENS = "tokens"
+    LEAK = "leak"
+    PADDING = "padding"
+    BATCH_OF_ONE = "batch of one"
+    EXPLODING_RECURRENCE = "exploding recurrence"
+    SATURATED_ATTENTION = "saturated attention"
 
 
 @dataclass(frozen=True)
