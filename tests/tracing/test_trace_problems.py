@@ -124,3 +124,10 @@ def test_a_healthy_network_has_none(seed):
 def test_a_healthy_network_of_texts_or_with_statistics_has_none(seed):
     *args, keywords = healthy_reader(seed)
     assert fnnet.trace(*args, **keywords).first_problem() is None
+
+
+def test_attention_to_one_token_is_no_problem_where_the_answers_are_right():
+    (net, loss, params, x, y), _ = PLANTED["saturated attention"].make()
+    answers = np.asarray(jax.vmap(net.apply, (None, 0))(params, x)).argmax(-1)
+    assert fnnet.trace(net, loss, params, x, y).first_problem().kind == "saturated attention"
+    assert fnnet.trace(net, loss, params, x, answers).first_problem() is None

@@ -140,6 +140,20 @@ def labels_shifted():
     return (net, fnnet.softmax_cross_entropy, params, np.eye(10, dtype=np.float32)[labels], labels + 1), {}
 
 
+def one_hot_attention():
+    """Kernels of queries and keys that are far too large; rotary, so that equal tokens do not share a row's weight."""
+    net, params = reader(fnnet.Attention(2, causal=True, rotary=True))
+    for name in ("query_kernel", "key_kernel"):
+        params = changed(params, "attention_1", name, lambda kernel: 60 * kernel)
+    return (net, mean_of_tokens, params, *windows()), {}
+
+
+def one_hot_attention_of_numbers():
+    (net, _, params, x, y), keywords = one_hot_attention()
+    targets = np.random.default_rng(2).normal(size=(*y.shape, TOKENS)).astype(np.float32)
+    return (net, lambda z, t: fnnet.squared_error(z, t).sum(-1), params, x, targets), keywords
+
+
 TOKENS = 12
 
 
@@ -284,6 +298,10 @@ PLANTED = {
     "batch of one image": Planted(batch_of_one_image, "batch_norm_1", "batch of one", "normalised by itself"),
     "exploding recurrence": Planted(exploding_recurrence, "lstm_1", "exploding recurrence", "times a step"),
     "exploding GRU": Planted(exploding_gru, "gru_1", "exploding recurrence", "going back over 60 steps"),
+    "saturated attention": Planted(one_hot_attention, "attention_1", "saturated attention", "one weight is above 0.99"),
+    "saturated attention, no classes": Planted(
+        one_hot_attention_of_numbers, "attention_1", "saturated attention", "queries and keys get nearly no gradient"
+    ),
     "embedding never touched": Planted(tokens_cast_from_floats, "embedding_0", "tokens", "1 of 20 rows learns"),
     "tokens of rounded floats": Planted(tokens_rounded_from_floats, "embedding_0", "tokens", "2 of 20 rows learn"),
     "tokens are positions": Planted(tokens_are_positions, "embedding_0", "tokens", "though their labels differ"),
@@ -294,4 +312,5 @@ TROUBLES = (  # the others are variants of them
     *("dead ReLU", "saturation", "exploding depth", "zero initialisation", "wrong rule", "NaN in data"),
     *("label off by one", "learning rate too large", "forgotten bias gradient", "bf16 underflow"),
     *("next token seen", "padding counts", "batch of one", "exploding recurrence", "embedding never touched"),
+    "saturated attention",
 )

@@ -3,9 +3,9 @@
 First, labels that are no class, tokens that no table has, and gradients that are not finite. Then what the batch gives
 away: later tokens that are seen, padding that counts, a batch of one. Then at each layer, in this order: a recurrence
 whose gradient explodes, so that roundings make it unlike autodiff's; a rule that disagrees with autodiff; a gradient
-that vanishes (zero weights, dead ReLU, saturation, underflow); a gradient that has grown or shrunk too much since the
-loss; an update that is too large or too small for its weights. Last, labels that are one off the network's answers.
-Healthy networks have none of these: tests/tracing/test_trace_problems.py.
+that vanishes (zero weights, dead ReLU, saturation, one-hot attention, underflow); a gradient that has grown or shrunk
+too much since the loss; an update that is too large or too small for its weights. Last, labels that are one off the
+network's answers. Healthy networks have none of these: tests/tracing/test_trace_problems.py.
 """
 
 from typing import Any
@@ -16,7 +16,15 @@ from fnnet.tracing.problems.examples import batch_of_one, leak, padding, tokens
 from fnnet.tracing.problems.gradient_scale import exploding_recurrence, grown, update
 from fnnet.tracing.problems.not_finite import labels_outside, not_finite
 from fnnet.tracing.problems.problem import Found, Kind, Problem
-from fnnet.tracing.problems.vanishing_gradients import FEW, dead, saturated, underflow, zero, zero_weights
+from fnnet.tracing.problems.vanishing_gradients import (
+    FEW,
+    dead,
+    one_hot,
+    saturated,
+    underflow,
+    zero,
+    zero_weights,
+)
 from fnnet.tracing.records import Step
 
 SHIFTED = 0.8  # of the answers, one off
@@ -35,7 +43,18 @@ def first_problem(trace: Any) -> Problem | None:
 def _at_each_layer(trace: Any, steps: list[Step]) -> Problem | None:
     reference = steps[-1].outgoing[0].numbers.rms
     for step in reversed(steps):
-        for find in (exploding_recurrence, _wrong, zero_weights, dead, saturated, underflow, zero, grown, update):
+        for find in (
+            exploding_recurrence,
+            _wrong,
+            zero_weights,
+            dead,
+            saturated,
+            one_hot,
+            underflow,
+            zero,
+            grown,
+            update,
+        ):
             sentence = find(trace, step, reference)
             if sentence:
                 return Problem(step.name, sentence[0], sentence[1])

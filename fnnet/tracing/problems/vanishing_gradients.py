@@ -1,4 +1,4 @@
-"""Gradients that vanish in a layer: zero weights, dead ReLU, saturation, underflow, or a cotangent of zeros."""
+"""Gradients that vanish in a layer: zero weights, dead ReLU, saturation, one-hot attention, underflow, or zeros."""
 
 from typing import Any
 
@@ -13,6 +13,9 @@ DEAD = 0.95  # of a layer's units, at no example of the batch positive
 FEW = 8  # examples: with fewer, a unit may be negative in all by chance
 SATURATED = 0.1  # the share of the incoming gradient that passes: the slope, as a root mean square
 BLOCKED = 0.8  # of the gradient's squares come in at outputs that are within 1 % of the ends
+ONE_HOT = 0.99  # the largest weight of a row of attention; or, where it is not known whether the network is right, ...
+SURELY_ONE_HOT = 0.9999
+NEARLY_ALL = 0.9  # of the rows; and so many right answers make a network right, which may attend to one row alone
 FAINT = 100.0  # times the smallest normal number: if the rest of a gradient is larger, what underflows does not matter
 RECTIFIERS = ("relu", "leaky_relu")
 SQUASHING = ("sigmoid", "tanh")
@@ -82,6 +85,24 @@ def saturated(trace: Any, step: Step, reference: float) -> Found:
         f"{step.name}: saturated {name}: {100 * ends:.0f} % of its outputs are within 1 % of {low:.0f} or {high:.0f} "
         f"(inputs from {step.inputs.low:.3g} to {step.inputs.high:.3g}), where the slope is nearly 0: "
         f"{100 * out:.2g} % of the gradient passes."
+    )
+
+
+def one_hot(trace: Any, step: Step, reference: float) -> Found:
+    """Attention whose rows look at one other row alone: its softmax passes nearly no gradient to queries and keys."""
+    weights = next((one.wide for one in step.insides if one.name == "weights"), None)
+    if weights is None or weights.shape[-1] < 3 or not step.incoming.rms:
+        return None
+    largest = weights.max(-1)[..., 1:]  # under a causal mask the first row sees itself alone
+    labels, answers = trace.y.array, trace.outputs.wide.argmax(-1)
+    are_classes = labels.dtype.kind in "iu" and labels.shape == answers.shape
+    limit = ONE_HOT if are_classes else SURELY_ONE_HOT
+    if share(largest > limit) < NEARLY_ALL or (are_classes and share(labels == answers) >= NEARLY_ALL):
+        return None
+    return Kind.SATURATED_ATTENTION, (
+        f"{step.name}: saturated softmax: in {100 * share(largest > limit):.0f} % of its rows one weight is above "
+        f"{limit:g}, so that queries and keys get nearly no gradient: draw smaller kernels of queries and keys, or put "
+        "LayerNorm before it."
     )
 
 
