@@ -8,9 +8,10 @@ over the places of an example: one place, or the tokens of a sequence. A rule's 
     squares     l = sum_i (a_i - y_i)^2         (3)   or half of it
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax.numpy as jnp
 import numpy as np
@@ -75,55 +76,73 @@ class Squares:
 
 Reading = Classes | Squares
 
+_FOUND: WeakKeyDictionary[Any, Reading | None] = WeakKeyDictionary()  # a page asks once for each example
+
 
 def reading_of(trace: Any) -> Reading | None:
     """How the trace's loss reads the outputs; None if it is none of these, or if several fit."""
+    if trace not in _FOUND:
+        _FOUND[trace] = _found(trace)
+    return _FOUND[trace]
+
+
+def _found(trace: Any) -> Reading | None:
     step = trace.steps[-1]
     outputs, labels, losses = trace.outputs.wide, trace.y.array, np.atleast_1d(step.value.wide)
     if trace.batch is None:
         outputs, labels = outputs[None], labels[None]
+    rules = {page.rule for page in step.pages}
     rounding = max(ROUNDINGS * float(jnp.finfo(step.value.array.dtype).eps), LEAST)
-    found: dict[str, Reading] = {}
-    with np.errstate(all="ignore"):
-        allowed = rounding * (np.abs(losses) + trace.outputs.largest)
-        for name, reading in _candidates(outputs, labels, _options(step.layer)):
-            for joined in (reading, replace(reading, mean=True)):
-                if _are_equal(joined.losses, losses, allowed):
-                    found.setdefault(name, joined)
-    named = [found[page.rule] for page in step.pages if page.rule in found]
-    return named[0] if named else next(iter(found.values())) if len(found) == 1 else None
+    allowed = rounding * (np.abs(losses) + trace.outputs.largest)
+    fitting: dict[str, Reading] = {}
+    candidates = _candidates(outputs, labels, _options(step.layer))
+    for name, make in sorted(candidates, key=lambda candidate: candidate[0] not in rules):
+        with np.errstate(all="ignore"):
+            reading = make()
+            both = [one for one in (reading, replace(reading, mean=True)) if _are_equal(one.losses, losses, allowed)]
+        if both and name in rules:
+            return both[0]
+        if both:
+            fitting.setdefault(name, both[0])
+    return next(iter(fitting.values())) if len(fitting) == 1 else None
 
 
-def _candidates(outputs: np.ndarray, labels: np.ndarray, options: Mapping) -> Iterator[tuple[str, Reading]]:
-    """What the loss might be, each under the name of its rule, as a sum over the places."""
-    if outputs.ndim < 2:
-        return
-    count = outputs.shape[-1]
+def _candidates(outputs: np.ndarray, labels: np.ndarray, options: Mapping) -> list[tuple[str, Callable[[], Reading]]]:
+    """What the loss might be, as a sum over the places: the name of its rule, and what computes it when it is tried."""
+    count = outputs.shape[-1] if outputs.ndim > 1 else 0
     if count == 1 and labels.shape == outputs.shape[:-1]:
         labels = labels[..., None]
     are_classes = labels.dtype.kind in "iu" and labels.shape == outputs.shape[:-1]
-    if not are_classes and labels.shape != outputs.shape:
-        return
+    if not count or not (are_classes or labels.shape == outputs.shape):
+        return []
+    y = labels if are_classes else numbers("y", labels).wide
+
+    def of_classes(logs: np.ndarray) -> Classes:
+        rows = _one_hot(labels, count) if are_classes else y
+        return Classes(logs, _weighted(rows, labels, options), False, options)
+
+    def of_answers(no: np.ndarray, yes: np.ndarray) -> Classes:
+        weights = np.asarray(options.get("positive_weights", 1.0), float)
+        return Classes(np.stack([no, yes], -1), np.stack([1 - y, y * weights], -1), True, options)
+
+    found: list[tuple[str, Callable[[], Reading]]] = []
     if count > 1:
-        rows = _one_hot(labels, count) if are_classes else numbers("y", labels).wide
-        targets = _weighted(rows, labels, options)
-        of_outputs = {
-            "softmax_cross_entropy": _log_softmax(outputs),
-            "cross_entropy": np.log(outputs),
-            "negative_log_likelihood": outputs,
-        }
-        for name, logs in of_outputs.items():
-            yield name, Classes(logs, targets, False, options)
-    if are_classes:
-        return
-    y = numbers("y", labels).wide
-    targets = np.stack([1 - y, y * np.asarray(options.get("positive_weights", 1.0), float)], -1)
-    of_logits = np.stack([-np.logaddexp(0, outputs), -np.logaddexp(0, -outputs)], -1)
-    of_probabilities = np.stack([np.log1p(-outputs), np.log(outputs)], -1)
-    yield "sigmoid_binary_cross_entropy", Classes(of_logits, targets, True, options)
-    yield "binary_cross_entropy", Classes(of_probabilities, targets, True, options)
-    yield "squared_error", Squares(outputs, y, half=True)
-    yield "squared_error", Squares(outputs, y, half=False)
+        found += [
+            ("softmax_cross_entropy", lambda: of_classes(_log_softmax(outputs))),
+            ("cross_entropy", lambda: of_classes(np.log(outputs))),
+            ("negative_log_likelihood", lambda: of_classes(outputs)),
+        ]
+    if not are_classes:
+        found += [
+            (
+                "sigmoid_binary_cross_entropy",
+                lambda: of_answers(-np.logaddexp(0, outputs), -np.logaddexp(0, -outputs)),
+            ),
+            ("binary_cross_entropy", lambda: of_answers(np.log1p(-outputs), np.log(outputs))),
+            ("squared_error", lambda: Squares(outputs, y, half=True)),
+            ("squared_error", lambda: Squares(outputs, y, half=False)),
+        ]
+    return found
 
 
 def _options(loss: Any) -> dict[str, Any]:
