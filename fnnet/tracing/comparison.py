@@ -147,16 +147,25 @@ class Comparison:
 
     def column(self, index: int, entry: tuple[int, ...]) -> np.ndarray:
         """The derivative of the whole output by one entry of leaf `index`."""
-        leaves = widened(self.leaves) if self.programs.wide else self.leaves
-        dot = np.zeros(leaves[index].shape, leaves[index].dtype)
+        dot = np.zeros(self.leaves[index].shape)
         dot[entry] = 1
-        return as_wide(self.programs.push(index)(leaves, dot))
+        return self.pushed(index, dot)
+
+    def pushed(self, index: int, dot: np.ndarray) -> np.ndarray:
+        """The derivative of the whole output along `dot`, a direction of leaf `index`."""
+        leaves = self._exact
+        return as_wide(self.programs.push(index)(leaves, dot.astype(leaves[index].dtype)))
+
+    @functools.cached_property
+    def _exact(self) -> list[Any]:
+        """The leaves in double precision, if the layer can run in it."""
+        return widened(self.leaves) if self.programs.wide else self.leaves
 
     def row(self, entry: tuple[int, ...]) -> dict[int, np.ndarray]:
         """The derivative of one entry of the output by each leaf that has one, by the leaf's index."""
         bar = np.zeros(self.y_bar.shape, np.float64 if self.programs.wide else self.y_bar.dtype)
         bar[entry] = 1
-        rows = self.programs.pull(widened(self.leaves) if self.programs.wide else self.leaves, bar)
+        rows = self.programs.pull(self._exact, bar)
         return {i: as_wide(rows[k]) for i, k in self.numbers.items()}
 
     @functools.cached_property
@@ -165,7 +174,7 @@ class Comparison:
 
         Affine along a random ray, that is: f(2r) - f(0) = 2 (f(r) - f(0)), which ReLU and max-pooling also satisfy.
         """
-        leaves = widened(self.leaves) if self.programs.wide else self.leaves
+        leaves = self._exact
         inputs = [0] if 0 in self.numbers else list(self.numbers)
         rng = np.random.default_rng(0)
         ray = [np.asarray(rng.normal(size=leaves[i].shape)).astype(leaves[i].dtype) for i in inputs]
@@ -184,7 +193,7 @@ class Comparison:
 
     def columns(self, index: int, dots: np.ndarray) -> np.ndarray:
         """The derivative of the whole output along each of `dots`, directions of leaf `index`."""
-        leaves = widened(self.leaves) if self.programs.wide else self.leaves
+        leaves = self._exact
         return as_wide(self.programs.pushes(index)(leaves, dots.astype(leaves[index].dtype)))
 
     def _evidence(self, index: int, entries: Entries) -> Evidence:

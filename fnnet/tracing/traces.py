@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fnnet.core.notebook import html_frame, html_paragraph, html_table
+from fnnet.tracing.entry_path import EntryPath, followed
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.output_explanation import OutputExplanation, output_explained
@@ -115,6 +116,24 @@ class Trace:
         if of == "y":
             return output_explained(step, entry, most, self.batch is not None)
         return explained(step, of, entry, most, self.batch is not None)
+
+    def follow(self, name: str, of: str, index: Sequence[int]) -> EntryPath:
+        """An entry's way to the loss: what a change of it changes in each layer, and its part of the gradient.
+
+        Args:
+            name: The layer, or "loss".
+            of: Whose entry: "kernel", "bias", ...; "x" for the layer's input, as this layer alone reads it; "y" for its
+                output; "outputs" for the loss.
+            index: The entry; negative numbers count from the end.
+
+        Returns:
+            An EntryPath; `str` is a table.
+
+        Raises:
+            KeyError: There is no such layer.
+            ValueError: It has no such entry; it is made of layers; or the trace has no `graph`.
+        """
+        return followed(self, name, of, tuple(map(int, index)))
 
     def diff(self, other: "Trace") -> "Change":
         """What changed from this trace to another of the same network, such as a later moment of its training."""
