@@ -1,4 +1,4 @@
-"""`Trace.follow`: an entry layer by layer to the loss, beside JAX's own forward derivatives and the gradient."""
+"""`Trace.follow`: an entry layer by layer to the loss, beside the derivatives of whole networks."""
 
 import dataclasses
 
@@ -45,7 +45,7 @@ def test_the_ways_of_a_residual_add_up():
     assert str(path).endswith("; a number in brackets is the part of it that goes this way")
 
 
-def test_the_changes_are_jaxs_forward_derivatives():
+def test_the_changes_are_the_derivatives_of_the_network_up_to_there():
     block = fnnet.Residual(fnnet.Dense(4), fnnet.tanh)
     net = fnnet.Sequential(fnnet.Conv(4, 3), fnnet.sigmoid, block, fnnet.Flatten(), fnnet.Dense(3))
     params, x = net.init(jax.random.key(0), (5, 5, 1)), jax.random.normal(jax.random.key(1), (2, 5, 5, 1))
@@ -53,12 +53,15 @@ def test_the_changes_are_jaxs_forward_derivatives():
         "conv_0", "kernel", (1, -1, 0, 2)
     )
     assert path.index == (1, 2, 0, 2)
-    dot = jax.tree.map(jnp.zeros_like, params)
-    dot["conv_0"]["kernel"] = dot["conv_0"]["kernel"].at[1, 2, 0, 2].set(1)
     inside = fnnet.Sequential(*net.layers[:3])
     for network, name in ((inside, "residual_2"), (net, "dense_4")):
-        own, direction = ({name: tree[name] for name in network.entries} for tree in (params, dot))
-        _, change = jax.jvp(lambda own, f=network.apply: jax.vmap(f, (None, 0))(own, x), (own,), (direction,))
+        own = {layer: params[layer] for layer in network.entries}
+
+        def outputs(entry, own=own, apply=network.apply):
+            kernel = own["conv_0"]["kernel"].at[1, 2, 0, 2].set(entry)
+            return jax.vmap(apply, (None, 0))(own | {"conv_0": own["conv_0"] | {"kernel": kernel}}, x)
+
+        change = jax.jacrev(outputs)(jnp.float32(path.value))
         (stage,) = (stage for stage in path.stages if stage.layer == name)
         assert (stage.reached, stage.size) == (int((change != 0).sum()), change.size)
         assert stage.at == tuple(map(int, np.unravel_index(jnp.abs(change).argmax(), change.shape)))
