@@ -373,3 +373,37 @@ def test_each_entry_of_many_axes_has_its_place(page, draw):
         seen.add(box(page, index)[:2])
     assert len(seen) == array.size
     assert sample((2, 3, 9, 9, 9), batched=True).roles == "rryxc"
+
+
+def test_small_pictures_show_the_same_numbers(page, draw):
+    for kind, array in (("bars", [2.0, -2.0]), ("matrix", [[2.0, -2.0]]), ("image", [[[2.0], [-2.0]]])):
+        draw(array, kind)
+        page.run("window.small = make('canvas'); thumbnail(small, shown.tensor)")
+        size = page.run("[small.height, small.width]")
+        data = page.run("Array.from(small.getContext('2d').getImageData(0, 0, small.width, small.height).data)")
+        seen = np.array(data).reshape(*size, 4)
+        rows, columns = np.nonzero(seen[..., 3] > 250)
+        left, right = (seen[rows[at], columns[at], :3] for at in (columns < size[1] / 2 - 2, columns > size[1] / 2 + 2))
+        assert (left[:, 0] > left[:, 2]).all(), kind
+        assert (right[:, 0] < right[:, 2]).all(), kind
+        assert len(left) > 100, kind
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_can_be_read(page, draw, theme):
+    """WCAG AA: a contrast of 4.5 between each text and what is behind it."""
+    draw(np.eye(3), "bars", roles="-x", theme=theme, said="sampled", note="a note")
+
+    def luminance(colour):
+        linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+    back = luminance(BACKGROUND[theme])
+    texts = page.run(r"""[...shown.querySelectorAll("b, .note, .over text, summary, output, .scale")].map((node) => {
+        const style = getComputedStyle(node);
+        return (node.tagName === "text" ? style.fill : style.color).match(/\d+/g).map(Number);
+    })""")
+    assert len(texts) > 6
+    for colour in texts:
+        lighter, darker = sorted((luminance(colour[:3]), back), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, colour

@@ -67,49 +67,56 @@ function paintBars(canvas, tensor, places, geometry) {
   }
 }
 
+// The small picture of the strip: a number, the first tokens, bars, or the first tile.
+
 function thumbnail(canvas, tensor) {
   const [width, height] = [canvas.clientWidth || 84, canvas.clientHeight || 56];
-  const ratio = devicePixelRatio;
-  canvas.width = width * ratio;
-  canvas.height = height * ratio;
+  canvas.width = width * devicePixelRatio;
+  canvas.height = height * devicePixelRatio;
   const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
+  context.scale(devicePixelRatio, devicePixelRatio);
   const places = placesOf(tensor);
-  const { count } = places;
-  const values = valuesOf(tensor);
-  const value = (at) => Number(values[places.flat(at)]);
+  const valueAt = (at) => Number(valuesOf(tensor)[places.flat(at)]);
   if (places.empty) return;
-  if (tensor.draw === "number") {
-    context.fillStyle = isDark() ? "#e8eaee" : "#16181d";
-    context.font = "600 15px system-ui, sans-serif";
-    context.textAlign = "center";
-    context.textBaseline = "middle";
-    context.fillText(about(Number(values[0]), 3), width / 2, height / 2, width);
-  } else if (tensor.draw === "bars") {
-    const { low, high } = measuresOf(tensor);
-    const [least, most] = [Math.min(0, low) || 0, Math.max(0, high) || 0];
-    const y = (v) => (most > least ? ((most - clamp(v, least, most)) / (most - least)) * (height - 1) : height / 2);
-    for (let x = 0; x < count.x; x++) {
-      const v = value({ r: 0, c: 0, y: 0, x });
-      const [left, right] = [snap((x * width) / count.x), snap(((x + 1) * width) / count.x)];
-      context.fillStyle = colourText(Math.sign(v) || v, 1);
-      const wide = right - left - (count.x <= 20 ? 1 : 0);
-      context.fillRect(left, Math.min(y(v), y(0)), Math.max(1 / ratio, wide), Math.max(1, Math.abs(y(v) - y(0))));
-    }
-  } else {
-    // The first tile, or the tokens in one row.
-    const [rows, columns] = tensor.draw === "tokens" ? [count.r, count.c] : [count.y, count.x];
-    const cell = Math.min(width / columns, height / rows, 14);
-    const [w, h] = cell >= 1 ? [cell, cell] : [Math.min(14, width / columns), Math.min(14, height / rows)];
-    const [left, top] = [(width - columns * w) / 2, (height - rows * h) / 2];
-    const most = tensor.draw === "tokens" ? 0 : mostOf(tensor);
-    for (let i = 0; i < rows; i++)
-      for (let j = 0; j < columns; j++) {
-        const at = tensor.draw === "tokens" ? { r: i, c: j, y: 0, x: 0 } : { r: 0, c: 0, y: i, x: j };
-        const [x, y] = [snap(left + j * w), snap(top + i * h)];
-        context.fillStyle = colourText(value(at), most);
-        context.fillRect(x, y, snap(left + (j + 1) * w) - x, snap(top + (i + 1) * h) - y);
-      }
+  if (tensor.draw === "number") smallText(context, about(valueAt({ r: 0, c: 0, y: 0, x: 0 }), 3), width, height);
+  else if (tensor.draw === "tokens") smallText(context, firstTokens(tensor, places), width, height);
+  else if (tensor.draw === "bars") smallBars(context, measuresOf(tensor), places, valueAt, width, height);
+  else smallTile(context, mostOf(tensor), places, valueAt, width, height);
+}
+
+function firstTokens(tensor, { count }) {
+  const shown = Array.from(valuesOf(tensor).slice(0, Math.min(count.c, 4)));
+  return shown.join(" ") + (count.c > 4 ? " …" : "");
+}
+
+function smallText(context, text, width, height) {
+  context.fillStyle = isDark() ? "#e8eaee" : "#16181d";
+  context.font = "600 15px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(text, width / 2, height / 2, width);
+}
+
+function smallBars(context, { low, high }, { count }, valueAt, width, height) {
+  const [least, most] = [Math.min(0, low) || 0, Math.max(0, high) || 0]; // 0 where no entry is finite
+  const y = (value) => (most > least ? ((most - clamp(value, least, most)) / (most - least)) * (height - 1) : height / 2);
+  for (let x = 0; x < count.x; x++) {
+    const value = valueAt({ r: 0, c: 0, y: 0, x });
+    const [left, right] = [snap((x * width) / count.x), snap(((x + 1) * width) / count.x)];
+    const wide = right - left - (count.x <= 20 ? 1 : 0);
+    context.fillStyle = colourText(Math.sign(value) || value, 1);
+    context.fillRect(left, Math.min(y(value), y(0)), Math.max(1 / devicePixelRatio, wide), Math.max(1, Math.abs(y(value) - y(0))));
   }
 }
 
+function smallTile(context, most, { count }, valueAt, width, height) {
+  const cell = Math.min(width / count.x, height / count.y, 14);
+  const [w, h] = cell >= 1 ? [cell, cell] : [Math.min(14, width / count.x), Math.min(14, height / count.y)];
+  const [left, top] = [(width - count.x * w) / 2, (height - count.y * h) / 2];
+  for (let y = 0; y < count.y; y++)
+    for (let x = 0; x < count.x; x++) {
+      const [from, above] = [snap(left + x * w), snap(top + y * h)];
+      context.fillStyle = colourText(valueAt({ r: 0, c: 0, y, x }), most);
+      context.fillRect(from, above, snap(left + (x + 1) * w) - from, snap(top + (y + 1) * h) - above);
+    }
+}

@@ -27,6 +27,13 @@ function labelsOf(tensor, places, geometry) {
       label(left + width / 2, top + height / 2 + 4, String(values[places.flat(at)]), "middle");
     }
   }
+  if (tensor.draw === "weights") {
+    for (let r = 0; r < places.count.r; r++)
+      for (let c = 0; c < places.count.c; c++) {
+        const { left, top } = geometry.box({ r, c, y: places.count.y, x: 0 }); // below the last row
+        label(left, top + 12, `head ${places.index({ r, c, y: 0, x: 0 })[tensor.roles.indexOf("c")]}`, "start");
+      }
+  }
   for (const line of geometry.lines || []) {
     const { ends } = geometry;
     if (ends.high !== "0") label(-6, line.top + 8, ends.high, "end");
@@ -100,7 +107,7 @@ const hideTip = () => $("tip") && ($("tip").hidden = true);
 const DRAWN = { bars: "bar chart", tokens: "row of tokens", weights: "heat map of attention", time: "heat map over time" };
 const AXES = {
   time: "time →",
-  weights: "A row looks, a column is looked at; a tile is a head.",
+  weights: "A row looks, a column is looked at.",
 };
 const MOVES = { ArrowLeft: ["x", "c", -1], ArrowRight: ["x", "c", 1], ArrowUp: ["y", "r", -1], ArrowDown: ["y", "r", 1] };
 let figuresMade = 0;

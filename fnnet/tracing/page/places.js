@@ -54,12 +54,14 @@ function geometryOf(tensor, places, width) {
 // How large a cell is, and how many tiles stand side by side in a line.
 function cellsOf(tensor, count, width) {
   const gap = tensor.draw === "tokens" ? 2 : 4;
+  const label = tensor.draw === "weights" ? 16 : 0; // below each head its number
   const fitted = (w, h) => {
     const room = Math.max(1, Math.floor((width + gap) / (count.x * w + gap)));
     const lines = Math.max(1, Math.ceil(count.c / room));
     const columns = Math.max(1, Math.ceil(count.c / lines));
     const apart = lines > 1 && count.r > 1 ? 3 * gap : gap; // between the lines of one row of tiles and the next row's
-    return { w, h, gap, lines, columns, apart, wide: columns * (count.x * w + gap) - gap, high: count.r * lines * (count.y * h + gap) };
+    const high = count.r * lines * (count.y * h + gap + label);
+    return { w, h, gap, label, lines, columns, apart, wide: columns * (count.x * w + gap) - gap, high };
   };
   if (tensor.draw === "tokens") return fitted(9 * Math.max(...[...valuesOf(tensor)].map((value) => String(value).length)) + 14, 26);
   const most = Math.max(count.x, count.y) <= 4 ? 24 : 20;
@@ -83,16 +85,16 @@ function cellsOf(tensor, count, width) {
 }
 
 // `left` is the room for the ticks at rows that are read.
-function gridOf(count, { w, h, gap, apart, lines, columns, wide }, left) {
-  const [tileWidth, tileHeight] = [count.x * w + gap, count.y * h + gap];
+function gridOf(count, { w, h, gap, label, apart, lines, columns, wide }, left) {
+  const [tileWidth, tileHeight] = [count.x * w + gap, count.y * h + gap + label];
   const rowHeight = lines * tileHeight - gap + apart;
   const start = (c) => (c % columns) * tileWidth;
   const top = (r, c) => r * rowHeight + Math.floor(c / columns) * tileHeight;
   return {
     width: wide,
-    height: count.r * rowHeight - apart,
+    height: count.r * rowHeight - apart - label,
     left,
-    below: 0,
+    below: label,
     single: count.r * count.c === 1,
     box: ({ r, c, y, x }) =>
       rectangle(snap(start(c) + x * w), snap(top(r, c) + y * h), snap(start(c) + (x + 1) * w), snap(top(r, c) + (y + 1) * h)),
