@@ -40,7 +40,7 @@ function* eachPlace(count) {
 // On the picture, in CSS pixels: tiles of cells, or bars. Edges are whole pixels of the screen, so
 // that cells stay sharp. A geometry has width, height, the margins `left` and `below`, box(at) and nearest(px, py).
 
-const WIDTH = 560; // of a picture, if its column has that much
+const WIDTH = 420; // of a picture, if its column has that much
 const HEIGHT = 420;
 const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 const snap = (value) => Math.round(value * devicePixelRatio) / devicePixelRatio;
@@ -80,7 +80,7 @@ function cellsOf(tensor, count, width) {
   const inside = (found) => found.wide <= width && found.high <= HEIGHT;
   const wrapped = largest(inside);
   const table = largest((found) => inside(found) && found.lines === 1);
-  const chosen = 2 * table.w >= wrapped.w ? table : wrapped;
+  const chosen = (count.r > 1 ? 2 : 1.25) * table.w >= wrapped.w ? table : wrapped; // rows of tiles are better not broken
   return chosen.w > 1 ? chosen : fitted(clamp(Math.floor(width / count.x), 1, 2), 2);
 }
 
@@ -116,7 +116,8 @@ function barsOf(tensor, count, width) {
   const left = 10 + 7 * Math.max(ends.low.length, ends.high.length);
   const room = Math.max(60, width - left);
   const narrowest = count.x > 12 * room ? 1 : count.x > 4 * room ? 2 : 3;
-  const bar = clamp(Math.floor(room / count.x), narrowest, 28);
+  const fits = Math.floor(room / count.x); // in one line
+  const bar = fits >= 2 ? Math.min(fits, 28) : narrowest;
   const lines = Math.ceil(count.x / Math.floor(room / bar));
   const inLine = Math.ceil(count.x / lines);
   const [lineHeight, between] = high === low ? [20, 0] : lines === 1 ? [120, 0] : [56, 18];
