@@ -29,6 +29,7 @@ QUICK = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
+LARGE = 100_000
 TRACING = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
 
 
@@ -69,12 +70,14 @@ class Program:
     """A function of arrays, compiled without optimisation; a function that cannot be traced runs as it is.
 
     `wide`: it runs in 64-bit mode; else in the mode that the caller of `check` has. `safe`: with `fnnet.safe_options`.
+    `by_size`: it is optimised for arguments of more than LARGE entries, on which running it costs more than compiling.
     """
 
-    def __init__(self, function: Callable, wide: bool, safe: bool = True):
+    def __init__(self, function: Callable, wide: bool, safe: bool = True, by_size: bool = False):
         """Nothing is compiled before the first call."""
         self.function, self.wide = function, wide
         self.compiled = jax.jit(function, compiler_options=compiler_options(safe))
+        self.optimised = jax.jit(function, compiler_options=safe_options()) if by_size else self.compiled
         self.untraceable = ""
         self._shapes: dict[Hashable, Any] = {}
         self._operations: dict[Hashable, FlatJaxpr] = {}
@@ -130,8 +133,9 @@ class Program:
 
     def _run(self, args: tuple) -> Any:
         if not self.untraceable:
+            is_large = sum(np.size(leaf) for leaf in jax.tree.leaves(args)) > LARGE
             try:
-                return self.compiled(*args)
+                return self.optimised(*args) if is_large else self.compiled(*args)
             except TRACING as problem:
                 result = self._eagerly(args)
                 self.untraceable = type(problem).__name__

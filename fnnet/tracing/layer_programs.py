@@ -45,8 +45,8 @@ class LayerPrograms:
         """Nothing is compiled yet."""
         self.own, self.plain, self.against, self.wide, self.constants = own, plain, against, wide, constants
         self.trains = trains
-        self.values = Program(lambda *leaves: own(*leaves), wide)
-        self.pull = Program(self._pull, wide)
+        self.values = self._program(lambda *leaves: own(*leaves))
+        self.pull = self._program(self._pull)
         self._pushes: dict[int, Program] = {}
         self._several_pushes: dict[int, Program] = {}
 
@@ -56,13 +56,15 @@ class LayerPrograms:
 
     def push(self, index: int) -> Program:
         """push(leaves, dot): the derivative of the output by one leaf, along `dot`."""
-
-        return self._pushes.setdefault(index, Program(self._pushed(index), self.wide))
+        return self._pushes.setdefault(index, self._program(self._pushed(index)))
 
     def pushes(self, index: int) -> Program:
         """pushes(leaves, dots): the same along each of `dots`, in one program."""
         along = jax.vmap(self._pushed(index), (None, 0))
-        return self._several_pushes.setdefault(index, Program(lambda leaves, dots: along(leaves, dots), self.wide))
+        return self._several_pushes.setdefault(index, self._program(lambda leaves, dots: along(leaves, dots)))
+
+    def _program(self, function: Callable) -> Program:
+        return Program(function, self.wide, by_size=True)
 
     def _pushed(self, index: int) -> Callable:
         def pushed(leaves: Sequence[Any], dot: Any) -> Any:
