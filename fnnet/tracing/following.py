@@ -1,7 +1,7 @@
 """From the arrays of one forward and backward to the steps of a trace, each layer beside its references."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import jax
@@ -126,12 +126,18 @@ def _step(
         **common,
         pages=pages_of(programs.own, (call.x, *leaves), layer),
         saved=_saved(programs.own, call.x, call.y, names, leaves),
-        outgoing=_outgoing(rows, compared, rng),
+        outgoing=_outgoing(rows, compared, rng, _statistics(layer, call.params)),
         is_nested=False,
         layer=layer,
         comparison=compared,
         insides=_insides(layer, call, key, objective.batched),
     )
+
+
+def _statistics(layer: Any, params: Any) -> set[str]:
+    """The parameters that have no gradient: a layer's forward depends on them, but training does not move them."""
+    names, are_statistics, _ = _flat(layer.statistics(params) if isinstance(layer, Layer) else {})
+    return {name for name, is_one in zip(names, are_statistics, strict=True) if is_one}
 
 
 def _insides(layer: Any, call: probes.LayerCall, key: Any, batched: bool) -> tuple[Numbers, ...]:
@@ -164,14 +170,15 @@ def _loss_step(objective: probes.Objective, gone: probes.Passes, y: Any, rng: An
     )
 
 
-def _outgoing(rows: list, compared: Comparison, rng: Any) -> tuple[Outgoing, ...]:
+def _outgoing(rows: list, compared: Comparison, rng: Any, fixed: Set[str] = frozenset()) -> tuple[Outgoing, ...]:
+    """The cotangents, beside their references; there are no differences along what is `fixed`."""
     return tuple(
         Outgoing(
             name,
             numbers(name, value),
             numbers(f"{name}_bar", bar),
             compared.agreement(index, np.asarray(bar)),
-            compared.slope(index, np.asarray(bar), rng),
+            None if name in fixed else compared.slope(index, np.asarray(bar), rng),
             None if update is None else numbers(f"update of {name}", update),
         )
         for index, (name, value, bar, update) in enumerate(rows)

@@ -9,7 +9,7 @@ from fnnet.checking import differences, tolerance
 from fnnet.checking.checks.shapes import axis_groups
 from fnnet.checking.diagnosis.hypotheses import Evidence, diagnose
 from fnnet.checking.preparation import prepared
-from fnnet.checking.programs import Programs
+from fnnet.checking.programs import LARGE, Program, Programs
 from fnnet.checking.session import Options
 from fnnet.checking.subject import subject_of
 
@@ -192,3 +192,19 @@ def test_axes_that_change_together():
     for shapes in (((4, 3), (3, 2), (2,)), ((3, 3), (3, 3), (3,))):
         args = [np.ones(shape, np.float32) for shape in shapes]
         assert groups(f, *args) == [{("x", 0)}, {("x", 1), ("w", 0)}, {("w", 1), ("b", 0)}]
+
+
+# Programs.
+
+
+def test_a_program_is_optimised_for_large_arguments_alone():
+    program = Program(lambda a: a.sum(), wide=False, by_size=True)
+    runs = []
+    for name in ("compiled", "optimised"):
+        own = getattr(program, name)
+        setattr(program, name, lambda a, own=own, name=name: runs.append(name) or own(a))
+    for size in (LARGE, LARGE + 1):
+        assert program(np.ones(size, np.float32)) == size
+    assert runs == ["compiled", "optimised"]
+    usual = Program(lambda a: a.sum(), wide=False)
+    assert usual.optimised is usual.compiled

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import fnnet
-from fnnet.cli.presets import cnn
+from fnnet.cli.presets import cnn, resnet
 from fnnet.core.reduction import mean_loss
 from fnnet.layers.containers import Container
 from fnnet.tracing.numbers import numbers
@@ -261,6 +261,26 @@ def test_bad_questions():
     params = {"dense_1": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
     with pytest.raises(TypeError, match="must give one array"):
         fnnet.trace(pair, fnnet.softmax_cross_entropy, params, jnp.zeros(2), 0)
+
+
+def test_statistics_are_not_compared_with_finite_differences():
+    """The output depends on them, but they have no gradient: training does not move them."""
+    net, x = fnnet.Sequential(fnnet.BatchNorm(), fnnet.Dense(3)), jax.random.normal(jax.random.key(1), (4, 2))
+    traced = fnnet.trace(net, loss, net.init(jax.random.key(0), (2,)), x, jnp.arange(4) % 3)
+    without = [one.of for one in traced["batch_norm_0"].outgoing if one.slope is None]
+    assert without == ["mean", "variance"]
+    assert traced.first_problem() is None
+
+
+@pytest.mark.slow
+def test_resnet_with_a_batch_of_32(tmp_path):
+    net = resnet(10, (28, 28, 1))
+    params = net.init(jax.random.key(0), (28, 28, 1))
+    x, y = jax.random.uniform(jax.random.key(1), (32, 28, 28, 1)), jnp.arange(32) % 10
+    traced = fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, y)
+    assert traced.graph
+    assert traced.first_problem() is None
+    assert traced.save(tmp_path / "resnet.html").stat().st_size < 5e6
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from fnnet.tracing.page import engine
+from fnnet.tracing.page import sampling
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import ENTRIES, sample
 from tracing.browser import CHROMIUM, Browser
@@ -42,6 +42,21 @@ def test_what_is_left_out_is_said():
         shown = sample(shape, batched, is_kernel=not batched)
         assert np.prod([len(at) for at in shown.indices], dtype=int) <= ENTRIES
         assert shown.of(np.empty(shape, np.int8)).shape == tuple(len(at) for at in shown.indices)
+
+
+def test_a_page_of_many_arrays_shows_less_of_each(monkeypatch):
+    monkeypatch.setattr(sampling, "WHOLE", 0)
+    sizes = [one.value.array.size for one in seen()]
+    shown = {}
+    for budget in (10_000, 700):
+        monkeypatch.setattr(sampling, "LEAST", 4)
+        monkeypatch.setattr(sampling, "SAMPLED", budget)
+        most = sampling.most_shown([seen()])
+        seen_of = [sample(one.value.shape, True, most=most).indices for one in seen()]
+        shown[budget] = [np.prod([len(at) for at in indices]) for indices in seen_of]
+    assert shown[10_000] == sizes
+    assert max(shown[700]) < max(sizes)
+    assert sum(shown[700]) < 700
 
 
 def embedded(file):
@@ -112,7 +127,7 @@ def test_numbers_by_keyboard(browser):
 @pytest.fixture
 def sampled(tmp_path, monkeypatch):
     """The page of a network that counts as large."""
-    monkeypatch.setattr(engine, "WHOLE", 0)
+    monkeypatch.setattr(sampling, "WHOLE", 0)
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")
     with Browser(tmp_path / "profile") as browser:

@@ -6,7 +6,7 @@ Of each layer this is its `engine`, kind and sizes; or, if it has none, its deri
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +23,6 @@ from fnnet.rules.squared_error import squared_error
 from fnnet.tracing.comparison import Comparison
 from fnnet.tracing.records import Step
 
-WHOLE = 150_000  # entries of all arrays of a small network
-MOMENTS = 4  # times that in all the moments of a page
 FACTORS = 200_000  # of all derivatives on a page
 COLUMNS = 4_000_000  # entries of one derivative while it is computed, zeros too
 LIVE_DTYPES = ("float32", "float64")  # others round so much that the page's numbers would be others
@@ -39,23 +37,6 @@ class Derivative(NamedTuple):
     entry: np.ndarray
     output: np.ndarray
     factor: np.ndarray
-
-
-def are_whole(traces: Sequence[Any]) -> bool:
-    """Whether the network is so small that a page of these moments has all arrays complete."""
-    sizes = [_entries(trace) for trace in traces]
-    return max(sizes) <= WHOLE and sum(sizes) <= MOMENTS * WHOLE
-
-
-def _entries(trace: Any) -> int:
-    sizes = [trace.x.array.size, trace.y.array.size]
-    for step in trace.steps:
-        sizes += [step.value.array.size, step.incoming.array.size]
-        sizes += [inside.array.size for inside in step.insides]
-        sizes += [saved.numbers.array.size for saved in step.saved if not saved.is_there_anyway]
-        sizes += [one.numbers.array.size for one in step.outgoing]
-        sizes += [(1 + (one.update is not None)) * one.value.array.size for one in step.parameters]
-    return sum(sizes)
 
 
 class Engines:
@@ -87,7 +68,7 @@ class Engines:
 def _engine(trace: Any, step: Step, keep: Keep, room: int) -> Mapping[str, Any] | None:
     """What engine.js computes the step by; None if it cannot."""
     compared, is_batch = step.comparison, trace.batch is not None
-    if compared is None or not compared.programs.wide or not is_inexact(step.inputs.array):
+    if compared is None or compared.programs.trains or not is_inexact(step.inputs.array):
         return None
     found: Mapping[str, Any] | None = None
     if step is trace.steps[-1]:
@@ -167,7 +148,7 @@ def _is_by_example(step: Step, index: int, is_batch: bool) -> bool:
     """Whether leaf `index` is the input of a layer of which each example's output reads its own input alone."""
     if step.comparison is None or not is_batch or index or not isinstance(step.layer, Layer):
         return False
-    return step.comparison.programs.wide or not step.layer.of_batch
+    return not (step.comparison.programs.trains and step.layer.of_batch)
 
 
 def _derivative(compared: Comparison, index: int, is_by_example: bool) -> Derivative | None:

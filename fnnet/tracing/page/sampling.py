@@ -7,10 +7,14 @@ and the last among them. Numbers beside a picture (rms, range, zeros) are those 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-ENTRIES = 8192  # of one picture
+WHOLE = 150_000  # entries of all arrays of a small network, which a page has complete
+MOMENTS = 4  # times that in all the moments of a page
+SAMPLED = 600_000  # about as many of a large network
+ENTRIES, LEAST = 8192, 512  # of one picture
 SIDE = 64  # of an image
 EXAMPLES = 2  # of a batch of images
 TOKENS = 8, 64  # rows of a batch of texts, and tokens of a row
@@ -44,13 +48,35 @@ class Sample:
         return array[np.ix_(*self.indices)] if array.ndim else array
 
 
+def most_shown(traces: Sequence[Any]) -> int | None:
+    """How many entries of each array a page of these moments of a training shows; None: all of them."""
+    moments = [_sizes(trace) for trace in traces]
+    totals = [sum(sizes) for sizes in moments]
+    if max(totals) <= WHOLE and sum(totals) <= MOMENTS * WHOLE:
+        return None
+    most = ENTRIES
+    while most > LEAST and sum(min(size, most) for sizes in moments for size in sizes) > SAMPLED:
+        most = 3 * most // 4
+    return most
+
+
+def _sizes(trace: Any) -> list[int]:
+    """The arrays of a trace by their entries, each that a page has once."""
+    shown = [trace.x, trace.y]
+    for step in trace.steps:
+        shown += [step.value, step.incoming, *step.insides, *(one.numbers for one in step.outgoing)]
+        shown += [saved.numbers for saved in step.saved if not saved.is_there_anyway]
+        shown += [one for each in step.parameters for one in (each.value, each.update) if one is not None]
+    return [one.array.size for one in shown]
+
+
 def sample(
     shape: tuple[int, ...],
     batched: bool = False,
     is_kernel: bool = False,
     meaning: str = "",
     rows: Sequence[int] | None = None,
-    whole: bool = False,
+    most: int | None = ENTRIES,
 ) -> Sample:
     """How an array of that shape is shown; a batch has its examples first.
 
@@ -60,11 +86,11 @@ def sample(
         is_kernel: Whether it is a parameter, with the axes of a kernel.
         meaning: One of `ROLES`, for an array with these axes; "" for any other.
         rows: Indices of the first axis that are shown before others.
-        whole: Whether the page has all entries, whatever their number.
+        most: How many entries are shown; None for all.
     """
     roles = "r" * batched + ROLES[meaning] if meaning else _roles(len(shape), batched, is_kernel)
     draw = meaning or {"": "number", "x": "bars", "yx": "matrix"}.get(roles, "image")
-    if whole or math.prod(shape) <= ENTRIES:
+    if most is None or math.prod(shape) <= most:
         return Sample(tuple(np.arange(n) for n in shape), roles.replace("-", "r"), "", draw)
     limits = dict.fromkeys("-", 1)
     image = "c" in roles or "r" in roles
@@ -72,16 +98,17 @@ def sample(
     if meaning == "tokens":
         limits |= {"r": TOKENS[0], "c": TOKENS[1]}
     elif image:
-        limits |= {"y": SIDE, "x": SIDE}
-        tiles = max(1, ENTRIES // max(1, math.prod(min(n, SIDE) for n in sides)))
+        side = min(SIDE, math.isqrt(most))
+        limits |= {"y": side, "x": side}
+        tiles = max(1, most // max(1, math.prod(min(n, side) for n in sides)))
         of_tiles = next((n for n, role in zip(shape, roles, strict=True) if role == "r"), 1)
         limits["r"] = min(of_tiles, EXAMPLES if batched and not is_kernel else max(1, math.isqrt(tiles)), tiles)
         limits["c"] = max(1, tiles // limits["r"])
     else:
-        limits["x"] = min(sides[-1], 256) if len(sides) > 1 else ENTRIES
-        limits["y"] = max(1, ENTRIES // max(1, limits["x"]))
+        limits["x"] = min(sides[-1], 256) if len(sides) > 1 else most
+        limits["y"] = max(1, most // max(1, limits["x"]))
         if len(sides) > 1 and sides[-1] > 96 and sides[0] > 96:
-            limits["x"] = limits["y"] = math.isqrt(ENTRIES)
+            limits["x"] = limits["y"] = math.isqrt(most)
     indices = [_even(n, limits[role]) for n, role in zip(shape, roles, strict=True)]
     if rows is not None:
         indices[0] = _preferring(np.asarray(rows, int), indices[0])

@@ -20,10 +20,10 @@ from fnnet.tracing.changes import change
 from fnnet.tracing.explanation import Explanation
 from fnnet.tracing.numbers import Numbers
 from fnnet.tracing.page.drawing import about_inside, way_of_inside, way_of_leaf, way_of_value, which_entry
-from fnnet.tracing.page.engine import FACTORS, Engines, are_whole
+from fnnet.tracing.page.engine import FACTORS, Engines
 from fnnet.tracing.page.glossary import GLOSSARY
 from fnnet.tracing.page.mathml import mathml
-from fnnet.tracing.page.sampling import sample
+from fnnet.tracing.page.sampling import most_shown, sample
 from fnnet.tracing.page.words import answers, loss_in_words
 from fnnet.tracing.records import Outgoing, Saved, Source, Step
 from fnnet.tracing.rule_pages import Page
@@ -53,7 +53,7 @@ KINDS = {"float64": "f64", "float32": "f32", "int32": "i32", "int8": "i8", "uint
 def webpage(trace: Any, title: str, moments: Mapping[str, Any] | None = None) -> str:
     """The page as text; with the traces of earlier moments of a training, under their labels, for its slider."""
     shown = list({id(one): one for one in (*(moments or {}).values(), trace)}.values())
-    arrays = _Arrays(FACTORS // len(shown) if are_whole(shown) else 0)
+    arrays = _Arrays(most_shown(shown), FACTORS // len(shown))
     earlier = {label: one for label, one in (moments or {}).items() if one is not trace}
     last = next((label for label, one in (moments or {}).items() if one is trace), "now")
     first = next(iter(earlier.items()), None)
@@ -123,11 +123,16 @@ def _changes(first: tuple[str, Any], trace: Any) -> dict[str, Any]:
 
 
 class _Arrays:
-    """The arrays of a page, each under the hash of its bytes; with `factors`, for derivatives, they are all whole."""
+    """The arrays of a page, each under the hash of its bytes.
 
-    def __init__(self, factors: int) -> None:
-        self.factors = factors
-        self.whole = factors > 0
+    Args:
+        most: How many entries of each are shown; None: all.
+        factors: How many factors the derivatives of a trace may have, if all are shown.
+    """
+
+    def __init__(self, most: int | None, factors: int) -> None:
+        self.most, self.whole = most, most is None
+        self.factors = factors if self.whole else 0
         self.found: dict[str, dict[str, str]] = {}
 
     def add(self, array: np.ndarray) -> str:
@@ -151,7 +156,7 @@ def _step(trace: Any, step: Step, arrays: _Arrays, engine: dict[str, Any]) -> di
     is_computed = arrays.whole and any(engine.values())  # then the page makes each chain itself
 
     def chains(one: Outgoing) -> list[dict[str, Any]]:
-        return [] if is_computed else [_chain(chain) for chain in _chains(trace, step, one)]
+        return [] if is_computed else [_chain(chain) for chain in _chains(trace, step, one, arrays.most)]
 
     return {
         "name": step.name,
@@ -239,7 +244,7 @@ def _outgoing(trace: Any, step: Step, one: Outgoing, arrays: _Arrays, batched: b
     }
 
 
-def _chains(trace: Any, step: Step, one: Outgoing) -> list[Explanation]:
+def _chains(trace: Any, step: Step, one: Outgoing, most: int | None) -> list[Explanation]:
     """The chains of chosen entries: the largest, some by chance, the first."""
     if step.comparison is None or step.comparison.problem:
         return []
@@ -247,7 +252,7 @@ def _chains(trace: Any, step: Step, one: Outgoing) -> list[Explanation]:
     if sizes.size <= ALL:
         chosen = np.arange(sizes.size)
     else:
-        shown = sample(one.numbers.shape, **way_of_leaf(step, one, trace.batch is not None))
+        shown = sample(one.numbers.shape, **way_of_leaf(step, one, trace.batch is not None), most=most)
         flat = np.arange(sizes.size).reshape(one.numbers.shape)
         seen = shown.of(flat).ravel()  # entries that the picture shows
         order = seen[np.argsort(-sizes[seen], kind="stable")]
@@ -273,7 +278,7 @@ def _chain(chain: Explanation) -> dict[str, Any]:
 
 
 def _tensor(one: Numbers, arrays: _Arrays, note: str = "", **way: Any) -> dict[str, Any]:
-    shown = sample(one.shape, **way, whole=arrays.whole)
+    shown = sample(one.shape, **way, most=arrays.most)
     return {
         "name": one.name,
         "shape": list(one.shape),
