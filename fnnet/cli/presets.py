@@ -104,13 +104,13 @@ OPTIMIZERS = {
 SCHEDULES = ("constant", "cosine", "linear")  # after the warm-up; the last two go down to 0 until the last step
 
 
-def optimizer(config: Mapping[str, Any], steps: int, mask: Any = None) -> Any:
+def optimizer(config: Mapping[str, Any], steps: int | None, mask: Any = None) -> Any:
     """The optax transformation for a training of so many steps.
 
     Args:
         config: The settings "optimizer", "learning_rate", and perhaps "schedule", "warmup", "weight_decay", "clip". A
             run that began before there were such settings has the optimiser's usual ones, and no mask.
-        steps: Of the whole training.
+        steps: Of the whole training. None: each step has the highest learning rate; the state has the same structure.
         mask: Which parameters decay, as `fnnet.decayed` gives it.
     """
     import optax
@@ -128,7 +128,7 @@ def optimizer(config: Mapping[str, Any], steps: int, mask: Any = None) -> Any:
     return optax.chain(*parts) if len(parts) > 1 else parts[0]
 
 
-def learning_rate(config: Mapping[str, Any], steps: int) -> Any:
+def learning_rate(config: Mapping[str, Any], steps: int | None) -> Any:
     """The learning rate of each step as an optax schedule, or as a number where it does not change."""
     import optax
 
@@ -136,11 +136,15 @@ def learning_rate(config: Mapping[str, Any], steps: int) -> Any:
     name = config.get("schedule", OPTIMIZERS[config["optimizer"]].schedule)
     if name == "constant":
         after = optax.constant_schedule(peak) if warmup else peak
+    elif steps is None:
+        after = optax.constant_schedule(peak)
     elif name == "linear":
         after = optax.linear_schedule(peak, 0.0, steps - warmup)
     else:
         after = optax.cosine_decay_schedule(peak, steps - warmup)
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup]) if warmup else after
+    if not warmup or steps is None:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
 class Recipe(NamedTuple):

@@ -120,7 +120,8 @@ def followed(trace: Any, name: str, of: str, index: tuple[int, ...]) -> EntryPat
     for number, change in changes.items():
         stages.append(_stage(trace.steps[number], change, last <= number))
         last = max(last, used.get(number, 0))
-    return EntryPath(name, of, entry, float(one.wide[entry]), float(bar.wide[entry]), tuple(stages))
+    shown = step.value.name if of == "y" else of
+    return EntryPath(name, shown, entry, float(one.wide[entry]), float(bar.wide[entry]), tuple(stages))
 
 
 def _pushed(step: Step, leaf: int, dot: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import time
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -437,6 +438,58 @@ def test_trace_writes_a_page(run, tmp_path, capsys):
     assert "first problem now" in printed or "no problem now" in printed
     assert f"page: {tmp_path / 'page.html'}" in printed
     assert "held-out image 3" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_trace_explains_and_follows_entries(run, tmp_path, capsys):
+    entries = "conv_0.kernel[0,0, 0,1]", "conv_0.y[3,-1,2,0]", "loss.loss[3]"
+    given = [argument for entry in entries for argument in ("--entry", entry)]
+    assert call("trace", run, "--output", tmp_path / "page.html", *given) == 0
+    printed = capsys.readouterr().out
+    assert "update / weight" in printed
+    assert "updates by adamw at the learning rate 0.002, the highest of the training" in printed
+    assert printed.count("followed to the loss") == 3
+    assert "conv_0: kernel_bar[0, 0, 0, 1] = " in printed
+    assert "conv_0: y[3, 7, 2, 0] = " in printed
+    assert "  +1 at loss[3]" in printed
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("conv_9.kernel[0]", "there is no layer conv_9; there are conv_0, relu_1,"),
+        (
+            "conv_0.weights[0]",
+            "conv_0 has no weights; it has x (8, 8, 1), bias (16,), kernel (3, 3, 1, 16), y (8, 8, 16)",
+        ),
+        ("conv_0.kernel[1,1]", "--entry conv_0.kernel[1,1]: kernel has the shape (3, 3, 1, 16)"),
+        ("conv_0.kernel[a]", "must be a layer, its array and an index: conv_0.kernel[0,0,0,1]"),
+    ],
+)
+def test_trace_answers_what_there_is(run, entry, words, capsys):
+    complains(capsys, "trace", run, "--example", 0, "--entry", entry, of=words)
+
+
+def test_the_last_optimizer_is_the_runs(run, plain, tmp_path):
+    """Its state is that of the checkpoint; where the schedule has come to 0, it goes on at the highest rate."""
+    trained = runs.load(run)
+    optimizer, state, _ = runs.last_optimizer(trained)
+    saved = checkpoint.load(resumption.found_in(run / "checkpoints")[0])[0]["optimizer"]
+    ours = jax.tree.leaves(state)
+    assert sorted(map(np.shape, ours)) == sorted(map(np.shape, jax.tree.leaves(saved)))
+    assert sum(np.abs(leaf).sum() for leaf in ours) == pytest.approx(
+        sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(saved)), rel=1e-6
+    )
+    zeros = jax.tree.map(jnp.zeros_like, trained.params)
+    moved, _ = optimizer.update(zeros, state, trained.params)  # by the momentum and the decay alone
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moved)) > 1e-4
+
+    _, directory = plain
+    rate = runs.last_optimizer(runs.load(directory)).rate
+    assert rate == "updates by sgd at the learning rate 0.03, as after 44 steps"
+    early = trained._replace(training=trained.training | {"step": np.int32(10), "epoch": np.int32(1)})
+    assert "at the learning rate 0.0015, as after 10 steps" in runs.last_optimizer(early).rate
+    old = runs.last_optimizer(trained._replace(training={}))
+    assert old.state is None
 
 
 def test_trace_of_no_image(run, capsys):

@@ -6,5 +6,6 @@ from fnnet.cli.runs.inference import classify as classify
 from fnnet.cli.runs.inference import held_out as held_out
 from fnnet.cli.runs.inference import reading_of as reading_of
 from fnnet.cli.runs.inference import score as score
+from fnnet.cli.runs.last_optimizer import last_optimizer as last_optimizer
 from fnnet.cli.runs.training import resume as resume
 from fnnet.cli.runs.training import train as train

@@ -59,12 +59,21 @@ LATER: dict[str, Callable[[Any], bool]] = {  # the same of settings that older r
 
 
 class Run(NamedTuple):
-    """A trained network, as its run directory has it."""
+    """A trained network, as its run directory has it.
+
+    Args:
+        net: The network.
+        params: Its parameters: the last ones, or where the training has patience those of its best epoch.
+        loss: One number an example.
+        config: The settings.
+        training: The trees of its newest checkpoint: the optimiser's state, the steps taken, ...
+    """
 
     net: Any
     params: Any
     loss: Callable
     config: Config
+    training: dict[str, Any] = {}  # noqa: RUF012
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,7 +127,7 @@ def load(directory: Path) -> Run:
         raise ValueError(f"load: {path} has no configuration of a network: {error!r}") from None
     # Where a training stops for lack of progress, the network is that of its best epoch.
     best = trees["best"] if config.get("patience") is not None and "best" in trees else trees.get("params", {})
-    return Run(net, checkpoint.restore(best, wanted), loss, config)
+    return Run(net, checkpoint.restore(best, wanted), loss, config, trees)
 
 
 def must_be_directory(run: Path) -> None:

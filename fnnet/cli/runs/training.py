@@ -28,11 +28,10 @@ from fnnet.cli.runs.directory import (
     write_config,
 )
 from fnnet.cli.runs.drawing import draw
+from fnnet.cli.runs.last_optimizer import decayed_parameters
 from fnnet.cli.runs.wording import advice, described, next_commands, other_epochs
 from fnnet.cli.subjects import TEXT, Examples, place_of, subject_of
 from fnnet.core.one_line import in_one_line
-from fnnet.layers.decay import decayed
-from fnnet.layers.protocol import Layer
 from fnnet.training import lock, processes
 from fnnet.training.arguments import as_network
 from fnnet.training.device_mesh import placement_on
@@ -152,7 +151,7 @@ def _trained(
             params, history = fit(
                 net,
                 loss,
-                presets.optimizer(config, _steps(config, len(xs)), _decayed(net, config)),
+                presets.optimizer(config, _steps(config, len(xs)), decayed_parameters(net, config)),
                 dataset.train,
                 key=jax.random.key(config["seed"]),
                 epochs=epochs,
@@ -233,13 +232,6 @@ def _check(config: Config, examples: int) -> None:
 def _steps(config: Config, examples: int) -> int:
     steps: int = config["epochs"] * (examples // config["batch_size"])
     return steps
-
-
-def _decayed(net: Any, config: Config) -> Any:
-    """Which parameters weight decay is for: of a network that does not say it, arrays of two axes or more."""
-    if isinstance(net, Layer):
-        return decayed(net, config["shape"], np.int32 if subject_of(config) is TEXT else np.float32)
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, parameters(net, config))
 
 
 def _ask_for_devices(number: int | None) -> None:
