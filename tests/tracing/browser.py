@@ -103,9 +103,10 @@ class Browser:
         self._buffer = rest
         return json.loads(message)
 
-    def open(self, file: Path) -> None:
-        """A page from a file, until it says that it is drawn."""
-        self.send("Page.navigate", url=file.resolve().as_uri())
+    def open(self, file: Path, address: str = "") -> None:
+        """A page from a file, until it says that it is drawn; `address` is what stands behind its name, "#..."."""
+        self.send("Page.navigate", url="about:blank")  # the same page with another address is not opened anew
+        self.send("Page.navigate", url=file.resolve().as_uri() + address)
         deadline = time.monotonic() + WAIT
         while not self.run("Boolean(document.body && document.body.dataset.ready)"):
             if time.monotonic() > deadline:
@@ -130,8 +131,12 @@ class Browser:
 
     def press(self, key: str) -> None:
         """A key, on the element that has the focus."""
+        # What a key does by itself, such as Tab and Enter, hangs on its code and its text.
+        known = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
+        code, text = known.get(key, (0, ""))
+        by_itself = {"windowsVirtualKeyCode": code, "text": text} if code else {}
         for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, **by_itself)
 
     def picture(self, file: Path, clip: dict[str, float] | None = None) -> None:
         """A PNG of what is seen, or of a rectangle of the page."""

@@ -59,10 +59,7 @@ function path() {
   });
   const name = `${data.steps[place.step].name}: ${nameOf(place)}`;
   const close = make("button", { type: "button", id: "follow-end" }, "Back to the products");
-  close.addEventListener("click", () => {
-    endFollowing();
-    goTo(place);
-  });
+  close.addEventListener("click", () => goTo(place));
   return [
     make("p", { id: "chain-text" }, make("b", {}, `${name}, followed to the loss`)),
     make("p", {}, "One unit more of it moves each layer's output by its ", explained("tangent"), "; the strip above shows them. Times the gradient that comes in, and summed, that is its gradient, the same number at every layer; inside a block of several paths it is the part of one path."),

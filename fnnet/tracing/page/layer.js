@@ -22,7 +22,7 @@ function show(number) {
   $("saved").replaceChildren(saved(step));
   $("checks").replaceChildren(checks(step));
   chosen = null;
-  $("touch").replaceChildren();
+  showTouch(null);
   $("numbers").replaceChildren(make("p", {}, hint(step)));
   refreshComputed();
   writeAddress();

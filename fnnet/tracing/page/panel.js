@@ -16,6 +16,7 @@ function meaningOf(place) {
 
 /** Chooses an entry: its numbers are shown, and the factors are lit where they stand. */
 function choose(place) {
+  endFollowing();
   chosen = place;
   const tensor = tensorAt(place);
   const value = numberAt(place);

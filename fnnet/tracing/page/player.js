@@ -109,7 +109,7 @@ function keys(event) {
     stepBy(event.key === "ArrowRight" ? 1 : -1);
   } else if (event.key === "Escape") {
     hideTip();
-    if (following) endFollowing();
+    if (following) goTo(following.place);
   }
 }
 
@@ -124,7 +124,7 @@ function writeAddress() {
   if (current !== layerAt(position)) parts.push(`layer=${data.steps[current].name}`);
   if (chosen) parts.push(`entry=${nameOf(chosen).replaceAll(", ", ",")}`);
   if (moments.length > 1) parts.push(`epoch=${data.label}`);
-  const address = `#${parts.map((part) => encodeURI(part)).join("&")}`;
+  const address = `#${encodeURI(parts.join("&")).replaceAll("%5B", "[").replaceAll("%5D", "]")}`;
   try {
     history.replaceState(null, "", address);
   } catch {
@@ -132,9 +132,18 @@ function writeAddress() {
   }
 }
 
+function readable(address) {
+  try {
+    return decodeURI(address);
+  } catch {
+    return ""; // no address of this page
+  }
+}
+
 /** Reads the address; false where it says nothing. */
 function readAddress() {
-  const said = new Map(decodeURI(location.hash.slice(1)).split("&").filter((part) => part.includes("=")).map((part) => [part.slice(0, part.indexOf("=")), part.slice(part.indexOf("=") + 1)]));
+  const parts = readable(location.hash.slice(1)).split("&").map((part) => /^([^=]*)=(.*)$/.exec(part)).filter(Boolean);
+  const said = new Map(parts.map(([, name, value]) => [name, value]));
   const way = ["forward", "backward"].find((each) => said.has(each));
   if (!way && !said.has("layer")) return false;
   if (said.has("epoch")) showMoment(moments.findIndex((one) => String(one.label) === said.get("epoch")));

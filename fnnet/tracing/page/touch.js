@@ -69,7 +69,7 @@ function refreshNumbers() {
 
 /** What can be changed of the chosen entry. */
 function showTouch(place) {
-  if (!data.live) return;
+  if (!data.live) return $("touch").replaceChildren();
   const parts = [];
   const leaf = place && changeable(place);
   if (leaf) parts.push(make("h3", {}, "Change it"), changer(leaf));
