@@ -2,6 +2,8 @@
 
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -83,3 +85,14 @@ def test_flatten_says_which_entry_is_which():
         assert step.value.array[1, place] == step.inputs.array[1, i, j, k]
     assert right == "i, j, k"
     assert [which_entry(step, True) for step in seen() if step.name != "flatten_3"] == [""] * (len(seen().steps) - 1)
+
+
+def test_batch_norm_in_training_shows_the_statistics_of_the_mini_batch():
+    net = fnnet.Sequential(fnnet.BatchNorm(), fnnet.Dense(2))
+    xs = jax.random.normal(jax.random.key(1), (6, 3)) + 5
+    params = net.init(jax.random.key(0), (3,))
+    step = fnnet.trace(net, fnnet.squared_error, params, xs, jnp.zeros((6, 2)), key=jax.random.key(2))["batch_norm_0"]
+    mean, deviation = step.insides
+    np.testing.assert_allclose(mean.array, np.mean(xs, 0), rtol=1e-5)
+    np.testing.assert_allclose(deviation.array, np.sqrt(np.var(xs, 0) + 1e-5), rtol=1e-4)
+    assert sample(mean.shape, **way_of_inside(step.layer, mean, batched=True)).draw == "bars"
