@@ -37,6 +37,7 @@ def test_time_is_the_horizontal_axis_of_a_recurrence():
     shown = sample((2, 7, 3), **way)
     assert (shown.draw, shown.roles) == ("time", "rxy")
     assert sample((7, 3), **way_of_value(fnnet.GRU(4), numbers("x", np.zeros((7, 3))), batched=False)).roles == "xy"
+    assert sample((5000, 64), meaning="time").said == "sampled: 256 of 5000 on axis 0, 32 of 64 on axis 1"
 
 
 def test_integers_one_after_another_are_tokens():

@@ -1,296 +1,247 @@
 // A figure of one array: its picture, its scale, and any entry by mouse, touch or keyboard.
 
-// What lies over a picture, as SVG: labels, marks of entries that have their chain, lit entries, the chosen one.
-
-const SVG = make("div", { innerHTML: "<svg></svg>" }).firstChild.namespaceURI; // so that the page has no address in it
-
-function svgShape(tag, attributes, text = "") {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.textContent = text;
-  return node;
-}
-
-const outlineOf = (boxes) =>
-  boxes.map((box) => {
-    const [w, h] = [Math.max(box.width, 9), Math.max(box.height, 9)]; // a tiny cell is seen within its outline
-    return `M${box.left + (box.width - w) / 2} ${box.top + (box.height - h) / 2}h${w}v${h}h${-w}z`;
-  }).join("");
-
-function labelsOf(tensor, places, geometry) {
-  const found = [];
-  const label = (x, y, text, anchor) => found.push(svgShape("text", { x, y, "text-anchor": anchor }, text));
-  if (tensor.draw === "tokens") {
-    const values = valuesOf(tensor);
-    for (const at of eachPlace(places.count)) {
-      const { left, top, width, height } = geometry.box(at);
-      label(left + width / 2, top + height / 2 + 4, String(values[places.flat(at)]), "middle");
-    }
-  }
-  if (tensor.draw === "weights") {
-    for (let r = 0; r < places.count.r; r++)
-      for (let c = 0; c < places.count.c; c++) {
-        const { left, top } = geometry.box({ r, c, y: places.count.y, x: 0 }); // below the last row
-        label(left, top + 12, `head ${places.index({ r, c, y: 0, x: 0 })[tensor.roles.indexOf("c")]}`, "start");
-      }
-  }
-  for (const line of geometry.lines || []) {
-    const { ends } = geometry;
-    if (ends.high !== "0") label(-6, line.top + 8, ends.high, "end");
-    if (ends.low !== "0") label(-6, line.top + line.bottom, ends.low, "end");
-    const far = (y) => Math.abs(y - line.zero) > 14;
-    if ((ends.high === "0" || far(4)) && (ends.low === "0" || far(line.bottom - 4)))
-      label(-6, line.top + clamp(line.zero + 4, 8, line.bottom), "0", "end");
-    // The index below a bar: each, every second, fifth, tenth, ..., so that they do not meet.
-    const every = [1, 2, 5, 10, 20, 50, 100, 200].find((step) => step * geometry.bar >= (step === 1 ? 18 : 32)) || 500;
-    const last = Math.min(line.first + geometry.inLine, places.count.x);
-    for (let x = Math.ceil(line.first / every) * every; x < last; x += every) {
-      const index = places.index({ r: 0, c: 0, y: 0, x })[tensor.roles.indexOf("x")];
-      label((x - line.first + 0.5) * geometry.bar, line.top + line.bottom + 13, index, "middle");
-    }
-  }
-  return found;
-}
-
-function litShapes(lit, geometry) {
-  const groups = new Map(); // entries of one sign and strength are one path
-  for (const { at, weight } of lit) {
-    const strength = weight === undefined ? 2 : Math.ceil(Math.min(1, Math.abs(weight)) * 3) || 1;
-    const key = `${weight > 0 ? "adds" : weight < 0 ? "takes" : "plain"} ${strength}`;
-    groups.set(key, [...(groups.get(key) || []), geometry.box(at)]);
-  }
-  return [...groups].flatMap(([key, boxes]) => {
-    const [name, strength] = key.split(" ");
-    const d = outlineOf(boxes);
-    const inner = 0.75 + 0.75 * Number(strength);
-    return [
-      svgShape("path", { d, class: "lit-edge", "stroke-width": inner + 2.5 }),
-      svgShape("path", { d, class: `lit ${name}`, "stroke-width": inner }),
-    ];
-  });
-}
-
-// Small arrows at the rows of an embedding's table that the example reads.
-function readShapes(tensor, places, geometry) {
-  const arrows = (tensor.read || []).map((row) => places.find([row, ...tensor.shape.slice(1).map(() => 0)])).filter(Boolean);
-  const d = arrows.map((at) => {
-    const { top, height } = geometry.box(at);
-    return `M-11 ${top + height / 2 - 4}l8 4l-8 4z`;
-  });
-  return [svgShape("path", { d: d.join(""), class: "read" })];
-}
-
-function markShapes(places, geometry, marks) {
-  const corners = marks.map((index) => places.find(index)).filter(Boolean).map((at) => {
-    const { left, top, width, height } = geometry.box(at);
-    const side = clamp(Math.min(width, height) / 3, 4, 8);
-    return `M${left + width} ${top}h${-side}l${side} ${side}z`;
-  });
-  return [svgShape("path", { d: corners.join(""), class: "mark" })];
-}
-
-// The value under the pointer, beside it. One for the page; it never makes the page wider.
-
-function showTip(text, px, py) {
-  let tip = $("tip");
-  if (!tip) document.body.append((tip = make("div", { id: "tip", ariaHidden: "true" })));
-  tip.textContent = text;
-  tip.hidden = false;
-  const { width, height } = tip.getBoundingClientRect();
-  tip.style.left = `${clamp(px + 14, 4, document.documentElement.clientWidth - width - 4)}px`;
-  tip.style.top = `${py + 18 + height > innerHeight ? py - height - 10 : py + 18}px`;
-}
-const hideTip = () => $("tip") && ($("tip").hidden = true);
-
-// One array as a figure.
-
 const DRAWN = { bars: "bar chart", tokens: "row of tokens", weights: "heat map of attention", time: "heat map over time" };
-const AXES = {
-  time: "time →",
-  weights: "A row looks, a column is looked at.",
-};
+const AXES = { time: "time →", weights: "A row looks, a column is looked at." };
 const MOVES = { ArrowLeft: ["x", "c", -1], ArrowRight: ["x", "c", 1], ArrowUp: ["y", "r", -1], ArrowDown: ["y", "r", 1] };
-let figuresMade = 0;
+let picturesMade = 0;
 
+/**
+ * The figure, an element. Entries are given by their index in the whole array.
+ *
+ * choose(index) is a click: it selects the entry and calls onChoose(index, its place in the array's values, event).
+ * select(index) does not call it. light([{ index, weight }]) outlines entries, by a weight from -1 to 1. refresh() draws
+ * again after the values or the theme have changed. notYet(true) hides all numbers. boxOf(index) is where an entry lies,
+ * in CSS pixels from the picture's corner; null where the page does not have it.
+ */
 function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [], width = WIDTH } = {}) {
-  const places = placesOf(tensor);
-  const isNumber = tensor.draw === "number";
-  const face = isNumber ? make("button", { type: "button", className: "one-number" }) : make("canvas", { tabIndex: 0 });
-  const over = svgShape("svg", { "aria-hidden": "true", class: "over" });
-  const hatch = make("div", { className: "hatch", hidden: true }, make("span", {}, "not computed yet"));
-  const plot = make("div", { className: "plot" }, face, over, hatch);
-  const stage = make("div", { className: "stage" }, plot);
-  const scale = make("div", { className: "scale", ariaHidden: "true" });
-  const readout = make("output", { ariaLive: "polite" });
-  const measures = make("p", { className: "measures note", id: `picture-${(figuresMade += 1)}` });
-  const kind = make("span", { className: "note" }, `${sizes(tensor.shape)}, ${tensor.dtype}`);
-  const caption = make("figcaption", {}, make("b", {}, title), kind);
-  for (const note of [AXES[tensor.draw], tensor.note]) if (note) caption.append(make("span", { className: "note" }, note));
-  const numbers = numbersOf(tensor, places);
-  const row = make("div");
-  const figure = make("figure", { className: `picture ${tensor.draw}` }, caption, stage, scale, readout, row, measures, numbers);
-  let geometry = null;
-  let wanted = 0; // the width that the picture would like to have
-  let drawnAt = 0; // the width that it had
-  let at = { r: 0, c: 0, y: 0, x: 0 };
-  let chosen = null;
-  let lit = [];
-  let isComputed = true;
+  const drawn = new Picture(tensor, title, onChoose, marks, width);
+  const at = (index) => drawn.places.find(index);
+  return Object.assign(drawn.figure, {
+    tensor,
+    choose: (index) => drawn.choose(at(index)),
+    select: (index) => drawn.select(at(index)),
+    light: (entries) => drawn.light(entries.map(({ index, weight }) => ({ at: at(index), weight })).filter((one) => one.at)),
+    refresh: () => drawn.draw(),
+    notYet: (yes) => drawn.setComputed(!yes),
+    boxOf: (index) => (at(index) && drawn.geometry ? drawn.geometry.box(at(index)) : null),
+  });
+}
 
-  face.dataset.tensor = title;
-  face.setAttribute("aria-describedby", measures.id);
-  if (!isNumber) face.setAttribute("role", "application");
-  if (!isNumber) face.setAttribute("aria-roledescription", DRAWN[tensor.draw] || "heat map");
-
-  const valueAt = (place) => Number(valuesOf(tensor)[places.flat(place)]);
-  const said = (place) => `${entryName(tensor.name, places.index(place))} = ${exact(valueAt(place), tensor.dtype)}`;
-
-  function read(place) {
-    readout.textContent = place ? said(place) : "";
-    if (!place) return readout.removeAttribute("data-index");
-    readout.dataset.index = JSON.stringify(places.index(place));
-    readout.dataset.value = exact(valueAt(place), tensor.dtype);
+class Picture {
+  constructor(tensor, title, onChoose, marks, width) {
+    Object.assign(this, { tensor, title, onChoose, marks, width });
+    this.places = placesOf(tensor);
+    this.isNumber = tensor.draw === "number";
+    this.geometry = null;
+    this.wanted = 0; // the width that the picture would like to have
+    this.drawnAt = 0; // the width that it had
+    this.at = { r: 0, c: 0, y: 0, x: 0 };
+    this.chosen = null;
+    this.lit = [];
+    this.isComputed = true;
+    this.build();
+    this.listen();
+    this.draw();
   }
 
-  function drawOver() {
-    if (isNumber) return face.classList.toggle("is-lit", lit.length > 0);
-    const cursor = chosen ? outlineOf([geometry.box(chosen)]) : "";
+  build() {
+    const { tensor, title } = this;
+    this.face = this.isNumber ? make("button", { type: "button", className: "one-number" }) : make("canvas", { tabIndex: 0 });
+    this.over = svgShape("svg", { "aria-hidden": "true", class: "over" });
+    this.hatch = make("div", { className: "hatch", hidden: true }, make("span", {}, "not computed yet"));
+    this.plot = make("div", { className: "plot" }, this.face, this.over, this.hatch);
+    this.stage = make("div", { className: "stage" }, this.plot);
+    this.scale = make("div", { className: "scale", ariaHidden: "true" });
+    this.readout = make("output", { ariaLive: "polite" });
+    this.row = make("div"); // of attention, as bars
+    this.measures = make("p", { className: "measures note", id: `picture-${(picturesMade += 1)}` });
+    this.numbers = numbersOf(tensor, this.places);
+    const notes = [`${sizes(tensor.shape)}, ${tensor.dtype}`, AXES[tensor.draw], tensor.note].filter(Boolean);
+    const caption = make("figcaption", {}, make("b", {}, title), ...notes.map((note) => make("span", { className: "note" }, note)));
+    const parts = [caption, this.stage, this.scale, this.readout, this.row, this.measures, this.numbers];
+    this.figure = make("figure", { className: `picture ${tensor.draw}` }, ...parts);
+    this.face.dataset.tensor = title;
+    this.face.setAttribute("aria-describedby", this.measures.id);
+    if (this.isNumber) return;
+    this.face.setAttribute("role", "application"); // arrow keys are for the picture, not for the screen reader
+    this.face.setAttribute("aria-roledescription", DRAWN[tensor.draw] || "heat map");
+  }
+
+  listen() {
+    const { face, stage } = this;
+    face.addEventListener("click", (event) => this.choose(this.under(event), event));
+    face.addEventListener("pointermove", (event) => this.hover(event));
+    face.addEventListener("pointerleave", hideTip);
+    face.addEventListener("focus", () => this.showTipAtEntry());
+    face.addEventListener("blur", hideTip);
+    face.addEventListener("keydown", (event) => this.press(event));
+    // In a column that is too narrow, or becomes wider, the picture is laid out again.
+    new ResizeObserver(() => {
+      const has = stage.clientWidth;
+      if (has && Math.min(has, this.wanted) !== Math.min(this.drawnAt || this.wanted, this.wanted)) this.draw();
+      else this.drawnAt = has;
+    }).observe(stage);
+  }
+
+  // Drawing.
+
+  draw() {
+    this.drawWords();
+    if (!this.isNumber) this.drawPicture();
+    this.drawOver();
+    this.drawRow();
+    this.numbers.fill();
+    this.read();
+  }
+
+  drawPicture() {
+    const { tensor, places, stage, plot } = this;
+    const ideal = geometryOf(tensor, places, this.width);
+    this.wanted = Math.ceil(ideal.left + ideal.width);
+    stage.style.width = `${this.wanted}px`;
+    this.drawnAt = stage.clientWidth;
+    const isNarrow = this.drawnAt > 0 && this.drawnAt < this.wanted;
+    this.geometry = isNarrow ? geometryOf(tensor, places, this.drawnAt) : ideal;
+    stage.classList.toggle("scrolls", isNarrow && this.geometry.left + this.geometry.width > this.drawnAt);
+    plot.style.margin = `0 0 ${this.geometry.below}px ${this.geometry.left}px`;
+    plot.style.width = `${this.geometry.width}px`;
+    this.face.classList.toggle("framed", Boolean(this.geometry.single));
+    paint(this.face, tensor, places, this.geometry);
+  }
+
+  drawOver() {
+    const { tensor, places, geometry, over } = this;
+    if (this.isNumber) return this.face.classList.toggle("is-lit", this.lit.length > 0);
     over.setAttribute("width", geometry.width);
     over.setAttribute("height", geometry.height);
     over.replaceChildren(
       ...labelsOf(tensor, places, geometry),
-      ...readShapes(tensor, places, geometry),
-      ...markShapes(places, geometry, marks),
-      ...litShapes(lit, geometry),
-      svgShape("path", { d: cursor, class: "cursor-edge" }),
-      svgShape("path", { d: cursor, class: "cursor" }),
+      readShape(tensor, places, geometry),
+      markShape(places, geometry, this.marks),
+      ...litShapes(this.lit, geometry),
+      ...cursorShapes(this.chosen, geometry),
     );
   }
 
-  function drawText() {
+  drawWords() {
+    const { tensor, places, face, isNumber } = this;
     const found = measuresOf(tensor);
-    const parts = tensor.draw === "tokens" ? [] : [`rms ${about(found.rms)}`];
-    if (found.zeros && tensor.draw !== "tokens") parts.push(`${percent(found.zeros)} zero`);
-    if (found.nans) parts.push(`${found.nans} NaN`);
-    if (found.infinities) parts.push(`${found.infinities} infinite`);
-    if (tensor.said) parts.push(tensor.said);
-    if (tensor.read) parts.push(`▸ rows that are read: ${tensor.read.length}`);
-    const range = make("span", { className: "unseen" }, `; from ${about(found.low)} to ${about(found.high)}`);
-    measures.replaceChildren(parts.join("; "), range);
-    face.setAttribute("aria-label", `${title}${isComputed ? "" : ", not computed yet"}`);
-    if (isNumber) face.textContent = places.empty ? "none" : exact(valueAt(at), tensor.dtype);
-    else if (tensor.draw === "bars") scale.textContent = found.low === 0 && found.high === 0 ? "every entry is 0" : "";
-    else if (tensor.draw !== "tokens") drawScale(scale, found, mostOf(tensor));
+    const value = isNumber && !places.empty ? exact(this.valueAt(this.at), tensor.dtype) : "";
+    if (isNumber) face.textContent = value || "none";
+    face.setAttribute("aria-label", [this.title, this.isComputed ? value : "not computed yet"].filter(Boolean).join(": "));
+    const range = isMeasured(tensor) ? `; from ${about(found.low)} to ${about(found.high)}` : ""; // which a scale shows
+    this.measures.replaceChildren(measuresInWords(tensor, found), make("span", { className: "unseen" }, range));
+    drawScale(this.scale, tensor, found);
   }
 
-  function draw() {
-    drawText();
-    if (!isNumber) {
-      const ideal = geometryOf(tensor, places, width);
-      wanted = Math.ceil(ideal.left + ideal.width);
-      stage.style.width = `${wanted}px`;
-      drawnAt = stage.clientWidth;
-      geometry = drawnAt && drawnAt < wanted ? geometryOf(tensor, places, drawnAt) : ideal;
-      stage.classList.toggle("scrolls", drawnAt > 0 && geometry.left + geometry.width > drawnAt);
-      plot.style.margin = `0 0 ${geometry.below}px ${geometry.left}px`;
-      plot.style.width = `${geometry.width}px`;
-      face.classList.toggle("framed", Boolean(geometry.single));
-      paint(face, tensor, places, geometry);
-    }
-    drawOver();
-    numbers.fill();
-    read(isComputed ? chosen : null);
+  // The chosen row of attention's weights as a bar chart.
+  drawRow() {
+    const { tensor, places, row } = this;
+    if (tensor.draw !== "weights" || row.contains(document.activeElement)) return;
+    row.replaceChildren(...(this.chosen ? [rowOf(tensor, places, this.chosen, (at, event) => this.choose(at, event))] : []));
   }
 
-  function select(place) {
-    if (!place || places.empty || !isComputed) return false;
-    at = chosen = place;
-    read(at);
-    drawOver();
-    if (tensor.draw === "weights" && !row.contains(document.activeElement)) row.replaceChildren(rowOf(tensor, places, at, choose));
+  // Entries.
+
+  valueAt(at) {
+    return Number(valuesOf(this.tensor)[this.places.flat(at)]);
+  }
+
+  said(at) {
+    return `${entryName(this.tensor.name, this.places.index(at))} = ${exact(this.valueAt(at), this.tensor.dtype)}`;
+  }
+
+  read() {
+    const { chosen, readout } = this;
+    readout.textContent = chosen ? this.said(chosen) : "";
+    readout.dataset.index = chosen ? JSON.stringify(this.places.index(chosen)) : "";
+    readout.dataset.value = chosen ? exact(this.valueAt(chosen), this.tensor.dtype) : "";
+  }
+
+  select(at) {
+    if (!at || this.places.empty || !this.isComputed) return false;
+    this.at = this.chosen = at;
+    this.read();
+    this.drawOver();
+    this.drawRow();
     return true;
   }
 
-  function choose(place, event) {
-    if (select(place)) onChoose(places.index(at), places.flat(at), event);
+  choose(at, event) {
+    if (this.select(at)) this.onChoose(this.places.index(at), this.places.flat(at), event);
   }
 
-  function under(event) {
-    if (isNumber) return at;
-    const box = face.getBoundingClientRect();
-    return geometry.nearest(event.clientX - box.left, event.clientY - box.top);
+  light(lit) {
+    this.lit = lit;
+    this.drawOver();
   }
 
-  function hover(event) {
-    if (event.pointerType === "touch" || places.empty || !isComputed) return;
-    showTip(said(under(event)), event.clientX, event.clientY);
+  setComputed(yes) {
+    if (yes === this.isComputed) return;
+    this.isComputed = yes;
+    this.figure.classList.toggle("not-yet", !yes);
+    this.hatch.hidden = yes;
+    if (!yes) [this.lit, this.chosen] = [[], null];
+    this.draw();
   }
 
-  // The value of the entry that the keyboard is at, beside it.
-  function tipAtEntry() {
-    if (isNumber || places.empty || !isComputed || !face.matches(":focus-visible")) return;
-    const [box, entry] = [face.getBoundingClientRect(), geometry.box(at)];
-    showTip(said(at), box.left + entry.left + entry.width / 2, box.top + entry.top + entry.height - 12);
+  // Mouse, touch and keyboard.
+
+  under(event) {
+    if (this.isNumber) return this.at;
+    const box = this.face.getBoundingClientRect();
+    return this.geometry.nearest(event.clientX - box.left, event.clientY - box.top);
   }
 
-  function move(inner, outer, by) {
-    const { count } = places;
-    const next = { ...at };
-    if (chosen) next[inner] += by; // the first key only shows where one is
+  hover(event) {
+    if (event.pointerType === "touch" || this.places.empty || !this.isComputed) return;
+    showTip(this.said(this.under(event)), event.clientX, event.clientY);
+  }
+
+  // The value of the entry that the keyboard is at, below it.
+  showTipAtEntry() {
+    if (this.isNumber || this.places.empty || !this.isComputed || !this.face.matches(":focus-visible")) return;
+    const [box, entry] = [this.face.getBoundingClientRect(), this.geometry.box(this.at)];
+    showTip(this.said(this.at), box.left + entry.left + entry.width / 2, box.top + entry.top + entry.height - 12);
+  }
+
+  press(event) {
+    if (MOVES[event.key] && !this.isNumber) this.move(...MOVES[event.key]);
+    else if (event.key === "Enter" || event.key === " ") this.choose(this.at, event);
+    else return event.key === "Escape" && hideTip();
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  // One entry further, at the end of a tile into the next one.
+  move(inner, outer, by) {
+    const { count } = this.places;
+    const next = { ...this.at };
+    if (this.chosen) next[inner] += by; // the first key only shows where one is
     if (next[inner] < 0 || next[inner] >= count[inner]) {
       next[outer] += by;
       next[inner] = by > 0 ? 0 : count[inner] - 1;
     }
-    if (next[outer] >= 0 && next[outer] < count[outer]) select(next);
-    tipAtEntry();
+    if (next[outer] >= 0 && next[outer] < count[outer]) this.select(next);
+    this.showTipAtEntry();
   }
-
-  face.addEventListener("click", (event) => choose(under(event), event));
-  face.addEventListener("pointermove", hover);
-  face.addEventListener("pointerleave", hideTip);
-  face.addEventListener("focus", tipAtEntry);
-  face.addEventListener("blur", hideTip);
-  face.addEventListener("keydown", (event) => {
-    if (MOVES[event.key] && !isNumber) move(...MOVES[event.key]);
-    else if (event.key === "Enter" || event.key === " ") choose(at, event);
-    else if (event.key === "Escape") return hideTip();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-  });
-
-  Object.assign(figure, {
-    tensor,
-    choose: (index) => choose(places.find(index)),
-    select: (index) => select(places.find(index)),
-    light: (entries) => {
-      lit = entries.map(({ index, weight }) => ({ at: places.find(index), weight })).filter((one) => one.at);
-      drawOver();
-    },
-    refresh: draw,
-    notYet: (yes) => {
-      if (yes !== isComputed) return;
-      isComputed = !yes;
-      figure.classList.toggle("not-yet", yes);
-      hatch.hidden = !yes;
-      if (yes) [lit, chosen] = [[], null];
-      draw();
-    },
-    // Where an entry lies in the picture, in CSS pixels from its corner; null where the page does not have it.
-    boxOf: (index) => (places.find(index) && geometry ? geometry.box(places.find(index)) : null),
-  });
-  draw();
-  // In a column that is too narrow, or becomes wider, the picture is laid out again.
-  new ResizeObserver(() => {
-    const has = stage.clientWidth;
-    if (Math.min(has, wanted) !== Math.min(drawnAt || wanted, wanted) && has) draw();
-    else drawnAt = has;
-  }).observe(stage);
-  return figure;
 }
 
 // The window may have been zoomed: edges are then at other pixels of the screen.
 addEventListener("resize", () => document.querySelectorAll("figure.picture").forEach((figure) => figure.refresh()));
+
+const isMeasured = (tensor) => tensor.draw !== "tokens" && tensor.draw !== "number";
+
+function measuresInWords(tensor, found) {
+  const parts = [];
+  if (isMeasured(tensor)) parts.push(`rms ${about(found.rms)}`);
+  if (isMeasured(tensor) && found.zeros) parts.push(`${percent(found.zeros)} zero`);
+  if (found.nans) parts.push(`${found.nans} NaN`);
+  if (found.infinities) parts.push(`${found.infinities} infinite`);
+  if (tensor.said) parts.push(tensor.said);
+  if (tensor.read) parts.push(`▸ rows that are read: ${tensor.read.length}`);
+  return parts.join("; ");
+}
 
 // The weights of one row of attention as bars.
 function rowOf(tensor, places, at, choose) {
@@ -301,13 +252,16 @@ function rowOf(tensor, places, at, choose) {
   const own = { ...tensor, now: Float64Array.from(values), shape: [values.length], places: axes, roles: "-".repeat(last) + "x" };
   const title = `${entryName(tensor.name, index.slice(0, -1))}: what this row looks at`;
   const shown = { ...own, draw: "bars", said: "", note: "" };
-  return picture(shown, { title, onChoose: (index, _, event) => choose(places.find(index), event) });
+  return picture(shown, { title, onChoose: (entry, _, event) => choose(places.find(entry), event) });
 }
 
-// The colours from the lowest number to the highest, with a tick at zero.
-function drawScale(node, { low, high }, most) {
+// The colours from the lowest number to the highest, with a tick at zero. Bars have an axis.
+function drawScale(node, tensor, { low, high }) {
+  if (!isMeasured(tensor)) return;
   if (typeof low !== "number") return node.replaceChildren("no finite entry");
-  if (low === high) return node.replaceChildren(`every entry is ${about(low)}`);
+  if (low === high && (low === 0 || tensor.draw !== "bars")) return node.replaceChildren(`every entry is ${about(low)}`);
+  if (tensor.draw === "bars") return node.replaceChildren();
+  const most = mostOf(tensor);
   const steps = Array.from({ length: 25 }, (_, i) => colourText(low + (i / 24) * (high - low), most));
   const bar = make("i");
   bar.style.background = `linear-gradient(to right, ${steps.join(", ")})`;

@@ -94,20 +94,20 @@ def sample(
         return Sample(tuple(np.arange(n) for n in shape), roles.replace("-", "r"), "", draw)
     limits = dict.fromkeys("-", 1)
     image = "c" in roles or "r" in roles
-    sides = [n for n, role in zip(shape, roles, strict=True) if role in "yx"]
+    sides = {role: n for role, n in zip(roles, shape, strict=True) if role in "yx"}
     if meaning == "tokens":
         limits |= {"r": TOKENS[0], "c": TOKENS[1]}
     elif image:
         side = min(SIDE, math.isqrt(most))
         limits |= {"y": side, "x": side}
-        tiles = max(1, most // max(1, math.prod(min(n, side) for n in sides)))
+        tiles = max(1, most // max(1, math.prod(min(n, side) for n in sides.values())))
         of_tiles = next((n for n, role in zip(shape, roles, strict=True) if role == "r"), 1)
         limits["r"] = min(of_tiles, EXAMPLES if batched and not is_kernel else max(1, math.isqrt(tiles)), tiles)
         limits["c"] = max(1, tiles // limits["r"])
     else:
-        limits["x"] = min(sides[-1], 256) if len(sides) > 1 else most
+        limits["x"] = min(sides["x"], 256) if len(sides) > 1 else most
         limits["y"] = max(1, most // max(1, limits["x"]))
-        if len(sides) > 1 and sides[-1] > 96 and sides[0] > 96:
+        if len(sides) > 1 and min(sides.values()) > 96:
             limits["x"] = limits["y"] = math.isqrt(most)
     indices = [_even(n, limits[role]) for n, role in zip(shape, roles, strict=True)]
     if rows is not None:

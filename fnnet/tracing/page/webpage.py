@@ -36,6 +36,7 @@ SCRIPTS = (
     "arrays.js",
     "places.js",
     "painting.js",
+    "overlay.js",
     "pictures.js",
     "engine.js",
     "numbers.js",
