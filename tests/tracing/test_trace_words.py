@@ -13,6 +13,7 @@ import pytest
 import fnnet
 from fnnet.tracing.page.glossary import GLOSSARY
 from fnnet.tracing.page.words import ALL, EXAMPLES, MOST, TOKENS, answers, loss_in_words
+from tracing.browser import CHROMIUM, Browser
 
 ASKED = """cotangent, y_bar, gradient, residual, Residual, forward, backward, loss, logit, probability, rms, update,
 learning rate, kernel, bias, receptive field, tap, stride, mini-batch, dtype, autodiff, finite differences, kink,
@@ -240,6 +241,25 @@ def test_answers_are_short_and_json():
         np.testing.assert_allclose(answer["probabilities"], row[np.array(answer["classes"])], rtol=1e-5)
     long = read(jnp.zeros((1, TOKENS + 2), jnp.int32), lambda z, y: softmax(z, y).mean(-1))
     assert [answer["token"] for answer in answers(long)] == list(range(TOKENS))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")
+def test_after_a_change_the_page_gives_the_probabilities_of_all_classes(tmp_path):
+    seen = traced(softmax, LABELS, features=ALL + 1)
+    bias = jnp.zeros(ALL + 1).at[2].set(1.0)
+    shares = jax.nn.softmax(seen.outputs.array[0] + bias)
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(seen.save(tmp_path / "trace.html"))
+        browser.click('[data-layer="loss"]')
+        browser.run("change((state) => (state.params[0].bias[2] = 1))")
+        shown = browser.run(
+            "Array.from(document.querySelectorAll('[data-class]'), (b) => [b.dataset.class, b.textContent])"
+        )
+        assert len(shown) >= MOST
+        for one, said in shown:
+            share = float(re.search(rf"^{one}([\d.]+) %", said)[1]) / 100
+            np.testing.assert_allclose(share, shares[int(one)], rtol=5e-3)
+        assert browser.errors == []
 
 
 def test_one_example_and_a_coarse_dtype():

@@ -72,12 +72,14 @@ function predicted(answer) {
 function probabilitiesOf(answer) {
   if (!touched()) return answer.probabilities;
   const outputs = data.steps[data.steps.length - 1].inputs;
-  const logits = answer.classes.map((one) => Number(valuesOf(outputs)[flatOf(outputs.shape, [...indexOfAnswer(answer), one])]));
+  const count = outputs.shape[outputs.shape.length - 1];
+  const first = flatOf(outputs.shape, [...indexOfAnswer(answer), 0]);
+  const logits = Array.from(valuesOf(outputs).slice(first, first + count), Number);
   if (isYesOrNo(answer)) return logits.map((logit) => 1 / (1 + Math.exp(-logit)));
   const most = Math.max(...logits);
   const exponentials = logits.map((logit) => Math.exp(logit - most));
-  const sum = exponentials.reduce((a, b) => a + b, 0);
-  return exponentials.map((one) => one / sum);
+  const sum = exponentials.reduce((a, b) => a + b, 0); // over all classes, of which the answer may list some
+  return answer.classes.map((one) => exponentials[one] / sum);
 }
 
 /** The probability of the class at an entry of the outputs; undefined where the page has none. */

@@ -8,7 +8,7 @@ import numpy as np
 from fnnet.tracing.page.readings import Classes, Squares, reading_of
 
 EXAMPLES, TOKENS = 8, 32  # of which the answers are listed
-ALL, MOST = 32, 8  # so many classes are listed all; of more, so many of the most probable
+ALL, MOST = 20, 8  # so many classes are listed all; of more, so many of the most probable
 LISTED = 4  # differences in a sentence
 
 
@@ -35,7 +35,7 @@ def answers(trace: Any) -> list[dict[str, Any]]:
     """What the network answers, for the first 8 examples, and in sequences for the first 32 tokens of each.
 
     Each answer has "example" and "token" (None where there is none), "label", "prediction", and, where the loss is one
-    over classes or over yes-or-no answers, "classes" and "probabilities", which belong together: of more than 32
+    over classes or over yes-or-no answers, "classes" and "probabilities", which belong together: of more than 20
     classes the 8 most probable ones and the label. For yes-or-no answers "classes" are the outputs' indices,
     "probabilities" those of a yes, and "label" and "prediction" lists, an entry an output. Elsewhere both are
     empty. A label or a prediction that is no class is None. Every number can be written as JSON.
