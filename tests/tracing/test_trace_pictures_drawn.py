@@ -98,6 +98,12 @@ def screenshot(page):
         return np.array(image.convert("RGB")).astype(int)
 
 
+def luminance(colour):
+    """As WCAG has it."""
+    linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in map(float, colour)]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
 def move_to(page, index):
     """The mouse, to the middle of an entry."""
     left, top, width, height = box(page, index)
@@ -196,13 +202,14 @@ def test_colours_have_the_signs_of_the_numbers(page, draw, theme):
 def test_bars_are_as_high_as_the_numbers(page, draw, theme):
     array = draw([0.5, -2, 0, 3, 1e-9, -0.25], "bars", theme=theme)
     seen = pixels(page)[..., :3].astype(int)
-    zero = 3 / 5 * (len(seen) - 1)  # from 3 down to -2
-    for k, value in enumerate(array):
-        left, _, width, _ = box(page, (k,))
-        column = seen[:, int(left + width / 2)]
-        signs = np.sign(column[:, 0] - column[:, 2]) * (np.ptp(column, axis=-1) > 60)  # 1 red, -1 blue
-        assert abs(signs.sum() - value / 5 * (len(seen) - 1)) <= 1.5, (k, value)
-        rows = np.flatnonzero(signs)
+    signs = np.sign(seen[..., 0] - seen[..., 2]) * (np.ptp(seen, axis=-1) > 60)  # 1 red, -1 blue
+    columns = [signs[:, int(left + width / 2)] for left, _, width, _ in (box(page, (k,)) for k in range(len(array)))]
+    unit = columns[3].sum() / 3
+    zero = np.flatnonzero(columns[3]).max()
+    assert unit > 20  # pixels
+    for column, value in zip(columns, array, strict=True):
+        assert abs(column.sum() - value * unit) <= 1.5, value
+        rows = np.flatnonzero(column)
         assert not rows.size or abs((rows.min() if value < 0 else rows.max()) - zero) <= 1.5
 
 
@@ -327,7 +334,7 @@ def test_live_values_are_drawn_and_read(page, draw):
     page.run("shown.select([1]); shown.tensor.now = Float64Array.from([0.5, -7, 0.1]); shown.refresh()")
     assert page.run("shown.querySelector('output').textContent") == "a[1] = -7"
     assert page.run("[...shown.querySelectorAll('.over text')].map((t) => t.textContent)")[:2] == ["0.5", "-7"]
-    blue = pixels(page)[-10, int(box(page, (1,))[0]) + 5]
+    blue = pixels(page)[-30, int(box(page, (1,))[0]) + 5]
     assert blue[2] > blue[0]
 
 
@@ -397,10 +404,6 @@ def test_texts_can_be_read(page, draw, theme):
     """WCAG AA: a contrast of 4.5 between each text and what is behind it."""
     draw(np.eye(3), "bars", roles="-x", theme=theme, said="sampled", note="a note")
 
-    def luminance(colour):
-        linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-        return np.dot(linear, (0.2126, 0.7152, 0.0722))
-
     back = luminance(BACKGROUND[theme])
     texts = page.run(r"""[...shown.querySelectorAll("b, .note, .over text, summary, output, .scale")].map((node) => {
         const style = getComputedStyle(node);
@@ -410,3 +413,22 @@ def test_texts_can_be_read(page, draw, theme):
     for colour in texts:
         lighter, darker = sorted((luminance(colour[:3]), back), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5, colour
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_small_array_has_its_numbers_on_the_picture(page, draw, theme):
+    for kind, array in (("matrix", [[-3.0], [0.25], [2e-5]]), ("bars", [1.5, -2, 0])):
+        array = draw(array, kind, theme=theme)
+        texts = page.run("""[...shown.querySelectorAll('.over text')].map((text) => {
+            const box = text.getBoundingClientRect(), canvas = shown.querySelector('canvas').getBoundingClientRect();
+            return [text.textContent, box.left + box.width / 2 - canvas.left, box.top + box.height / 2 - canvas.top,
+                    getComputedStyle(text).fill.match(/[0-9]+/g).map(Number)];
+        })""")
+        for index in np.ndindex(array.shape):
+            left, top, width, height = box(page, index)
+            within = [t for t in texts if left <= t[1] <= left + width and top <= t[2] <= top + height]
+            assert [float(t[0]) for t in within] == [pytest.approx(array[index])], (kind, index)
+            if kind == "matrix":
+                back = luminance(pixels(page)[int(top + 2), int(left + 2), :3])
+                lighter, darker = sorted((luminance(within[0][3]), back), reverse=True)
+                assert (lighter + 0.05) / (darker + 0.05) >= 4.5, index

@@ -19,9 +19,11 @@ const outlineOf = (boxes) =>
 
 function labelsOf(tensor, places, geometry) {
   if (tensor.draw === "tokens") return tokenLabels(tensor, places, geometry);
-  if (tensor.draw === "weights") return headLabels(tensor, places, geometry);
-  const lines = geometry.lines || []; // of bars
-  return lines.flatMap((line) => [...heightLabels(line, geometry.ends), ...indexLabels(line, tensor, places, geometry)]);
+  const found = tensor.draw === "weights" ? headLabels(tensor, places, geometry) : [];
+  for (const line of geometry.lines || []) // of bars
+    found.push(...heightLabels(line, geometry.ends), ...indexLabels(line, tensor, places, geometry));
+  if (geometry.isWritten) found.push(...(geometry.lines ? barNumbers : cellNumbers)(tensor, places, geometry));
+  return found;
 }
 
 function tokenLabels(tensor, places, geometry) {
@@ -42,11 +44,11 @@ function headLabels(tensor, places, geometry) {
 // The numbers at the ends of a line of bars, and 0 where it does not meet them.
 function heightLabels(line, { low, high }) {
   const found = [];
-  if (high !== "0") found.push(svgText(-6, line.top + 8, "end", high));
-  if (low !== "0") found.push(svgText(-6, line.top + line.bottom, "end", low));
+  const label = (y, text) => found.push(svgText(-6, line.top + clamp(y + 4, 8, line.bottom), "end", text));
+  if (high !== "0") label(line.high, high);
+  if (low !== "0") label(line.low, low);
   const far = (y) => Math.abs(y - line.zero) > 14;
-  if ((high === "0" || far(4)) && (low === "0" || far(line.bottom - 4)))
-    found.push(svgText(-6, line.top + clamp(line.zero + 4, 8, line.bottom), "end", "0"));
+  if ((high === "0" || far(line.high)) && (low === "0" || far(line.low))) label(line.zero, "0");
   return found;
 }
 
@@ -60,6 +62,28 @@ function indexLabels(line, tensor, places, { bar, inLine }) {
     found.push(svgText((x - line.first + 0.5) * bar, line.top + line.bottom + 13, "middle", index));
   }
   return found;
+}
+
+function barNumbers(tensor, places, geometry) {
+  return [...eachPlace(places.count)].map((at) => {
+    const value = Number(valuesOf(tensor)[places.flat(at)]);
+    const [{ left, top, width }, [from, to]] = [geometry.box(at), geometry.reach(value)];
+    const text = svgText(left + width / 2, top + (value < 0 ? to + 11 : from - 4), "middle", about(value, 3));
+    text.style.fill = "var(--ink)";
+    return text;
+  });
+}
+
+// Black on a bright colour, white on a dark one.
+function cellNumbers(tensor, places, geometry) {
+  const most = mostOf(tensor);
+  return [...eachPlace(places.count)].map((at) => {
+    const value = Number(valuesOf(tensor)[places.flat(at)]);
+    const { left, top, width, height } = geometry.box(at);
+    const text = svgText(left + width / 2, top + height / 2 + 4, "middle", about(value, 3));
+    text.style.fill = luminance(colour(value, most)) > 0.18 ? "#000" : "#fff";
+    return text;
+  });
 }
 
 // Lit entries: orange where they add, cyan where they take away, stronger where they do so more; black around it, so that
@@ -93,13 +117,17 @@ function readShape(tensor, places, geometry) {
   return svgShape("path", { d: arrows.join(""), class: "read" });
 }
 
-function markShape(places, geometry, marks) {
-  const corners = marks.map((index) => places.find(index)).filter(Boolean).map((at) => {
-    const { left, top, width, height } = geometry.box(at);
-    const side = clamp(Math.min(width, height) / 3, 4, 8);
-    return `M${left + width} ${top}h${-side}l${side} ${side}z`;
-  });
-  return svgShape("path", { d: corners.join(""), class: "mark" });
+// Marked entries: a corner, or a thin ring around a tiny one.
+function markShapes(places, geometry, marks) {
+  const boxes = marks.map((index) => places.find(index)).filter(Boolean).map((at) => geometry.box(at));
+  const isTiny = ({ width, height }) => Math.min(width, height) < 12;
+  const corners = boxes.filter((box) => !isTiny(box)).map(({ left, top, width }) => `M${left + width} ${top}h-7l7 7z`);
+  const rings = outlineOf(boxes.filter(isTiny));
+  return [
+    svgShape("path", { d: corners.join(""), class: "mark" }),
+    svgShape("path", { d: rings, class: "ring-edge" }),
+    svgShape("path", { d: rings, class: "ring" }),
+  ];
 }
 
 function cursorShapes(at, geometry) {

@@ -12,6 +12,12 @@ function colour(value, most) {
   const part = most > 0 ? Math.min(1, Math.abs(value) / most) ** 0.7 : 0;
   return zero.map((from, i) => Math.round(from + part * (end[i] - from)));
 }
+// From 0, black, to 1, white, as WCAG has it.
+function luminance(channels) {
+  const [red, green, blue] = channels.map((c) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+}
+
 const colourText = (value, most) => `rgb(${colour(value, most).join()})`;
 
 function mostOf(tensor) {
@@ -100,9 +106,11 @@ function smallText(context, text, width, height) {
 function smallBars(context, { low, high }, { count }, valueAt, width, height) {
   const [least, most] = [Math.min(0, low) || 0, Math.max(0, high) || 0]; // 0 where no entry is finite
   const y = (value) => (most > least ? ((most - clamp(value, least, most)) / (most - least)) * (height - 1) : height / 2);
+  const bar = Math.min(width / count.x, 20);
+  const start = (width - bar * count.x) / 2;
   for (let x = 0; x < count.x; x++) {
     const value = valueAt({ r: 0, c: 0, y: 0, x });
-    const [left, right] = [snap((x * width) / count.x), snap(((x + 1) * width) / count.x)];
+    const [left, right] = [snap(start + x * bar), snap(start + (x + 1) * bar)];
     const wide = right - left - (count.x <= 20 ? 1 : 0);
     context.fillStyle = colourText(Math.sign(value) || value, 1);
     context.fillRect(left, Math.min(y(value), y(0)), Math.max(1 / devicePixelRatio, wide), Math.max(1, Math.abs(y(value) - y(0))));

@@ -117,7 +117,7 @@ class Picture {
     over.replaceChildren(
       ...labelsOf(tensor, places, geometry),
       readShape(tensor, places, geometry),
-      markShape(places, geometry, this.marks),
+      ...markShapes(places, geometry, this.marks),
       ...litShapes(this.lit, geometry),
       ...cursorShapes(this.chosen, geometry),
     );
@@ -239,7 +239,7 @@ function measuresInWords(tensor, found) {
   if (found.nans) parts.push(`${found.nans} NaN`);
   if (found.infinities) parts.push(`${found.infinities} infinite`);
   if (tensor.said) parts.push(tensor.said);
-  if (tensor.read) parts.push(`▸ rows that are read: ${tensor.read.length}`);
+  if (tensor.read) parts.push(`▸\u00a0rows that are read: ${tensor.read.length}`);
   return parts.join("; ");
 }
 

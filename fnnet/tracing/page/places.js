@@ -46,13 +46,18 @@ const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 const snap = (value) => Math.round(value * devicePixelRatio) / devicePixelRatio;
 const rectangle = (left, top, right, bottom) => ({ left, top, width: right - left, height: bottom - top });
 
+// A small array has its numbers on the picture.
+const isWritten = (tensor) => tensor.draw !== "tokens" && valuesOf(tensor).length <= (tensor.draw === "bars" ? 10 : 16);
+const longest = (tensor) => Math.max(...[...valuesOf(tensor)].map((value) => about(Number(value), 3).length));
+
 function geometryOf(tensor, places, width) {
   if (tensor.draw === "bars") return barsOf(tensor, places.count, width);
-  return gridOf(places.count, cellsOf(tensor, places.count, width), tensor.read ? 12 : 0);
+  return gridOf(places.count, cellsOf(tensor, places, width), tensor.read ? 12 : 0);
 }
 
 // How large a cell is, and how many tiles stand side by side in a line.
-function cellsOf(tensor, count, width) {
+function cellsOf(tensor, places, width) {
+  const { count } = places;
   const gap = tensor.draw === "tokens" ? 2 : 4;
   const label = tensor.draw === "weights" ? 16 : 0; // below each head its number
   const fitted = (w, h) => {
@@ -64,6 +69,10 @@ function cellsOf(tensor, count, width) {
     return { w, h, gap, label, lines, columns, apart, wide: columns * (count.x * w + gap) - gap, high };
   };
   if (tensor.draw === "tokens") return fitted(9 * Math.max(...[...valuesOf(tensor)].map((value) => String(value).length)) + 14, 26);
+  if (isWritten(tensor) && !places.empty) {
+    const written = fitted(Math.max(26, 6.5 * longest(tensor) + 8), 26);
+    if (written.wide <= width) return { ...written, isWritten: true };
+  }
   const most = Math.max(count.x, count.y) <= 4 ? 24 : 20;
   if (count.r * count.c === 1) {
     const side = Math.min(most, width / count.x, HEIGHT / count.y);
@@ -85,7 +94,7 @@ function cellsOf(tensor, count, width) {
 }
 
 // `left` is the room for the ticks at rows that are read.
-function gridOf(count, { w, h, gap, label, apart, lines, columns, wide }, left) {
+function gridOf(count, { w, h, gap, label, apart, lines, columns, wide, isWritten }, left) {
   const [tileWidth, tileHeight] = [count.x * w + gap, count.y * h + gap + label];
   const rowHeight = lines * tileHeight - gap + apart;
   const start = (c) => (c % columns) * tileWidth;
@@ -96,6 +105,7 @@ function gridOf(count, { w, h, gap, label, apart, lines, columns, wide }, left) 
     left,
     below: label,
     single: count.r * count.c === 1,
+    isWritten,
     box: ({ r, c, y, x }) =>
       rectangle(snap(start(c) + x * w), snap(top(r, c) + y * h), snap(start(c) + (x + 1) * w), snap(top(r, c) + (y + 1) * h)),
     nearest: (px, py) => {
@@ -117,12 +127,15 @@ function barsOf(tensor, count, width) {
   const room = Math.max(60, width - left);
   const narrowest = count.x > 12 * room ? 1 : count.x > 4 * room ? 2 : 3;
   const fits = Math.floor(room / count.x); // in one line
-  const bar = fits >= 2 ? Math.min(fits, 28) : narrowest;
+  const written = isWritten(tensor) && high > low ? Math.max(28, Math.ceil(6.5 * longest(tensor)) + 4) : Infinity;
+  const margins = written <= fits ? [high > 0 ? 14 : 0, low < 0 ? 14 : 0] : [0, 0]; // for the numbers at the bars' ends
+  const bar = written <= fits ? written : fits >= 2 ? Math.min(fits, 28) : narrowest;
   const lines = Math.ceil(count.x / Math.floor(room / bar));
   const inLine = Math.ceil(count.x / lines);
-  const [lineHeight, between] = high === low ? [20, 0] : lines === 1 ? [120, 0] : [56, 18];
+  const [lineHeight, between] = high === low ? [20, 0] : lines === 1 ? [120 + margins[0] + margins[1], 0] : [56, 18];
   const top = (x) => Math.floor(x / inLine) * (lineHeight + between);
-  const y = (value) => (high > low ? ((high - value) / (high - low)) * (lineHeight - 1) : lineHeight - 1);
+  const inner = lineHeight - margins[0] - margins[1] - 1;
+  const y = (value) => (high > low ? margins[0] + ((high - value) / (high - low)) * inner : lineHeight - 1);
   return {
     width: Math.min(count.x, inLine) * bar,
     height: lines * (lineHeight + between) - between,
@@ -141,10 +154,11 @@ function barsOf(tensor, count, width) {
       return [Math.min(end, y(0)), Math.max(end, y(0))];
     },
     lines: Array.from({ length: lines }, (_, i) => {
-      return { first: i * inLine, top: i * (lineHeight + between), zero: y(0), bottom: lineHeight };
+      return { first: i * inLine, top: i * (lineHeight + between), high: y(high), zero: y(0), low: y(low), bottom: lineHeight };
     }),
     ends,
     inLine,
+    isWritten: written <= fits,
   };
 }
 
