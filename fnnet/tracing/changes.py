@@ -69,12 +69,7 @@ class Change:
 
 def change(then: Any, now: Any) -> Change:
     """From one trace to another; ValueError if the layers or their parameters are not the same."""
-    names = [
-        [(step.name, [one.value.shape for one in step.parameters]) for step in trace.steps] for trace in (then, now)
-    ]
-    if names[0] != names[1]:
-        differ = next(((a, b) for a, b in zip(*names, strict=False) if a != b), ("the number of layers",) * 2)
-        raise ValueError(f"diff: the traces must be of one network; {differ[0]} is {differ[1]} in the other")
+    check_same_network("diff", then, now)
     rows = []
     for old, new in zip(then.steps, now.steps, strict=True):
         rows.append(_moved(old.name, "y", old.value, new.value, old.incoming, new.incoming))
@@ -82,6 +77,16 @@ def change(then: Any, now: Any) -> Change:
             rows.append(_of_parameter(old.name, before, after))
     problems = [str(trace.first_problem() or "") for trace in (then, now)]
     return Change((then.loss, now.loss), tuple(rows), (problems[0], problems[1]))
+
+
+def check_same_network(function: str, then: Any, now: Any) -> None:
+    """Raises ValueError if the layers or their parameters are not the same."""
+    names = [
+        [(step.name, [one.value.shape for one in step.parameters]) for step in trace.steps] for trace in (then, now)
+    ]
+    if names[0] != names[1]:
+        differ = next(((a, b) for a, b in zip(*names, strict=False) if a != b), ("the number of layers",) * 2)
+        raise ValueError(f"{function}: the traces must be of one network; {differ[0]} is {differ[1]} in the other")
 
 
 def _of_parameter(layer: str, before: Outgoing, after: Outgoing) -> Moved:

@@ -1,7 +1,7 @@
 """`Trace`: what `fnnet.trace` returns."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,13 +141,31 @@ class Trace:
 
         return change(self, other)
 
-    def save(self, file: str | os.PathLike[str], *, title: str = "") -> Path:
+    def save(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        title: str = "",
+        moments: "Mapping[str, Trace] | None" = None,
+    ) -> Path:
         """One HTML page, without server or network, that shows all of the trace; returns its path.
 
         Arrays that are large are sampled, and the page says so: it has some megabytes at most.
+
+        Args:
+            file: Where the page goes.
+            title: Its heading.
+            moments: Traces of other moments of the training under their labels, such as {"epoch 0": ..., "epoch 5":
+                ...}, in order: the page has a slider over them, and this trace at its end.
+
+        Raises:
+            ValueError: A moment is of another network.
         """
+        from fnnet.tracing.changes import check_same_network
         from fnnet.tracing.page.webpage import webpage
 
+        for label, one in (moments or {}).items():
+            check_same_network(f"save: moment {label!r}", one, self)
         path = Path(file)
-        path.write_text(webpage(self, title), encoding="utf-8")
+        path.write_text(webpage(self, title, moments), encoding="utf-8")
         return path

@@ -232,7 +232,7 @@ def test_a_rule_of_the_readers_takes_a_layers_place():
         fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, y, replace={"relu_7": square})
 
 
-def test_two_moments():
+def test_two_moments(tmp_path):
     net, params, x, y = small()
     moved = jax.tree.map(lambda leaf: 1.5 * leaf, params)
     then, now = (fnnet.trace(net, fnnet.softmax_cross_entropy, p, x, y) for p in (params, moved))
@@ -246,6 +246,10 @@ def test_two_moments():
     other = fnnet.trace(smaller, fnnet.softmax_cross_entropy, smaller.init(jax.random.key(0), (4, 4, 1)), x, y)
     with pytest.raises(ValueError, match="must be of one network"):
         then.diff(other)
+    page = now.save(tmp_path / "page.html", moments={"epoch 0": then, "epoch 1": now}).read_text(encoding="utf-8")
+    assert [page.count(f'"label":"{label}"') for label in ("epoch 0", "epoch 1")] == [1, 1]
+    with pytest.raises(ValueError, match="save: moment 'epoch 0': the traces must be of one network"):
+        now.save(tmp_path / "page.html", moments={"epoch 0": other})
 
 
 def test_bad_questions():

@@ -5,11 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from fnnet.cli import runs
 from fnnet.cli.parsing import Command, Parser, whole
-from fnnet.tracing import tracer
 from fnnet.tracing.records import Step
 from fnnet.tracing.traces import Trace
 
@@ -53,21 +50,18 @@ def trace(
 ) -> None:
     """Print the trace, what was asked for of it, and what changed since another run, and write the page."""
     trained = runs.load(run)
-    optimizer = runs.last_optimizer(trained)
-    seen = _traced(trained, example, data, optimizer)
-    wanted = [_described(seen, one) for one in entry]
+    found = runs.traced(run, trained, example, data)
+    wanted = [_described(found.trace, one) for one in entry]
     file = output or run / ("trace.html" if example is None else f"trace-{example}.html")
-    subject = trained.subject
-    what = f"the first {subject.traced} held-out {subject.examples}"
-    what = what if example is None else f"held-out {subject.examples.removesuffix('s')} {example}"
-    seen.save(file, title=f"{run.name}: {what}")
-    print(seen)
-    print(optimizer.rate)
+    found.save(file, runs.title_of(trained, run.name, example))
+    print(found.trace)
+    print(found.optimizer.rate)
     for text in wanted:
         print(f"\n{text}")
     if since is not None:
-        print(f"\nsince {since}:\n{_traced(runs.load(since), example, data).diff(seen)}")
-    print(f"page: {file}")
+        print(f"\nsince {since}:\n{runs.traced(since, runs.load(since), example, data).trace.diff(found.trace)}")
+    moments = f", with {', '.join(found.moments)}" if found.moments else ""
+    print(f"page: {file}{moments}")
 
 
 def entry(text: str) -> Entry:
@@ -107,15 +101,3 @@ def _described(seen: Trace, wanted: Entry) -> str:
 def _arrays(step: Step) -> dict[str, tuple[int, ...]]:
     """The arrays of a layer that have a gradient, and their shapes."""
     return {one.of: one.value.shape for one in step.outgoing} | {step.value.name: step.value.shape}
-
-
-def _traced(run: runs.Run, example: int | None, data: str | None, optimizer: Any = None) -> Trace:
-    xs, ys = runs.held_out("trace", run, data)
-    if example is not None and example >= len(xs):
-        raise ValueError(
-            f"trace: --example {example} must be less than {len(xs)}, the number of held-out {run.subject.examples}"
-        )
-    rows = slice(run.subject.traced) if example is None else example
-    key = jax.random.key(0) if run.net.of_batch and example is None else None  # with statistics of the mini-batch
-    optimised = {} if optimizer is None else {"optimizer": optimizer.optimizer, "opt_state": optimizer.state}
-    return tracer.trace(run.net, run.loss, run.params, xs[rows], ys[rows], key=key, **optimised)

@@ -104,6 +104,9 @@ def _add_run(add: Any) -> None:
     add("--resume", type=Path, metavar="RUN", help=again)
     every = "seconds from one checkpoint to the next; default: 30"
     add("--save-every", type=at_least_zero, default=30.0, metavar="SECONDS", help=every)
+    moments = """keep the parameters of the start and of every N-th epoch, and write trace.html at the end, on which the
+        training can be followed layer by layer; default: none"""
+    add("--trace-every", type=whole(1), metavar="N", help=moments)
 
 
 def _add_devices(add: Any) -> None:
@@ -213,6 +216,7 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
         "label_smoothing": _smoothing(values["label_smoothing"], usual.label_smoothing, is_of_text),
         "augment": values["augment"] and list(values["augment"]),
         "patience": values["patience"],
+        "trace_every": values["trace_every"],
         "compute_dtype": values["compute_dtype"] or "float32",
         "seed": values["seed"] or 0,
         "allow_nonfinite": values["allow_nonfinite"],

@@ -7,6 +7,7 @@ import jax
 from fnnet.cli import signals
 from fnnet.cli.runs.directory import CHECKPOINTS, HISTORY, Config, warn, write_config
 from fnnet.cli.runs.journal import Journal
+from fnnet.cli.runs.moments import Moments
 from fnnet.cli.subjects import subject_of
 from fnnet.training import processes, resumption
 from fnnet.training.orbax_checkpoints import OrbaxCheckpoints, holds_some
@@ -21,6 +22,7 @@ class RunCheckpoints(Checkpoints):
         """Writes nothing yet."""
         super().__init__(run / CHECKPOINTS, config=config, seconds=seconds, report=warn)
         self.run, self.request = run, request
+        self.moments = Moments(run, config.get("trace_every"))
         self.journal = Journal(run / HISTORY, config["epochs"], subject_of(config))
         self._epochs_before = config["epochs"]  # of the run, when it was last trained
 
@@ -46,6 +48,9 @@ class RunCheckpoints(Checkpoints):
         ended_early = moment is not None and patience is not None and moment.since_best >= patience
         if moment is not None and ended_early and epochs > self._epochs_before:
             moment = moment._replace(since_best=0)
+        self.moments.begin(0 if moment is None else int(moment.state.epoch))
+        if moment is None:
+            self.moments.keep(0, state.params)
         if processes.is_first():
             write_config(self.run, self.config)
             self.journal.note([] if moment is None else moment.history)
@@ -58,6 +63,8 @@ class RunCheckpoints(Checkpoints):
     def __call__(self, moment: Moment) -> None:
         """Note the end of an epoch, and write a checkpoint if one is due, or if the training must stop."""
         is_end_of_epoch = not int(moment.tally.steps)
+        if is_end_of_epoch:
+            self.moments.keep(int(moment.state.epoch), moment.state.params)
         if is_end_of_epoch and processes.is_first():
             self.journal.show(moment.history[-1])
             try:

@@ -3,6 +3,8 @@
 config.json     the settings of the training
 history.jsonl   one line an epoch, written as it happens (fnnet/cli/runs/journal.py)
 checkpoints/    the last training states, to resume from and to evaluate (fnnet/training/resumption.py)
+moments/        the parameters after every N-th epoch, with --trace-every N (fnnet/cli/runs/moments.py)
+trace.html      the page of these moments, or of `fnnet trace`
 *.png           learning curves; of images also confusion matrix, surest wrong answers, the first layer's kernels
 """
 
@@ -29,6 +31,7 @@ from fnnet.training import checkpoint, resumption
 from fnnet.training.orbax_checkpoints import holds_some, newest_saved
 
 CONFIG, HISTORY, CHECKPOINTS = "config.json", "history.jsonl", "checkpoints"
+TRACE = "trace.html"
 FIRST_LAYOUT = "checkpoint"  # in place of CHECKPOINTS in fnnet's first version: the parameters at the end, no more
 Config = dict[str, Any]
 FORM: dict[str, Callable[[Any], bool]] = {  # what each setting in config.json must be
@@ -51,6 +54,7 @@ LATER: dict[str, Callable[[Any], bool]] = {  # the same of settings that older r
     "clip": lambda value: value is None or (isinstance(value, float) and value > 0),
     "augment": are_amounts,
     "patience": lambda value: value is None or (type(value) is int and value > 0),
+    "trace_every": lambda value: value is None or (type(value) is int and value > 0),
     "image_size": lambda value: value is None or (isinstance(value, list) and list(map(type, value)) == [int, int]),
     "channels": lambda value: value in (None, 1, 3),
     "examples": lambda value: value in ("images", "windows"),

@@ -17,8 +17,10 @@ from fnnet.cli.augmenting import amounts, augment_of
 from fnnet.cli.own_networks import is_own, short
 from fnnet.cli.runs.checkpoints import checkpoints_of
 from fnnet.cli.runs.directory import (
+    TRACE,
     Config,
     created,
+    load,
     must_be_directory,
     network,
     parameters,
@@ -29,6 +31,7 @@ from fnnet.cli.runs.directory import (
 )
 from fnnet.cli.runs.drawing import draw
 from fnnet.cli.runs.last_optimizer import decayed_parameters
+from fnnet.cli.runs.tracing import title_of, traced
 from fnnet.cli.runs.wording import advice, described, next_commands, other_epochs
 from fnnet.cli.subjects import TEXT, Examples, place_of, subject_of
 from fnnet.core.one_line import in_one_line
@@ -177,6 +180,10 @@ def _trained(
         say(f"epoch {last['epoch']} of {len(history)} had the lowest held-out loss, and its network is kept")
     if processes.is_first():
         draw(run, net, params, history, dataset, config)
+        if config.get("trace_every") is not None and jax.process_count() == 1:
+            trained = load(run)
+            traced(run, trained).save(run / TRACE, title_of(trained, run.name, None))
+            say(f"trace: {run / TRACE}")
     answer = subject.answer(last["validation_loss"], last["validation_accuracy"])
     say(f"held out: {answer} of {held_out} {subject.examples}; {time.perf_counter() - began:.1f} s in all")
     if config["label_smoothing"]:
