@@ -1,4 +1,4 @@
-"""`fnnet train --trace-every N`: the parameters that it keeps, their page, and what a resumed training makes of them."""
+"""`fnnet train --trace-every N`: the parameters that it keeps, their page, and a training that is resumed."""
 
 import json
 import shutil
