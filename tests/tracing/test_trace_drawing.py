@@ -44,6 +44,8 @@ def test_integers_one_after_another_are_tokens():
     tokens = numbers("x", np.array([[3, 1, 4]]))
     shown = sample((1, 3), **way_of_value(fnnet.Embedding(9, 2), tokens, batched=True))
     assert (shown.draw, shown.roles) == ("tokens", "rc")
+    classes = sample((3,), **way_of_value(None, numbers("y", np.array([2, 0, 1])), batched=True))
+    assert (classes.draw, classes.roles) == ("tokens", "c")
     picture = numbers("x", np.zeros((1, 8, 8, 1), np.uint8))
     assert sample((1, 8, 8, 1), **way_of_value(None, picture, batched=True)).draw == "image"
     many = sample((32, 512), batched=True, meaning="tokens")

@@ -26,6 +26,8 @@ def way_of_value(layer: Any, one: Numbers, batched: bool) -> dict[str, Any]:
     meaning = ""
     if one.array.dtype.kind in "iu" and rank == 1:
         meaning = "tokens"
+    elif one.array.dtype.kind in "iu" and len(one.shape) == 1:  # one integer an example, such as a class
+        return {"batched": False, "meaning": "tokens"}
     elif isinstance(layer, Layer) and layer.over_time and rank == 2:
         meaning = "time"
     return {"batched": batched, "meaning": meaning}

@@ -172,6 +172,7 @@ class Picture {
   }
 
   light(lit) {
+    if (!lit.length && !this.lit.length) return;
     this.lit = lit;
     this.drawOver();
   }
