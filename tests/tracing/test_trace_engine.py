@@ -13,6 +13,8 @@ import pytest
 import fnnet
 import fnnet.tracing.page
 from fnnet.layers.functions import as_layer
+from fnnet.tracing.page import engine, sampling
+from fnnet.tracing.page.engine import Engines
 from fnnet.tracing.page.webpage import webpage
 from tracing.browser import CHROMIUM, Browser
 
@@ -36,17 +38,21 @@ def opened(browser, tmp_path):
 
     def opening(trace):
         data = re.search(DATA, webpage(trace, ""), re.DOTALL)[0]
-        scripts = "".join((PAGE / name).read_text(encoding="utf-8") for name in ("arrays.js", "engine.js"))
-        file = tmp_path / "page.html"
-        file.write_text(
-            f'<!doctype html><meta charset="utf-8"><body>{data}<script>"use strict";\n{scripts}\n'
-            'document.body.dataset.ready = "true";</script>',
-            encoding="utf-8",
-        )
-        browser.open(file)
+        show(browser, tmp_path / "page.html", data)
         return embedded(data)
 
     return opening
+
+
+def show(browser, file, data):
+    """A page of the scripts that compute, and nothing drawn."""
+    scripts = "".join((PAGE / name).read_text(encoding="utf-8") for name in ("arrays.js", "engine.js"))
+    file.write_text(
+        f'<!doctype html><meta charset="utf-8"><body>{data}<script>"use strict";\n{scripts}\n'
+        'document.body.dataset.ready = "true";</script>',
+        encoding="utf-8",
+    )
+    browser.open(file)
 
 
 def embedded(text):
@@ -282,12 +288,105 @@ def test_a_changed_number(browser, opened, what):
             close(found["cotangents"][k][one.of], one.numbers.array, (step.name, one.of))
 
 
+# Drawn layers, in double precision: forward, pull and push beside JAX's.
+
+
+def drawn_window(rng, rank):
+    """Window, stride, padding and dilation, as layers take them."""
+    padding = rng.choice(["SAME", "SAME_LOWER", "VALID", "numbers"])
+    pairs = tuple((int(lo), int(hi)) for lo, hi in rng.integers(0, 2, (rank, 2)))
+    sizes = {name: tuple(map(int, rng.integers(1, 3, rank))) for name in ("stride", "dilation")}
+    return tuple(map(int, rng.integers(1, 4, rank))), {
+        "padding": pairs if padding == "numbers" else str(padding),
+        **sizes,
+    }
+
+
+def drawn_layer(rng, number):
+    """A layer of each kind in turn, and the shape of an example; ValueError where they do not go together."""
+    rank, groups, switch = int(rng.integers(1, 4)), int(rng.integers(1, 3)), bool(rng.integers(2))
+    window, others = drawn_window(rng, rank)
+    shape = (*map(int, rng.integers(3, 6, rank)), groups * int(rng.integers(1, 3)))
+    axis, features, counts = int(rng.integers(-1, rank)), groups * int(rng.integers(1, 3)), bool(rng.integers(2))
+    layers = (
+        lambda: fnnet.Conv(features, window, groups=groups, bias=switch, **others),
+        lambda: fnnet.MaxPool(window, ceil_mode=switch, **others),
+        lambda: fnnet.AvgPool(window, ceil_mode=switch, count_padding=counts, **others),
+        lambda: fnnet.Dense(features, bias=switch),
+        fnnet.GlobalAvgPool if switch else fnnet.GlobalMaxPool,
+        lambda: as_layer(functools.partial(fnnet.softmax, axis=axis)),
+    )
+    return layers[number % len(layers)](), shape
+
+
+def drawn_cases(count):
+    """Each with JAX's numbers: {layer, engine, values, bar, dots, y, bars, pushed}."""
+    rng, cases = np.random.default_rng(0), []
+    while len(cases) < count:
+        try:
+            layer, shape = drawn_layer(rng, len(cases))
+            params = layer.init(jax.random.key(len(cases)), shape, jnp.float64)
+            own = {name: jnp.asarray(rng.normal(size=leaf.shape)) for name, leaf in params.items()}
+            leaves = {"x": jnp.asarray(rng.normal(size=(2, *shape))), **own}
+            outputs = jax.eval_shape(functools.partial(batch, layer), leaves)
+        except ValueError:
+            continue  # a window that does not fit
+        y, pull = jax.vjp(functools.partial(batch, layer), leaves)
+        bar = jnp.asarray(rng.normal(size=outputs.shape))
+        dots = {name: jnp.asarray(rng.normal(size=leaf.shape)) for name, leaf in leaves.items()}
+        # The derivative along a dot is linear in it: the sum of bar times it is that of the pulled bar times the dot.
+        pulled = {name: float((pull(bar)[0][name] * dot).sum()) for name, dot in dots.items()}
+        flat = {name: np.ravel(leaf).tolist() for name, leaf in leaves.items()}
+        cases.append(
+            {
+                "layer": repr(layer),
+                "engine": layer.engine(shape),
+                "values": flat | {"y": np.ravel(y).tolist()},
+                "bar": np.ravel(bar).tolist(),
+                "dots": {name: np.ravel(dot).tolist() for name, dot in dots.items()},
+                "bars": {name: np.ravel(one) for name, one in pull(bar)[0].items()},
+                "pulled": pulled,
+            }
+        )
+    return cases
+
+
+def batch(layer, leaves):
+    params = {name: leaf for name, leaf in leaves.items() if name != "x"}
+    return jax.vmap(layer.apply, (None, 0))(params, leaves["x"])
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(400, marks=pytest.mark.slow)])
+def test_drawn_layers(browser, tmp_path, count):
+    show(browser, tmp_path / "page.html", '<script type="application/json" id="data">{"moments": []}</script>')
+    with jax.enable_x64(True):
+        cases = drawn_cases(count)
+    assert len({case["engine"]["kind"] for case in cases}) == 5
+    for case in cases:
+        given = json.dumps({name: case[name] for name in ("engine", "values", "bar", "dots")})
+        code = f"""
+            const given = {given};
+            const each = (lists, make) => Object.fromEntries(Object.keys(lists).map((of) => [of, make(lists[of], of)]));
+            const wide = (lists) => each(lists, (list) => Float64Array.from(list));
+            const [engine, values, dots] = [engineOf(given), wide(given.values), wide(given.dots)];
+            const pushed = each(dots, (dot, of) => engine.push(values, of, dot));
+            return {{ y: engine.forward(values), bars: engine.pull(values, Float64Array.from(given.bar)), pushed }};
+        """
+        found = run(browser, code)
+        close(found["y"], np.array(case["values"]["y"]), case["layer"])
+        assert found["bars"].keys() == case["bars"].keys()
+        for of, bar in case["bars"].items():
+            close(found["bars"][of], bar, (case["layer"], of))
+            products = np.array(found["pushed"][of]) * case["bar"]
+            assert abs(products.sum() - case["pulled"][of]) <= 1e-10 * np.abs(products).sum(), (case["layer"], of)
+
+
 # Layers that the page has no program for: their derivatives.
 
 
 def texts():
     block = fnnet.Residual(fnnet.LayerNorm(), fnnet.Attention(2, causal=True, bias=False))
-    net = fnnet.Sequential(fnnet.Embedding(5, 4), block, fnnet.LSTM(3), fnnet.GlobalAvgPool(), fnnet.Dense(2))
+    net = fnnet.Sequential(fnnet.Embedding(5, 4), block, fnnet.GlobalAvgPool(), fnnet.Dense(2))
     x = jnp.array([[0, 3, 1], [2, 3, 4]])
     return fnnet.trace(net, fnnet.softmax_cross_entropy, net.init(jax.random.key(0), (3,)), x, jnp.array([0, 1]))
 
@@ -310,7 +409,7 @@ def test_derivatives_of_other_layers(browser, opened, make):
     assert not data["live"]
     without = [step["name"] for step in data["steps"] if step["jacobians"]]
     if make is texts:
-        assert without == ["embedding_0", "residual_1/layer_norm_0", "residual_1/attention_1", "lstm_2"]
+        assert without == ["embedding_0", "residual_1/layer_norm_0", "residual_1/attention_1"]
     else:
         assert without == ["batch_norm_1", "dropout_2", "sin_3", "loss"]
     for k, step in enumerate(trace):
@@ -333,35 +432,38 @@ def test_derivatives_of_other_layers(browser, opened, make):
             assert ends == pytest.approx(one.numbers.array[index], rel=1e-4), (step.name, one.of)
 
 
-def test_large_networks_and_large_layers_have_no_derivatives():
-    net = fnnet.Sequential(fnnet.Embedding(20, 40), fnnet.Dense(40), fnnet.LayerNorm())
-    params, x = net.init(jax.random.key(0), (60,)), jnp.arange(60) % 20
-    trace = fnnet.trace(net, lambda y, t: jnp.cosh(y).sum(), params, x, jnp.array(0))
-    data = embedded(webpage(trace, ""))
-    assert data["whole"]
-    assert [bool(step["jacobians"]) for step in data["steps"]] == [True, False, False, True]  # the norm: 2400 x 2400
-    assert data["steps"][1]["engine"] == {"kind": "dense", "inputs": 40, "features": 40}
-    wide = fnnet.Sequential(fnnet.Dense(400), fnnet.LayerNorm())
-    trace = fnnet.trace(wide, fnnet.squared_error, wide.init(jax.random.key(0), (200,)), jnp.ones(200), jnp.ones(400))
-    data = embedded(webpage(trace, ""))
+def test_large_networks_and_large_layers_have_no_derivatives(monkeypatch):
+    trace = normalised()
+
+    def derived(room):
+        engines = Engines(trace, room, lambda array: "")
+        assert not engines.are_live
+        return [step.name for step, on_page in zip(trace, engines.of_steps, strict=True) if on_page["jacobians"]]
+
+    assert derived(1000) == ["batch_norm_1", "dropout_2", "sin_3", "loss"]
+    assert derived(50) == ["dropout_2", "sin_3", "loss"]  # the norm has 36 factors of x, 12 of scale and 12 of bias
+    assert derived(0) == []
+    monkeypatch.setattr(engine, "COLUMNS", 100)
+    assert derived(1000) == ["dropout_2", "sin_3", "loss"]  # 12 by 12 of the norm
+    monkeypatch.setattr(sampling, "WHOLE", 100)
+    data = embedded(webpage(live("other losses"), ""))
     assert not data["whole"]
-    assert [step["jacobians"] for step in data["steps"]] == [None] * 3
-    assert data["steps"][0]["engine"]["kind"] == "dense"
     assert not data["live"]
+    assert data["steps"][0]["engine"] == {"kind": "dense", "inputs": 4, "features": 3}
 
 
 def test_functions_that_the_page_cannot_compute():
     """Those that fnnet does not know, and arguments that are no numbers."""
 
-    def engine(function):
+    def found(function):
         return as_layer(function).engine((3, 4))
 
-    assert engine(functools.partial(fnnet.elu, alpha=2.0)) == {"kind": "elu", "alpha": 2.0}
-    assert engine(functools.partial(jax.nn.softmax, axis=0)) == {"kind": "softmax", "size": 3, "after": 4}
-    assert engine(functools.partial(fnnet.elu, alpha=jnp.array(2.0))) is None
-    assert engine(functools.partial(fnnet.softmax, axis=(0, 1))) is None
-    assert engine(functools.partial(jax.nn.softmax, where=True)) is None
-    assert engine(lambda x: fnnet.relu(x)) is None
+    assert found(functools.partial(fnnet.elu, alpha=2.0)) == {"kind": "elu", "alpha": 2.0}
+    assert found(functools.partial(jax.nn.softmax, axis=0)) == {"kind": "softmax", "size": 3, "after": 4}
+    assert found(functools.partial(fnnet.elu, alpha=jnp.array(2.0))) is None
+    assert found(functools.partial(fnnet.softmax, axis=(0, 1))) is None
+    assert found(functools.partial(jax.nn.softmax, where=True)) is None
+    assert found(lambda x: fnnet.relu(x)) is None
 
     class Doubled(fnnet.Dense):
         def apply(self, params, x, *, key=None):
