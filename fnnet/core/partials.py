@@ -21,11 +21,11 @@ def innermost(function: Any) -> Any:
     return function
 
 
-def arguments_bound(function: Any) -> dict[str, Any]:
-    """The keywords that the partials around a function bind, the outer ones first."""
-    found: dict[str, Any] = {}
+def arguments_bound(function: Any) -> dict[Any, Any]:
+    """What the partials around a function bind, by keyword, or by position in the partial; the outer ones count."""
+    found: dict[Any, Any] = {}
     while is_partial(function):
-        found = {**function.keywords, **found}
+        found = dict(enumerate(function.args)) | function.keywords | found
         function = function.func
     return found
 

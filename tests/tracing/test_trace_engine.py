@@ -463,6 +463,7 @@ def test_functions_that_the_page_cannot_compute():
     assert found(functools.partial(fnnet.elu, alpha=jnp.array(2.0))) is None
     assert found(functools.partial(fnnet.softmax, axis=(0, 1))) is None
     assert found(functools.partial(jax.nn.softmax, where=True)) is None
+    assert found(functools.partial(jax.nn.elu, jnp.ones(2))) is None
     assert found(lambda x: fnnet.relu(x)) is None
 
     class Doubled(fnnet.Dense):
@@ -471,3 +472,20 @@ def test_functions_that_the_page_cannot_compute():
 
     assert Doubled(3).engine((4,)) is None
     assert fnnet.GlobalAvgPool().with_length(2, 3).engine((3, 4)) is None
+
+
+def test_losses_that_the_page_cannot_compute():
+    net = fnnet.Sequential(fnnet.Dense(3))
+    params, x = net.init(jax.random.key(0), (2,)), jax.random.normal(jax.random.key(1), (2, 2))
+
+    def kind(loss, labels):
+        trace = fnnet.trace(net, loss, params, x, jnp.array(labels))
+        return (Engines(trace, 1000, lambda array: "").of_steps[-1]["engine"] or {}).get("kind")
+
+    assert kind(fnnet.softmax_cross_entropy, [0, 2]) == "softmax_cross_entropy"
+    assert kind(fnnet.softmax_cross_entropy, [0, 3]) is None  # no class: the loss is NaN
+    assert kind(functools.partial(fnnet.softmax_cross_entropy, ignore_index=3), [0, 3]) == "softmax_cross_entropy"
+    assert kind(fnnet.squared_error, [[0.0, 0.0, 1.0]]) is None  # labels that are broadcast
+    assert kind(lambda outputs, labels: outputs[..., 1], [0, 2]) == "affine"
+    assert kind(lambda outputs, labels: jnp.take_along_axis(outputs, labels[:, None], 1)[:, 0], [0, 2]) is None
+    assert kind(lambda outputs, labels: jnp.abs(outputs).sum(-1), [0, 2]) is None

@@ -26,6 +26,7 @@ from fnnet.tracing.records import Step
 FACTORS = 200_000  # of all derivatives on a page
 COLUMNS = 4_000_000  # entries of one derivative while it is computed, zeros too
 LIVE_DTYPES = ("float32", "float64")  # others round so much that the page's numbers would be others
+OPTIONS = {"label_smoothing", "class_weights", "ignore_index"}  # of softmax_cross_entropy
 ROWS = (squared_error, sigmoid_binary_cross_entropy)  # losses with a target for each output
 
 Keep = Callable[[np.ndarray], str]
@@ -87,16 +88,19 @@ def _engine_of_loss(loss: Any, outputs: np.ndarray, labels: np.ndarray) -> dict[
     if any(function is one for one in ROWS) and not bound and labels.shape == outputs.shape:
         return {"kind": function.__name__, **sizes}
     is_integer = not is_inexact(labels)
-    if function is not softmax_cross_entropy or labels.shape != outputs.shape[: -1 if is_integer else None]:
+    shape = outputs.shape[:-1] if is_integer else outputs.shape
+    if function is not softmax_cross_entropy or labels.shape != shape or bound.keys() - OPTIONS:
         return None
-    weights = bound.get("class_weights")
+    weights, ignored = bound.get("class_weights"), bound.get("ignore_index")
+    if is_integer and not ((labels >= 0) & (labels < outputs.shape[-1]) | (labels == ignored)).all():
+        return None  # a label that is no class: the loss is NaN
     return {
         "kind": "softmax_cross_entropy",
         **sizes,
         "integers": is_integer,
         "smoothing": float(bound.get("label_smoothing", 0.0)),
         "weights": None if weights is None else np.asarray(weights, float).tolist(),
-        "ignored": bound.get("ignore_index"),
+        "ignored": ignored,
     }
 
 
@@ -107,19 +111,20 @@ def _affine(step: Step, is_batch: bool, keep: Keep, room: int) -> dict[str, Any]
     if compared is None or not found:
         return None
     one, (x, *others) = next(iter(found.values())), widened(compared.leaves)
-    value = np.asarray(compared.programs.values(x, *others), float)
-    constant = value.ravel() - _product(one, x, value.size)
-    rng = np.random.default_rng(0)
     other_labels = [(label == 0).astype(label.dtype) for label in others]
-    for size, labels in ((1e-2, others), (1.0, other_labels), (1e2, others)):
-        drawn = size * rng.standard_normal(x.shape)
-        try:
-            moved = np.asarray(compared.programs.values(drawn, *labels), float).ravel()
-        except RaisedError:
-            return None
-        expected = _product(one, drawn, value.size) + constant
-        if not np.allclose(moved, expected, rtol=1e-9, atol=1e-9 * (size + np.abs(constant).max(initial=0))):
-            return None
+    drawn = np.random.default_rng(0).standard_normal(x.shape)
+    cases = (x, others), (drawn / 100, others), (drawn, other_labels), (100 * drawn, others)
+    try:
+        values = [np.asarray(compared.programs.values(at, *labels), float).ravel() for at, labels in cases]
+    except RaisedError:
+        return None
+    with np.errstate(invalid="ignore"):
+        rests = [value - _product(one, at, value.size) for value, (at, _) in zip(values, cases, strict=True)]
+        allowed = [1e-9 * (1 + np.abs(value).max(initial=0)) for value in values]
+        constant = rests[0]
+        is_affine = [(np.abs(rest - constant) <= most).all() for rest, most in zip(rests, allowed, strict=True)]
+    if not all(is_affine):
+        return None
     return {"kind": "affine", "lists": _kept(found, step, keep), "constant": keep(constant)}
 
 
@@ -156,7 +161,7 @@ def _derivative(compared: Comparison, index: int, is_by_example: bool) -> Deriva
     leaf, size = compared.leaves[index], compared.y_bar.size
     shape = leaf.shape[1:] if is_by_example else leaf.shape
     entries = math.prod(shape)
-    if entries * size > COLUMNS:
+    if entries * max(size, leaf.size) > COLUMNS:
         return None
     dots = np.eye(entries).reshape(entries, *shape)
     columns = compared.columns(index, np.repeat(dots[:, None], len(leaf), 1) if is_by_example else dots)
