@@ -300,6 +300,8 @@ def test_lit_entries_are_outlined_where_they_stand(page, draw):
             if index in lit:  # a dark line and a bright one: one of the two is seen on any colour
                 assert edge.max(-1).min() < 90, index
                 assert edge.max() > 150, index
+                bright = edge[edge.max(-1).argmax()]
+                assert np.sign(bright[0] - bright[2]) == np.sign(lit[index]), index  # orange adds, cyan takes away
             beside = (index[0], index[1] - 1) in lit  # whose right edge is this one's left edge
             assert changed[top + height // 2, left : left + 3].any() == (index in lit or beside), index
         page.run("shown.light([])")
