@@ -40,10 +40,10 @@ function pairs(number) {
   const by = (role, of) => found.find((one) => one.role === role && one.of === of);
   const input = step.outgoing.find((one) => one.of === "x" || one.of === "outputs");
   const boxes = [box(number, step.inputs.name === "outputs" ? "outputs: what the network gives" : "x: what comes in", [by("inputs", ""), input && by("cotangent", input.of)])];
+  for (const one of found) if (one.role === "inside") boxes.push(box(number, one.tensor.name, [one]));
   const parameters = step.outgoing.filter((one) => one !== input).sort((a, b) => isBias(a) - isBias(b)); // a bias after its kernel
   for (const one of parameters)
     boxes.push(box(number, one.of, [by("leaf", one.of), by("cotangent", one.of), by("update", one.of)]));
-  for (const one of found) if (one.role === "inside") boxes.push(box(number, one.tensor.name, [one]));
   boxes.push(box(number, step.name === "loss" ? "loss: one number an example" : "y: what goes out", [by("value", ""), by("incoming", "")]));
   return boxes;
 }
