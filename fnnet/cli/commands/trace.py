@@ -50,18 +50,18 @@ def trace(
 ) -> None:
     """Print the trace, what was asked for of it, and what changed since another run, and write the page."""
     trained = runs.load(run)
-    found = runs.traced(run, trained, example, data)
-    wanted = [_described(found.trace, one) for one in entry]
+    seen, optimizer = runs.traced(trained, example, data)
+    wanted = [_described(seen, one) for one in entry]
+    moments = runs.moments_of(run, trained, seen)
     file = output or run / ("trace.html" if example is None else f"trace-{example}.html")
-    found.save(file, runs.title_of(trained, run.name, example))
-    print(found.trace)
-    print(found.optimizer.rate)
+    seen.save(file, title=runs.title_of(trained, run.name, example), moments=moments)
+    print(seen)
+    print(optimizer.rate)
     for text in wanted:
         print(f"\n{text}")
     if since is not None:
-        print(f"\nsince {since}:\n{runs.traced(since, runs.load(since), example, data).trace.diff(found.trace)}")
-    moments = f", with {', '.join(found.moments)}" if found.moments else ""
-    print(f"page: {file}{moments}")
+        print(f"\nsince {since}:\n{runs.traced(runs.load(since), example, data)[0].diff(seen)}")
+    print(f"page: {file}" + (f", with {', '.join(moments)}" if moments else ""))
 
 
 def entry(text: str) -> Entry:

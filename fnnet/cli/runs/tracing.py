@@ -1,7 +1,7 @@
-"""A run as traces: of its network as it is, and at the moments of its training that were kept; and their page."""
+"""A run as traces: of its network as it is, and at the moments of its training that were kept."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,24 +16,6 @@ from fnnet.tracing.traces import Trace
 MOST = 12  # moments of a page, evenly chosen: each costs a trace
 
 
-class Traced(NamedTuple):
-    """What a run's traces are.
-
-    Args:
-        trace: Of the network as it is, with the next update of its optimiser.
-        moments: Of the moments that were kept, by their names; `trace` is the last. {} where none were kept.
-        optimizer: What makes the update.
-    """
-
-    trace: Trace
-    moments: dict[str, Trace]
-    optimizer: LastOptimizer
-
-    def save(self, file: Path, title: str) -> None:
-        """The page."""
-        self.trace.save(file, title=title, moments=self.moments)
-
-
 def title_of(run: Run, name: str, example: int | None) -> str:
     """What a page is of."""
     subject = run.subject
@@ -42,28 +24,41 @@ def title_of(run: Run, name: str, example: int | None) -> str:
     return f"{name}: held-out {subject.examples.removesuffix('s')} {example}"
 
 
-def traced(directory: Path, run: Run, example: int | None = None, data: str | None = None) -> Traced:
-    """The run in that directory on one held-out example, or on the first ones; ValueError if there is no such one."""
-    examples, optimizer = examples_of(run, example, data), last_optimizer(run)
-    trace = trace_of(run, examples, run.params, optimizer=optimizer.optimizer, opt_state=optimizer.state)
-    now, before = f"epoch {int(run.training.get('epoch', 0))}", kept(directory, run)
-    if run.config.get("patience") is not None:
-        now = "the best epoch"
-    earlier = [epoch for epoch in before if f"epoch {epoch}" != now]
-    chosen = np.unique(np.linspace(0, len(earlier) - 1, min(len(earlier), MOST - 1)).astype(int))
-    moments = {f"epoch {earlier[place]}": trace_of(run, examples, before[earlier[place]]) for place in chosen}
-    return Traced(trace, {**moments, now: trace} if moments else {}, optimizer)
+def traced(run: Run, example: int | None = None, data: str | None = None) -> tuple[Trace, LastOptimizer]:
+    """The run's network on one held-out example, or on the first ones, and its optimiser, whose next update it has.
 
-
-def examples_of(run: Run, example: int | None, data: str | None) -> tuple[Any, Any]:
-    """The held-out example of that number with its label, or the first ones."""
+    Raises ValueError where there is no such example.
+    """
     xs, ys = held_out("trace", run, data)
     if example is not None and example >= len(xs):
         raise ValueError(
             f"trace: --example {example} must be less than {len(xs)}, the number of held-out {run.subject.examples}"
         )
     rows = slice(run.subject.traced) if example is None else example
-    return xs[rows], ys[rows]
+    optimizer = last_optimizer(run)
+    optimised = {"optimizer": optimizer.optimizer, "opt_state": optimizer.state}
+    return trace_of(run, (xs[rows], ys[rows]), run.params, **optimised), optimizer
+
+
+def moments_of(directory: Path, run: Run, last: Trace) -> dict[str, Trace]:
+    """Traces of the moments that the run directory keeps, by their names, `last` at the end; {} where it keeps none.
+
+    They are of the examples of `last`, the trace of the run as it is.
+    """
+    before, examples = kept(directory, run), (last.x.array, last.y.array)
+    now = _now(run)
+    earlier = [epoch for epoch in before if f"epoch {epoch}" != now]
+    chosen = np.unique(np.linspace(0, len(earlier) - 1, min(len(earlier), MOST - 1)).astype(int))
+    moments = {f"epoch {earlier[place]}": trace_of(run, examples, before[earlier[place]]) for place in chosen}
+    return {**moments, now: last} if moments else {}
+
+
+def _now(run: Run) -> str:
+    """Where the training stands that the run's parameters are of."""
+    if run.config.get("patience") is not None:
+        return "the best epoch"
+    steps = int(run.training.get("tally", {}).get("steps", 0))
+    return f"epoch {int(run.training.get('epoch', 0))}" + (f" and {steps} steps" if steps else "")
 
 
 def trace_of(run: Run, examples: tuple[Any, Any], params: Any, **optimised: Any) -> Trace:

@@ -31,7 +31,7 @@ from fnnet.cli.runs.directory import (
 )
 from fnnet.cli.runs.drawing import draw
 from fnnet.cli.runs.last_optimizer import decayed_parameters
-from fnnet.cli.runs.tracing import title_of, traced
+from fnnet.cli.runs.tracing import moments_of, title_of, traced
 from fnnet.cli.runs.wording import advice, described, next_commands, other_epochs
 from fnnet.cli.subjects import TEXT, Examples, place_of, subject_of
 from fnnet.core.one_line import in_one_line
@@ -182,7 +182,8 @@ def _trained(
         draw(run, net, params, history, dataset, config)
         if config.get("trace_every") is not None and jax.process_count() == 1:
             trained = load(run)
-            traced(run, trained).save(run / TRACE, title_of(trained, run.name, None))
+            trace, _ = traced(trained)
+            trace.save(run / TRACE, title=title_of(trained, run.name, None), moments=moments_of(run, trained, trace))
             say(f"trace: {run / TRACE}")
     answer = subject.answer(last["validation_loss"], last["validation_accuracy"])
     say(f"held out: {answer} of {held_out} {subject.examples}; {time.perf_counter() - began:.1f} s in all")
