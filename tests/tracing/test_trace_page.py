@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from fnnet.tracing.page import sampling
+import fnnet
+from fnnet.tracing.page import sampling, webpage
 from fnnet.tracing.page.mathml import mathml
 from fnnet.tracing.page.sampling import ENTRIES, sample
 from tracing.browser import CHROMIUM, Browser
@@ -124,10 +125,14 @@ def test_numbers_by_keyboard(browser):
     assert all(term.name in shown for term in seen().explain("dense_5", "kernel", (2, 1)).terms)
 
 
-@pytest.fixture
-def sampled(tmp_path, monkeypatch):
-    """The page of a network that counts as large."""
-    monkeypatch.setattr(sampling, "WHOLE", 0)
+@pytest.fixture(params=["a large network", "a large layer"])
+def sampled(tmp_path, monkeypatch, request):
+    """A page that has the products of chosen entries only; of a layer if its derivative has no room."""
+    if request.param == "a large network":
+        monkeypatch.setattr(sampling, "WHOLE", 0)
+    else:
+        monkeypatch.setattr(fnnet.Dense, "engine", lambda self, shape: None)
+        monkeypatch.setattr(webpage, "FACTORS", 1)
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")
     with Browser(tmp_path / "profile") as browser:
@@ -138,6 +143,8 @@ def sampled(tmp_path, monkeypatch):
 
 def test_the_products_of_a_marked_entry(sampled):
     browser = sampled
+    browser.click('[data-layer="dense_5"]')
+    assert browser.run("document.getElementById('numbers').textContent").startswith("Choose an entry of a picture.")
     kernel = "data.steps.find((step) => step.name === 'dense_5').outgoing.find((one) => one.of === 'kernel')"
     index = tuple(browser.run(f"{kernel}.chains[0].index"))
     chain = seen().explain("dense_5", "kernel", index)
@@ -145,6 +152,7 @@ def test_the_products_of_a_marked_entry(sampled):
     other = next(i for i in range(18) if [i, 0] not in marked)
     browser.run(f"goTo({{step: data.steps.length - 2, role: 'cotangent', of: 'kernel', index: [{other}, 0]}})")
     shown = browser.run("document.getElementById('numbers').textContent")
+    assert "is large: the page has" in shown
     assert f'trace.explain("dense_5", "kernel", ({other}, 0))' in shown
     browser.run(f"goTo({{step: data.steps.length - 2, role: 'cotangent', of: 'kernel', index: {list(index)}}})")
     shown = browser.run("document.getElementById('chain-text').textContent")

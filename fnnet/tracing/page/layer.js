@@ -29,7 +29,7 @@ function show(number) {
 }
 
 function hint(step) {
-  if (data.whole || step.nested) return "Choose an entry of any picture: here are the products that it is the sum of, and the factors are lit where they stand.";
+  if (canCompute(step) || step.nested) return "Choose an entry of any picture: here are the products that it is the sum of, and the factors are lit where they stand.";
   return "Choose an entry of a picture. The products of the marked entries are here; for the others the page says how to get them.";
 }
 
@@ -84,7 +84,7 @@ const SAID = { incoming: ", the gradient that comes in", cotangent: ", its gradi
 
 function pictureOf(number, { role, of, tensor }) {
   const one = data.steps[number].outgoing.find((each) => each.of === of);
-  const marks = role === "cotangent" && !data.whole && one ? one.chains.map((chain) => chain.index) : [];
+  const marks = role === "cotangent" && one ? one.chains.map((chain) => chain.index) : [];
   return picture(tensor, {
     title: tensor.name + (SAID[role] || ""),
     marks,

@@ -45,10 +45,13 @@ function numberAt(place) {
 
 const nameOf = (place) => entryName(tensorAt(place).name, place.index);
 
+/** Whether the page can make every product of a step: its arrays are whole, and it has a program or a derivative. */
+const canCompute = (step) => data.whole && Boolean(step.nested || step.engine || step.jacobians);
+
 /** What computes a step, if the page can, and its arrays as they stand. */
 function programAt(number) {
   const step = data.steps[number];
-  const engine = data.whole && !step.nested ? engineOf(step) : null;
+  const engine = canCompute(step) ? engineOf(step) : null;
   return engine && { engine, values: valuesFor(step) };
 }
 
@@ -252,7 +255,7 @@ function beyond(place, of) {
   }
   const index = place.index;
   return {
-    ...given("This network is large: the page has a sample of its arrays, and the products of the marked entries only."),
+    ...given(`This ${data.whole ? "layer" : "network"} is large: the page has ${data.whole ? "" : "a sample of its arrays, and "}the products of the marked entries only.`),
     more: {
       shell: `fnnet trace RUN --entry ${entryName(`${name}.${whose}`, index).replaceAll(" ", "")}`,
       python: `print(trace.explain("${name}", "${whose}", (${index.join(", ")}${index.length === 1 ? "," : ""})))`,

@@ -51,7 +51,7 @@ function illustrate() {
   const one = found.find(({ of }) => of !== "x" && !of.endsWith("bias")) || found[0]; // a kernel, before the input
   if (!position || !one) return;
   const at = (index) => goTo({ step: current, role: one.role, of: one.of, index });
-  if (data.whole) return at(indexOf(one.tensor.shape, largestOf(valuesOf(one.tensor))));
+  if (canCompute(data.steps[current])) return at(indexOf(one.tensor.shape, largestOf(valuesOf(one.tensor))));
   const outgoing = data.steps[current].outgoing.find((each) => each.of === one.of);
   if (!isForward && outgoing.chains.length) at(outgoing.chains[0].index);
 }
