@@ -9,12 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from benchmarks import machine, work
+from benchmarks import machine, verdicts, work
 from benchmarks.agreement import disagreements
 from benchmarks.clock import Sample, timed
+from benchmarks.command import main
 from benchmarks.contestants.hand_written import HandWritten, sequential
 from benchmarks.contestants.plain_lax import PlainLax
-from benchmarks.crew import Failed, Worker
+from benchmarks.crew import Failed, Worker, environment
 from benchmarks.inputs import batches
 from benchmarks.nets import NETS, Conv, Dense, Flatten, Net, Relu, shapes
 from benchmarks.report import best_rate, markdown
@@ -261,6 +262,50 @@ def test_the_page(results, tmp_path):
     assert markdown(again, {"processor": "of some kind", "jax": "0.1"}) == page
 
 
+def test_the_verdicts(results):
+    results.add("steps", "mlp 32", [block("fnnet", 21), block("torch", 20), block("torch alone", 19)])
+    results.add("steps", "mlp 512", [block("torch", 20), block("flax", 20)])
+    page = verdicts.page(results, {"jax": "0.1"})
+    assert [line for line in page.splitlines() if line.startswith("| ")] == [
+        "| net and batch | autodiff | PyTorch | PyTorch alone |",
+        "| --- | --- | --- | --- |",
+        "| cnn 32 | ahead, 0.27 | ahead, 0.30 | not measured |",  # the better autodiff; flax did not agree
+        "| cnn 512 | ahead, 0.67 | not measured | not measured |",
+        "| mlp 32 | not measured | level, 1.05 | behind, 1.11 |",
+        "| mlp 512 | not measured | not measured | not measured |",
+    ]
+    sentences = [line for line in page.splitlines() if line.startswith("- ")]
+    assert sentences == [
+        "- Against autodiff fnnet is ahead on cnn 32 and 512. Not measured: mlp 32 and 512.",
+        "- Against PyTorch fnnet is ahead on cnn 32, level on mlp 32. Not measured: cnn 512; mlp 512.",
+        "- Against PyTorch alone fnnet is behind on mlp 32. Not measured: cnn 32 and 512; mlp 512.",
+    ]
+    assert page.endswith("\n\njax 0.1\n")
+    assert markdown(results, {}).startswith(verdicts.page(results, {}))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "word"), [(0.94, "ahead"), (0.951, "level"), (1.049, "level"), (1.06, "behind"), (20.0, "behind")]
+)
+def test_within_a_twentieth_is_level(ratio, word):
+    assert verdicts.verdict(ratio) == word
+
+
+def test_the_summary_needs_nothing_but_records(results, tmp_path, capsys):
+    assert main(["summary", "--output", str(tmp_path)]) == 0
+    assert "| cnn 32 | ahead, 0.27 | ahead, 0.30 |" in capsys.readouterr().out
+    assert main(["summary", "--output", str(tmp_path / "none")]) == 0
+    assert "no training step of fnnet and of a peer in the records" in capsys.readouterr().out
+
+
+def test_idle_threads_wait_passively_unless_they_are_alone(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert environment("kept", alone=False)["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "OMP_WAIT_POLICY" not in environment("kept", alone=True)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert [environment("kept", alone)["OMP_WAIT_POLICY"] for alone in (False, True)] == ["ACTIVE"] * 2
+
+
 def test_the_share_of_the_devices_peak(results):
     rate = work.step_flops(NETS["cnn"], 512) / 0.1
     shown = f"| cnn 512 | fnnet | {rate / 1e9:.0f} |"
@@ -293,8 +338,11 @@ def run(tmp_path, environment, *arguments):
 
 @pytest.mark.slow
 def test_two_contestants_in_processes_of_their_own(tmp_path, users_environment):
-    few = ("--nets", "mlp", "--peers", "fnnet", "autodiff", "--memory", "default")
+    few = ("--nets", "mlp", "--peers", "fnnet", "autodiff", "--memory", "default", "--alone", "autodiff")
     results, printed = run(tmp_path, users_environment, *few, "--repeats", "2", "steps")
+    for mode in ("loop", "scan"):
+        assert results.summary("steps", "mlp 4", "autodiff alone", "default", mode).blocks == 2
+    assert "| autodiff | autodiff alone |" in printed
     for contestant in ("fnnet", "autodiff"):
         for mode in ("loop", "scan"):
             assert results.summary("steps", "mlp 4", contestant, "default", mode).blocks == 2

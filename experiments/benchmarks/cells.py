@@ -9,14 +9,13 @@ from drop_in import EXAMPLES
 
 from benchmarks import work
 from benchmarks.carry import carried
-from benchmarks.contestants import AUTODIFF, CONTESTANTS
+from benchmarks.contestants import AUTODIFF, CONTESTANTS, TORCH
 from benchmarks.crew import Crew, Worker
 from benchmarks.inputs import batches, noise
 from benchmarks.nets import Net
 from benchmarks.rounds import Entry
 from benchmarks.tasks import Convolution, DropIn, PerExample, Pooling, Product, Rule, Stream, Training
 
-TORCH = ("torch", "torch-channels-last")
 PASS_FLOPS = 40 * 10**9  # of one pass over the mini-batches, which a scan takes in one call
 MOST_BYTES = 2**30  # of the gradients of all examples together
 

@@ -6,21 +6,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import fresh, machine, memory, report
+from benchmarks import fresh, machine, memory, report, verdicts
 from benchmarks.cells import PARTS, Plan
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants import ALONE, CONTESTANTS, TORCH
 from benchmarks.crew import Crew, Failed, installed
 from benchmarks.nets import NETS
 from benchmarks.results import Results
 from benchmarks.rounds import Effort, measure
 
 FRESH = ("first-step", "mnist")
+SUMMARY = "summary"
 USUAL = (*PARTS, "first-step")  # whole trainings take long: only when they are asked for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; returns the exit status: 1 if a contestant failed or did not agree with the others, 2 after an error."""
     arguments = _arguments(argv)
+    if arguments.parts == [SUMMARY]:
+        print(verdicts.page(Results(arguments.output), machine.kept(arguments.output)))
+        return 0
     contestants, missing = installed(arguments.peers)
     for line in missing:
         _say(line)
@@ -36,11 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for part in arguments.parts:
             if part in PARTS:
                 _measure(part, plan, crew, effort, results)
-            else:
+                crew.close()
+                _measure_alone(part, plan, arguments, contestants, effort, results)
+            elif part in FRESH:
                 crew.close()
                 _measure_fresh(part, arguments, contestants, results)
             (arguments.output / "table.md").write_text(report.markdown(results, found))
-    print(report.markdown(results, found))
+    print(verdicts.page(results, found) if SUMMARY in arguments.parts else report.markdown(results, found))
     return int(any(record["problem"] and not record["unsupported"] for record in results.records))
 
 
@@ -67,6 +73,23 @@ def _measure(part: str, plan: Plan, crew: Crew, effort: Effort, results: Results
         _say(f"{part}, {cell.name}: {shown}")
 
 
+def _measure_alone(
+    part: str, plan: Plan, arguments: argparse.Namespace, contestants: Sequence[str], effort: Effort, results: Results
+) -> None:
+    """The programs that agreed, once more, while no other contestant's process is alive."""
+    for setting in arguments.memory:
+        for name in contestants:
+            if name in arguments.alone:
+                with contextlib.closing(Crew([name], [setting], alone=True)) as crew:
+                    for cell in PARTS[part](plan, crew):
+                        judged = [e for e in cell.entries if results.summary(part, cell.name, name, setting, e.mode)]
+                        measured = measure(judged, cell.tolerance, effort, _say)
+                        for own in measured:
+                            own.contestant += ALONE
+                        results.add(part, cell.name, measured)
+                        crew.release()
+
+
 def _measure_fresh(part: str, arguments: argparse.Namespace, contestants: Sequence[str], results: Results) -> None:
     if part == "mnist":
         names = [name for name in contestants if name in fresh.TRAINED]
@@ -88,11 +111,20 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description="How fast fnnet is beside autodiff, Flax NNX, Equinox and PyTorch, all measured in turn.",
         allow_abbrev=False,
     )
-    add, known = parser.add_argument, (*PARTS, *FRESH)
-    add("parts", nargs="*", metavar="PART", help=f"{', '.join(known)}; without any, all but mnist")
+    add, known = parser.add_argument, (*PARTS, *FRESH, SUMMARY)
+    add(
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"{', '.join(known)}; without any, all but mnist. {SUMMARY} measures nothing: it prints one page of the "
+        "records, ahead, level or behind for each net and peer, in place of all tables",
+    )
     add("--nets", nargs="+", choices=NETS, default=list(NETS))
     add("--batches", nargs="+", type=int, help="mini-batches, usually 32 128 512")
     add("--peers", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help="the contestants, fnnet among them")
+    add(
+        "--alone", nargs="*", choices=CONTESTANTS, default=list(TORCH), help="measured once more, with no other process"
+    )
     add("--memory", nargs="+", choices=memory.SETTINGS, default=list(memory.SETTINGS), help="glibc's settings")
     add("--repeats", type=int, help="rounds, with a block of each contestant in each; usually 10")
     add("--patience", type=float, default=60.0, help="seconds after which a program gets no further block")

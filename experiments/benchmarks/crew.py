@@ -28,9 +28,9 @@ class Failed(Exception):
 class Worker:
     """One contestant under one memory setting, in a process of its own."""
 
-    def __init__(self, contestant: str, setting: str):
-        """Starts no process yet."""
-        self.contestant, self.setting = contestant, setting
+    def __init__(self, contestant: str, setting: str, alone: bool = False):
+        """Starts no process yet. `alone` says that no other contestant's process will be alive."""
+        self.contestant, self.setting, self.alone = contestant, setting, alone
         self.process: subprocess.Popen | None = None
 
     def ask(self, request: str, *arguments: Any, limit: float | None = None) -> Any:
@@ -76,7 +76,7 @@ class Worker:
                 command("benchmarks.worker", self.contestant),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=environment(self.setting),
+                env=environment(self.setting, self.alone),
             )
         return self.process
 
@@ -86,10 +86,15 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def environment(setting: str) -> dict[str, str]:
-    """For a fresh Python that can import this package."""
+def environment(setting: str, alone: bool) -> dict[str, str]:
+    """For a fresh Python that can import this package.
+
+    Idle threads of OpenMP, which PyTorch has, spin by default and slow down whoever runs next. A process that is alone
+    keeps this default; others wait passively, unless the caller's environment says something else.
+    """
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**memory.environment(setting), "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    own = {**memory.environment(setting), "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return own if alone else {"OMP_WAIT_POLICY": "PASSIVE", **own}
 
 
 def installed(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -107,9 +112,9 @@ def installed(names: Iterable[str]) -> tuple[list[str], list[str]]:
 class Crew:
     """All workers of a run; `contextlib.closing` ends their processes."""
 
-    def __init__(self, contestants: Sequence[str], settings: Sequence[str]):
+    def __init__(self, contestants: Sequence[str], settings: Sequence[str], alone: bool = False):
         """One worker for each contestant and memory setting."""
-        self.workers = [Worker(name, setting) for setting in settings for name in contestants]
+        self.workers = [Worker(name, setting, alone) for setting in settings for name in contestants]
 
     def of(self, contestants: Iterable[str]) -> list[Worker]:
         """The workers of those contestants."""

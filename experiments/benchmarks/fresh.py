@@ -106,7 +106,7 @@ def _run(
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment(setting) | dict(extra or {}),
+                env=environment(setting, alone=True) | dict(extra or {}),
             )
             assert process.stdout is not None
             for line in process.stdout:

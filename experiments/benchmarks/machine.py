@@ -20,6 +20,12 @@ def description(versions: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def kept(directory: Path) -> dict[str, str]:
+    """What stands beside the records; nothing where there are none."""
+    path = directory / "machine.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def keep(directory: Path, found: Mapping[str, str]) -> dict[str, str]:
     """Write it beside the records, or see that it is what stands there: ratios are of one machine.
 
@@ -27,16 +33,16 @@ def keep(directory: Path, found: Mapping[str, str]) -> dict[str, str]:
         ValueError: The directory has records of another machine or other versions.
     """
     path = directory / "machine.json"
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    differing = [name for name in found if name in kept and kept[name] != found[name]]
+    before = kept(directory)
+    differing = [name for name in found if name in before and before[name] != found[name]]
     if differing:
         name = differing[0]
         raise ValueError(
-            f"output {directory} has records with {name} {kept[name]}; this run has {found[name]}: take another one"
+            f"output {directory} has records with {name} {before[name]}; this run has {found[name]}: take another one"
         )
     directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**kept, **found}, indent=1) + "\n")
-    return {**kept, **found}
+    path.write_text(json.dumps({**before, **found}, indent=1) + "\n")
+    return {**before, **found}
 
 
 def _processor() -> str:

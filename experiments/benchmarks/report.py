@@ -6,9 +6,8 @@ from typing import Any
 from drop_in import EXAMPLES
 from records import table
 
-from benchmarks import work
-from benchmarks.cells import TORCH
-from benchmarks.contestants import CONTESTANTS
+from benchmarks import verdicts, work
+from benchmarks.contestants import ALONE, CONTESTANTS, TORCH
 from benchmarks.nets import NETS
 from benchmarks.results import Results, Summary, summary_of
 from fnnet.costs import accelerators
@@ -21,10 +20,12 @@ TITLES = {"steps": "Steps", "per-example": "Per-example gradients", "rules": "Si
 def markdown(results: Results, machine: Mapping[str, str]) -> str:
     """The whole page."""
     parts = [
+        verdicts.page(results, {}).strip(),
         "# Benchmarks",
         "; ".join(f"{name} {value}" for name, value in machine.items()),
         "Medians of blocks of steps, in milliseconds a step, with the quartiles; the contestants ran in turn, each in "
-        f"a process of its own. * marks medians during which others kept more than {NOISY} cores busy.",
+        f'a process of its own, or "alone", when there was no other process. * marks medians during which others kept '
+        f"more than {NOISY} cores busy.",
     ]
     for setting in results.settings():
         parts += _steps(results, setting)
@@ -55,8 +56,9 @@ def _section(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 def _by_contestant(results: Results, part: str, title: str, show: Callable[[str, str], str]) -> list[str]:
     """A row for each cell, a column for each contestant of which show(cell, contestant) says something."""
-    cells = {cell: {name: show(cell, name) for name in CONTESTANTS} for cell in results.cells(part)}
-    names = [name for name in CONTESTANTS if any(own[name] for own in cells.values())]
+    columns = [name + how for name in CONTESTANTS for how in ("", ALONE)]
+    cells = {cell: {name: show(cell, name) for name in columns} for cell in results.cells(part)}
+    names = [name for name in columns if any(own[name] for own in cells.values())]
     rows = [(cell, *(own[name] for name in names)) for cell, own in cells.items() if any(own.values())]
     return _section(title, (part, *names), rows)
 

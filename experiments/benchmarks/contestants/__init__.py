@@ -88,6 +88,8 @@ CONTESTANTS = {
     "torch-channels-last": Contestant("pytorch", ("torch",), "torch", False, {"channels_last": True}),
 }
 AUTODIFF = ("autodiff", "autodiff-reshape")
+TORCH = ("torch", "torch-channels-last")
+ALONE = " alone"  # behind a contestant's name in the records: no other contestant's process was alive
 
 
 def load(name: str) -> Library:
