@@ -360,7 +360,11 @@ const { engineOf, leavesOf, recompute, tangents, tracedState } = (() => {
     },
   };
 
-  // What computes a layer: push, pull, forward and factorOf, as fnnet/tracing/page/engine.py says; null if nothing can.
+  // What computes a layer; null if nothing can. Of values {x, kernel, ..., y}, at the loss {outputs, labels, y}:
+  //   forward(values)              y; null where there is only a derivative
+  //   pull(values, bar)            the cotangent of each leaf, from that of y
+  //   push(values, of, dot)        how y moves if the leaf `of` moves along `dot`
+  //   factorOf(of, entry, output)  the entry {name, flat} of another leaf that dy_output / d_entry is; null if it is none
 
   const engines = new WeakMap(); // of each step, made when it is first needed
   function engineOf(step) {
@@ -396,8 +400,7 @@ const { engineOf, leavesOf, recompute, tangents, tracedState } = (() => {
     return Object.fromEntries(Object.entries(lists).map(decoded));
   }
 
-  // The whole network. A state is {x, labels, params: {step: {kernel, ...}}}, and perhaps `values`, each step's output; without
-  // them, they are those that the page shows.
+  // The whole network. A state is {x, labels, params: {step: {kernel, ...}}}, and perhaps `values`, each step's output.
 
   const engineAt = (k) => engineOf(data.steps[k]);
 
@@ -474,7 +477,7 @@ const { engineOf, leavesOf, recompute, tangents, tracedState } = (() => {
       if (!nested && own === source) found.push(cotangents[j].x);
       if (nested) parts.filter((part) => part === source).forEach(() => found.push(bars[j]));
     }
-    return added(found);
+    return found.length ? added(found) : new Float64Array(product(data.steps[k].inputs.shape));
   }
 
   // A nested step's layers, in their order, and itself.
@@ -485,6 +488,7 @@ const { engineOf, leavesOf, recompute, tangents, tracedState } = (() => {
 
   // Along one entry: the derivative of each step's output by entry `flat` of `of`, an input or a parameter of a step.
   // null where the entry does not reach. Times the cotangent of the losses, and summed, the last is the gradient's entry.
+  // A state without values has those that the page shows.
 
   function tangents(state, stepIndex, of, flat) {
     const values = state.values || data.steps.map((step) => Float64Array.from(valuesOf(step.value)));
