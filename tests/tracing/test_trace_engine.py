@@ -445,7 +445,7 @@ def test_large_networks_and_large_layers_have_no_derivatives(monkeypatch):
     assert derived(0) == []
     monkeypatch.setattr(engine, "COLUMNS", 100)
     assert derived(1000) == ["dropout_2", "sin_3", "loss"]  # 12 by 12 of the norm
-    monkeypatch.setattr(sampling, "WHOLE", 100)
+    monkeypatch.setattr(sampling, "WHOLE", 10)
     data = embedded(webpage(live("other losses"), ""))
     assert not data["whole"]
     assert not data["live"]

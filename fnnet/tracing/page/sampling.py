@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-WHOLE = 150_000  # entries of all arrays of a small network, which a page has complete
-MOMENTS = 4  # times that in all the moments of a page
+WHOLE = 300_000  # entries of all arrays of a small network, which a page has complete
+MOMENTS = 2  # times that in all the moments of a page
 SAMPLED = 600_000  # about as many of a large network
 ENTRIES, LEAST = 8192, 512  # of one picture
 SIDE = 64  # of an image
@@ -61,12 +61,12 @@ def most_shown(traces: Sequence[Any]) -> int | None:
 
 
 def _sizes(trace: Any) -> list[int]:
-    """The arrays of a trace by their entries, each that a page has once."""
+    """The arrays of a trace by their entries, without those of x: they are another step's."""
     shown = [trace.x, trace.y]
     for step in trace.steps:
-        shown += [step.value, step.incoming, *step.insides, *(one.numbers for one in step.outgoing)]
+        shown += [step.value, step.incoming, *step.insides]
         shown += [saved.numbers for saved in step.saved if not saved.is_there_anyway]
-        shown += [one for each in step.parameters for one in (each.value, each.update) if one is not None]
+        shown += [one for each in step.parameters for one in (each.value, each.numbers, each.update) if one is not None]
     return [one.array.size for one in shown]
 
 
