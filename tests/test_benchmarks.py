@@ -10,18 +10,18 @@ import jax
 import numpy as np
 import pytest
 from benchmarks import machine, verdicts, work
-from benchmarks.agreement import disagreements
+from benchmarks.agreement import Reference, departure, disagreements
 from benchmarks.clock import Sample, timed
 from benchmarks.command import main
 from benchmarks.contestants.hand_written import HandWritten, sequential
-from benchmarks.contestants.plain_lax import PlainLax
+from benchmarks.contestants.plain_lax import PlainLax, convolution
 from benchmarks.crew import Failed, Worker, environment
-from benchmarks.inputs import batches
+from benchmarks.inputs import batches, noise
 from benchmarks.nets import NETS, Conv, Dense, Flatten, Net, Relu, shapes
 from benchmarks.report import best_rate, markdown
 from benchmarks.results import Results
 from benchmarks.rounds import Effort, Entry, Measured, measure
-from benchmarks.tasks import Training
+from benchmarks.tasks import Convolution, PerExample, Training
 from benchmarks.worker import Desk, Prepared
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -84,6 +84,38 @@ def test_what_is_no_number_or_of_another_shape_does_not_agree(wrong):
 def test_numbers_that_all_have_wrong_do_not_agree():
     answers = {name: {"losses": np.array([math.nan, 2.0])} for name in "ab"}
     assert set(disagreements(answers, 1e-4)) == {"a", "b"}
+
+
+EXACT = np.array([3.0, 2.9, 2.7, 2.5])
+# One of two courses takes another way at the last step.
+FORKED = [
+    np.add(EXACT, [0, 1e-7, 2e-7, 1e-7]),
+    np.add(EXACT, [1e-7, 1e-7, 2e-7, 5e-4]),
+]
+COURSES = Reference({"losses": EXACT}, [{"losses": own} for own in FORKED])
+
+
+@pytest.mark.parametrize("off", [[0, 0, 0, 5e-4], [0, 0, 0, -9e-4], [1e-6, 1e-6, 1e-6, 0], [0, 0, 0, 0]])
+def test_rounding_may_lead_as_far_as_it_leads_autodiff(off):
+    assert departure({"losses": np.add(EXACT, off)}, COURSES)[0] <= 1
+
+
+def test_the_same_distance_is_refused_where_rounding_does_not_explain_it():
+    share, line = departure({"losses": np.add(EXACT, [0, 5e-4, 5e-4, 5e-4])}, COURSES)
+    assert share > 50
+    assert "losses[2] is 2.7005, in double precision 2.7: " in line
+    assert line.endswith("times the distance that rounding explains")
+    assert departure({"losses": np.add(EXACT, [0, 0, 0, 5e-3])}, COURSES)[0] > 1
+
+
+def test_an_answer_without_an_order_in_time_has_one_distance():
+    reference = Reference({"norms": EXACT}, [{"norms": own} for own in FORKED])
+    assert departure({"norms": np.add(EXACT, [5e-4, 0, 0, 0])}, reference)[0] <= 1
+
+
+@pytest.mark.parametrize("wrong", [[math.nan, 2.9, 2.7, 2.5], [3.0, math.inf, 2.7, 2.5], [3.0, 2.9]])
+def test_what_is_no_number_or_of_another_shape_is_infinitely_far(wrong):
+    assert departure({"losses": np.array(wrong)}, COURSES)[0] == math.inf
 
 
 def test_of_two_that_differ_neither_is_believed():
@@ -163,12 +195,84 @@ class WithoutBias(PlainLax):
         return super()._applied(layer, position, params, xs)
 
 
+class WithAFactor(PlainLax):
+    """A planted error: the last layer's gradient is 0.1 % too large, which Adam's steps and the losses do not show."""
+
+    def _applied(self, layer, position, params, xs):
+        ys = super()._applied(layer, position, params, xs)
+        return ys + 1e-3 * (ys - jax.lax.stop_gradient(ys)) if layer == Dense(10) else ys
+
+
+class RoundedOtherwise(PlainLax):
+    """Right, but it adds in another order."""
+
+    def _applied(self, layer, position, params, xs):
+        if isinstance(layer, Dense):
+            params = {name: own[::-1] if name == f"dense_{position}/kernel" else own for name, own in params.items()}
+            xs = xs[:, ::-1]
+        return super()._applied(layer, position, params, xs)
+
+
+SMALL = Net("small", (6, 6, 2), (Conv(3, 3, 2, 1), Relu(), Flatten(), Dense(10)))
+
+
+def small_arrays():
+    params = sequential(SMALL).init(jax.random.key(0), SMALL.shape)
+    return {f"{layer}/{entry}": np.asarray(own[entry]) for layer, own in params.items() for entry in own}
+
+
+def test_double_precision_tells_a_wrong_contestant_from_one_that_rounds_otherwise():
+    with jax.numpy_dtype_promotion("standard"):
+        task = Training(SMALL, "loop", small_arrays(), *batches(SMALL, 3, 4))
+        reference = PlainLax("reshape").reference(task, 3)
+        assert reference.exact["losses"].dtype == np.float64
+        assert len({tuple(own["losses"]) for own in reference.rounded}) > 1
+        libraries = {
+            "fnnet": HandWritten(),
+            "autodiff": RoundedOtherwise("reshape"),
+            "flax": WithoutBias("reshape"),
+            "torch": WithAFactor("reshape"),
+        }
+        entries = [Entry(Here(name, own), "loop", lambda: task) for name, own in libraries.items()]
+        measured = measure(entries, 0.0, SHORT, lambda line: None, reference)
+    assert [own.problem is None for own in measured] == [True, True, False, False]
+    assert "gradient is" in measured[3].problem
+    assert all((own.facts["departure"] <= 1) == (own.problem is None) for own in measured)
+
+
+def test_the_gradient_of_each_example_has_a_reference_too():
+    with jax.numpy_dtype_promotion("standard"):
+        (xs,), (ys,) = batches(SMALL, 1, 4)
+        task = PerExample(SMALL, small_arrays(), xs, ys)
+        reference = PlainLax("reshape").reference(task, 3)
+        assert len(reference.rounded) == 1
+        shares = {}
+        for library in (HandWritten(), WithAFactor("reshape")):
+            shares[type(library)] = departure(library.program(task).answers(), reference)[0]
+    assert shares[HandWritten] <= 1 < shares[WithAFactor]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Convolution((2, 7, 6, 4), 6, 3, 2, 1, groups=2),
+        Convolution((2, 9, 8, 4), 8, 3, 1, 2, dilation=2, groups=4),
+        Convolution((2, 6, 6, 3), 5, 1, 2),
+    ],
+)
+def test_the_convolution_in_double_precision(case):
+    options = {name: getattr(case, name) for name in ("stride", "padding", "dilation", "groups")}
+    x, kernel = noise(*case.shape, seed=0), noise(*case.kernel, seed=1)
+    with jax.enable_x64(True):
+        exact = convolution(jax.numpy.asarray(x, float), jax.numpy.asarray(kernel, float), **options)
+    assert exact.dtype == np.float64
+    np.testing.assert_allclose(exact, convolution(x, kernel, **options), rtol=0, atol=1e-5)
+
+
 def test_a_planted_contestant_is_refused():
-    net = Net("small", (6, 6, 2), (Conv(3, 3, 2, 1), Relu(), Flatten(), Dense(10)))
+    net, arrays = SMALL, small_arrays()
     xs, ys = batches(net, 3, 4)
     with jax.numpy_dtype_promotion("standard"):
-        params = sequential(net).init(jax.random.key(0), net.shape)
-        arrays = {f"{layer}/{entry}": np.asarray(own[entry]) for layer, own in params.items() for entry in own}
         workers = [
             Here("fnnet", HandWritten()),
             Here("autodiff", PlainLax("reduce_window")),

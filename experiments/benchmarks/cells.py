@@ -10,11 +10,11 @@ from drop_in import EXAMPLES
 from benchmarks import work
 from benchmarks.carry import carried
 from benchmarks.contestants import AUTODIFF, CONTESTANTS, TORCH
-from benchmarks.crew import Crew, Worker
+from benchmarks.crew import JUDGE, Crew, Worker
 from benchmarks.inputs import batches, noise
 from benchmarks.nets import Net
 from benchmarks.rounds import Entry
-from benchmarks.tasks import Convolution, DropIn, PerExample, Pooling, Product, Rule, Stream, Training
+from benchmarks.tasks import Convolution, DropIn, PerExample, Pooling, Product, Rule, Stream, Task, Training
 
 PASS_FLOPS = 40 * 10**9  # of one pass over the mini-batches, which a scan takes in one call
 MOST_BYTES = 2**30  # of the gradients of all examples together
@@ -60,12 +60,16 @@ class Plan:
 
 
 class Cell(NamedTuple):
-    """Programs whose times are compared, and the tolerance within which they have to agree."""
+    """Programs whose times are compared.
+
+    They have to agree with autodiff of `reference` in double precision, or within `tolerance` with their median.
+    """
 
     part: str
     name: str
     entries: list[Entry]
     tolerance: float
+    reference: Callable[[], Task] | None = None
 
 
 def steps(plan: Plan, crew: Crew) -> Iterator[Cell]:
@@ -79,7 +83,8 @@ def steps(plan: Plan, crew: Crew) -> Iterator[Cell]:
                 for worker in crew.workers
                 for mode in (("loop", "scan") if CONTESTANTS[worker.contestant].scans else ("loop",))
             ]
-            yield Cell("steps", f"{net.name} {batch}", entries, 1e-4)
+            reference = partial(_reference, Training, net, "loop", xs=xs, ys=ys)
+            yield Cell("steps", f"{net.name} {batch}", entries, 1e-4, reference)
 
 
 def per_example(plan: Plan, crew: Crew) -> Iterator[Cell]:
@@ -93,7 +98,8 @@ def per_example(plan: Plan, crew: Crew) -> Iterator[Cell]:
                 Entry(worker, "call", partial(_per_example, worker, net, xs, ys))
                 for worker in crew.of(("fnnet", *AUTODIFF, *TORCH))
             ]
-            yield Cell("per-example", f"{net.name} {batch}", entries, 1e-4)
+            reference = partial(_reference, PerExample, net, xs=xs, ys=ys)
+            yield Cell("per-example", f"{net.name} {batch}", entries, 1e-4, reference)
 
 
 def rules(plan: Plan, crew: Crew) -> Iterator[Cell]:
@@ -145,6 +151,10 @@ def _training(worker: Worker, net: Net, mode: str, xs: Any, ys: Any) -> Training
 
 def _per_example(worker: Worker, net: Net, xs: Any, ys: Any) -> PerExample:
     return PerExample(net, carried(worker.contestant, net, worker.ask("shapes", net)), xs, ys)
+
+
+def _reference(task: Callable[..., Task], net: Net, *mode: str, xs: Any, ys: Any) -> Task:
+    return task(net, *mode, arrays=carried(JUDGE, net, {}), xs=xs, ys=ys)
 
 
 def _rule(case: Pooling | Convolution, want: str) -> Rule:

@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import fresh, machine, memory, report, verdicts
-from benchmarks.cells import PARTS, Plan
+from benchmarks.agreement import Reference
+from benchmarks.cells import PARTS, Cell, Plan
 from benchmarks.contestants import ALONE, CONTESTANTS, TORCH
 from benchmarks.crew import Crew, Failed, installed
 from benchmarks.nets import NETS
@@ -39,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         effort = Effort(arguments.repeats, 0.01 if arguments.quick else 0.2, arguments.patience, arguments.limit)
         for part in arguments.parts:
             if part in PARTS:
-                _measure(part, plan, crew, effort, results)
+                references = _measure(part, plan, crew, effort, results)
                 crew.close()
-                _measure_alone(part, plan, arguments, contestants, effort, results)
+                _measure_alone(part, plan, arguments, contestants, effort, results, references)
             elif part in FRESH:
                 crew.close()
                 _measure_fresh(part, arguments, contestants, results)
@@ -60,9 +61,12 @@ def _versions(crew: Crew) -> dict[str, str]:
     return found
 
 
-def _measure(part: str, plan: Plan, crew: Crew, effort: Effort, results: Results) -> None:
+def _measure(part: str, plan: Plan, crew: Crew, effort: Effort, results: Results) -> dict[str, Reference | None]:
+    """Keeps the results; returns what the programs of each cell were compared with."""
+    references: dict[str, Reference | None] = {}
     for cell in PARTS[part](plan, crew):
-        measured = measure(cell.entries, cell.tolerance, effort, _say)
+        references[cell.name] = reference = _reference(cell, crew, effort)
+        measured = measure(cell.entries, cell.tolerance, effort, _say, reference)
         results.add(part, cell.name, measured)
         crew.release()
         shown = ", ".join(
@@ -71,10 +75,25 @@ def _measure(part: str, plan: Plan, crew: Crew, effort: Effort, results: Results
             if (summary := results.summary(part, cell.name, own.contestant, own.setting, own.mode))
         )
         _say(f"{part}, {cell.name}: {shown}")
+    return references
+
+
+def _reference(cell: Cell, crew: Crew, effort: Effort) -> Reference | None:
+    try:
+        return None if cell.reference is None else crew.reference(cell.reference(), effort.limit)
+    except Failed as failed:
+        _say(f"{cell.part}, {cell.name}: compared with the median of all, without double precision: {failed}")
+        return None
 
 
 def _measure_alone(
-    part: str, plan: Plan, arguments: argparse.Namespace, contestants: Sequence[str], effort: Effort, results: Results
+    part: str,
+    plan: Plan,
+    arguments: argparse.Namespace,
+    contestants: Sequence[str],
+    effort: Effort,
+    results: Results,
+    references: Mapping[str, Reference | None],
 ) -> None:
     """The programs that agreed, once more, while no other contestant's process is alive."""
     for setting in arguments.memory:
@@ -83,7 +102,7 @@ def _measure_alone(
                 with contextlib.closing(Crew([name], [setting], alone=True)) as crew:
                     for cell in PARTS[part](plan, crew):
                         judged = [e for e in cell.entries if results.summary(part, cell.name, name, setting, e.mode)]
-                        measured = measure(judged, cell.tolerance, effort, _say)
+                        measured = measure(judged, cell.tolerance, effort, _say, references[cell.name])
                         for own in measured:
                             own.contestant += ALONE
                         results.add(part, cell.name, measured)

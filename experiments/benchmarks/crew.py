@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import memory
+from benchmarks.agreement import Reference
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.tasks import Task
 from benchmarks.worker import Problem
+
+JUDGE = "autodiff-reshape"  # who computes what all are compared with, in a process that ends before anything is timed
+COURSES = 8  # how many courses in single precision show what rounding can do
 
 
 class Failed(Exception):
@@ -120,6 +125,14 @@ class Crew:
         """The workers of those contestants."""
         wanted = set(contestants)
         return [worker for worker in self.workers if worker.contestant in wanted]
+
+    def reference(self, task: Task, limit: float) -> Reference:
+        """What the task computes in double precision, and how far rounding leads away from it. Raises Failed."""
+        judge = Worker(JUDGE, "default")
+        try:
+            return judge.ask("reference", task, COURSES, limit=limit)
+        finally:
+            judge.stop()
 
     def release(self) -> None:
         """Make all forget their programs."""

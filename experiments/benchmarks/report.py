@@ -93,11 +93,12 @@ def _steps(results: Results, setting: str) -> list[str]:
 
 
 def _memory(results: Results) -> list[str]:
-    """Bytes and compilation, which depend on the memory setting only by chance: of the first setting that there is."""
+    """What depends on the memory setting only by chance: of the first setting that there is."""
     facts = (
         ("temporary_bytes", "loop", "Temporary memory of a step, MB", 1e6),
         ("temporary_bytes", "scan", "Temporary memory of a scan, MB", 1e6),
         ("compile_seconds", "loop", "Tracing and compiling a step, s", 1),
+        ("departure", "loop", "Distance from double precision, as a share of the distance allowed", 1),
     )
     parts: list[str] = []
     for fact, mode, title, unit in facts:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from benchmarks.agreement import disagreements
+from benchmarks.agreement import Reference, departure, disagreements
 from benchmarks.clock import Sample
 from benchmarks.crew import Failed, Worker
 from benchmarks.tasks import Task
@@ -64,14 +64,21 @@ class _Runner:
         return sample
 
 
-def measure(entries: Sequence[Entry], tolerance: float, effort: Effort, say: Callable[[str], Any]) -> list[Measured]:
+def measure(
+    entries: Sequence[Entry],
+    tolerance: float,
+    effort: Effort,
+    say: Callable[[str], Any],
+    reference: Reference | None = None,
+) -> list[Measured]:
     """Prepare all programs, refuse those that do not agree, time the others in turn.
 
     Args:
         entries: The programs; those of one cell, whose times will be compared.
-        tolerance: Of `disagreements`.
+        tolerance: Of `disagreements`, which decides without a reference.
         effort: How long.
         say: Gets a line for each program that is left out.
+        reference: What they compute, for `departure`.
     """
     measured: list[Measured] = []
     ready: list[Entry] = []
@@ -95,9 +102,18 @@ def measure(entries: Sequence[Entry], tolerance: float, effort: Effort, say: Cal
         result.facts = prepared.facts
         answers[len(runners)] = prepared.answers
         runners.append(_Runner(entry.worker, number, prepared.first, result))
-    for position, line in disagreements(answers, tolerance).items():
+    if reference is None:
+        refused = disagreements(answers, tolerance)
+    else:
+        refused = {}
+        for position, own in answers.items():
+            share, line = departure(own, reference)
+            runners[position].measured.facts["departure"] = share
+            if share > 1:
+                refused[position] = line
+    for position, line in refused.items():
         runners[position].measured.problem = f"does not agree: {line}"
-        say(f"{_name(runners[position].measured)} is not timed, since it does not agree with the others: {line}")
+        say(f"{_name(runners[position].measured)} is not timed, since it does not agree: {line}")
     _alternate([runner for runner in runners if runner.measured.problem is None], effort, say)
     return measured
 

@@ -10,6 +10,7 @@ import traceback
 from typing import Any, NamedTuple
 
 from benchmarks import memory
+from benchmarks.agreement import Reference
 from benchmarks.clock import Sample, timed
 from benchmarks.contestants import Program, Unsupported, load
 from benchmarks.tasks import Task
@@ -54,6 +55,10 @@ class Desk:
         number = len(self.programs)
         self.programs[number] = program
         return number, Prepared(answers, first, program.facts())
+
+    def reference(self, task: Task, courses: int) -> Reference:
+        """What the contestant computes in double precision, and how far rounding leads away from it."""
+        return self.contestant.reference(task, courses)
 
     def time(self, number: int, passes: int) -> Sample:
         """One block of a program, from its initial state."""

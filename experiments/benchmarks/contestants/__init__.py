@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from benchmarks.agreement import Reference
 from benchmarks.nets import Net
 from benchmarks.tasks import Task
 
@@ -53,6 +54,10 @@ class Library(abc.ABC):
     @abc.abstractmethod
     def program(self, task: Task) -> Program:
         """A task, compiled. Raises Unsupported."""
+
+    def reference(self, task: Task, courses: int) -> Reference:
+        """What the task computes in double precision, and so many times in single. Raises Unsupported."""
+        raise Unsupported("no reference")
 
     @abc.abstractmethod
     def first_step(self, net: Net, xs: Any, ys: Any) -> float:

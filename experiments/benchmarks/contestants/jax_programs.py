@@ -124,6 +124,15 @@ class Loop(Steps):
         self.state, loss = self.compiled.call(self.state, xs, ys)
         return loss
 
+    def answers(self) -> dict[str, Any]:
+        """The losses of the first steps, and the norm of Adam's first moment after one, which shows a wrong factor."""
+        first, *rest = self.batches
+        losses = [self.step(*first)]
+        moments = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(optax.tree.get(self.state.opt_state, "mu"))]
+        losses += [self.step(*batch) for batch in rest]
+        gradient = np.sqrt(sum(np.sum(np.square(moment)) for moment in moments))
+        return {"gradient": gradient, "losses": np.array([float(loss) for loss in losses])}
+
     def facts(self) -> dict[str, float]:
         """Of the compiled step, or of the whole scan."""
         return self.compiled.facts()
@@ -139,6 +148,10 @@ class Scan(Loop):
             return jax.lax.scan(lambda state, batch: step(self.model, state, *batch), state, batches)
 
         return Compiled(steps, self.initial, self.stacked, donate=(0,))
+
+    def answers(self) -> dict[str, Any]:
+        """The losses alone: its moments are those of the last step."""
+        return Steps.answers(self)
 
     def losses(self) -> Any:
         """One call."""

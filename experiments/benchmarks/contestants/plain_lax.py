@@ -21,6 +21,8 @@ from benchmarks.tasks import Convolution, Pooling
 
 
 def convolution(x: Any, kernel: Any, *, stride: int, padding: int, dilation: int = 1, groups: int = 1) -> Any:
+    if x.dtype == jnp.float64:  # which no fast convolution of a CPU takes
+        return _by_taps(x, kernel, stride, padding, dilation, groups)
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -30,6 +32,23 @@ def convolution(x: Any, kernel: Any, *, stride: int, padding: int, dilation: int
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+
+
+def _by_taps(x: Any, kernel: Any, stride: int, padding: int, dilation: int, groups: int) -> Any:
+    """A convolution as a sum of products, one for each tap."""
+    window, outputs = kernel.shape[0], kernel.shape[-1]
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    x = x.reshape(*x.shape[:3], groups, -1)
+    taps = kernel.reshape(window, window, -1, groups, outputs // groups)
+    rows, columns = ((size - dilation * (window - 1) - 1) // stride + 1 for size in x.shape[1:3])
+
+    def tap(i: int, j: int) -> Any:
+        top, left = i * dilation, j * dilation
+        part = x[:, top : top + rows * stride : stride, left : left + columns * stride : stride][:, :rows, :columns]
+        return jnp.einsum("nhwgc,cgo->nhwgo", part, taps[i, j])
+
+    total = functools.reduce(jnp.add, (tap(i, j) for i in range(window) for j in range(window)))
+    return total.reshape(*total.shape[:3], outputs)
 
 
 def pooled_by_windows(x: Any, window: int, stride: int, dilation: int) -> Any:

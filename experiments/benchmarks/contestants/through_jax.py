@@ -4,6 +4,7 @@ import abc
 import functools
 import gc
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.agreement import Reference
 from benchmarks.contestants import Library, Program, Unsupported
 from benchmarks.contestants import jax_programs as programs
 from benchmarks.contestants.jax_programs import Model
@@ -63,6 +65,21 @@ class ThroughJax(Library):
             case DropIn(example, ours, xs, ys):
                 return programs.Example(import_module(f"drop_in.{example}"), ours, xs, ys)
 
+    def reference(self, task: Task, courses: int) -> Reference:
+        """By the library's own gradients. One call of `PerExample` has enough numbers: it is made once."""
+        if not isinstance(task, Training | PerExample):
+            raise Unsupported("no reference but for a training and for the gradient of each example")
+        with jax.enable_x64(True):
+            exact = _answers(self.program(replace(task, arrays=_double(task.arrays), xs=_double(task.xs))))
+        program = self.program(task)
+        rounded = [_answers(program)]
+        if isinstance(program, programs.Loop):
+            draw = np.random.default_rng(0)
+            for _ in range(courses - 1):
+                program.initial = programs.start(self.model(task.net, _last_bits(task.arrays, draw)).params)
+                rounded.append(_answers(program))
+        return Reference(exact, rounded)
+
     def first_step(self, net: Net, xs: Any, ys: Any) -> float:
         """Draw parameters, compile, take one step: its loss."""
         model = self.model(net, None)
@@ -97,3 +114,21 @@ class ThroughJax(Library):
         """Drop compiled programs."""
         jax.clear_caches()
         gc.collect()
+
+
+def _answers(program: Program) -> dict[str, Any]:
+    program.reset()
+    return program.answers()
+
+
+def _double(tree: Any) -> Any:
+    return jax.tree.map(lambda a: np.asarray(a, np.float64) if np.issubdtype(a.dtype, np.floating) else a, tree)
+
+
+def _last_bits(arrays: Mapping[str, Any], draw: np.random.Generator) -> dict[str, Any]:
+    """Each number one rounding larger or smaller; zeros stay."""
+    step = np.finfo(np.float32).eps
+    return {
+        name: np.asarray(array * (1 + step * draw.choice((-1, 1), array.shape)), np.float32)
+        for name, array in arrays.items()
+    }

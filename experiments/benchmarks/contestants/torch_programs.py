@@ -44,8 +44,13 @@ class Loop(Program):
                 step(self.model, self.adam, xs, ys)
 
     def answers(self) -> dict[str, Any]:
-        """The losses of the first steps."""
-        return {"losses": np.array([step(self.model, self.adam, xs, ys).item() for xs, ys in self.batches])}
+        """The losses of the first steps, and the norm of Adam's first moment after one."""
+        first, *rest = self.batches
+        losses = [step(self.model, self.adam, *first)]
+        moments = [self.adam.state[parameter]["exp_avg"].double() for parameter in self.model.parameters()]
+        gradient = np.sqrt(sum(moment.square().sum().item() for moment in moments))
+        losses += [step(self.model, self.adam, xs, ys) for xs, ys in rest]
+        return {"gradient": gradient, "losses": np.array([loss.item() for loss in losses])}
 
 
 class Call(Program):
