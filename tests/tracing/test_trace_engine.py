@@ -15,7 +15,7 @@ import fnnet.tracing.page
 from fnnet.layers.functions import as_layer
 from fnnet.tracing.page import engine, sampling
 from fnnet.tracing.page.engine import Engines
-from fnnet.tracing.page.webpage import webpage
+from fnnet.tracing.page.webpage import SCRIPTS, webpage
 from tracing.browser import CHROMIUM, Browser
 
 PAGE = pathlib.Path(fnnet.tracing.page.__file__).parent
@@ -46,7 +46,8 @@ def opened(browser, tmp_path):
 
 def show(browser, file, data):
     """A page of the scripts that compute, and nothing drawn."""
-    scripts = "".join((PAGE / name).read_text(encoding="utf-8") for name in ("arrays.js", "engine.js"))
+    names = "arrays.js", *(name for name in SCRIPTS if name.startswith("engine"))
+    scripts = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in names)
     file.write_text(
         f'<!doctype html><meta charset="utf-8"><body>{data}<script>"use strict";\n{scripts}\n'
         'document.body.dataset.ready = "true";</script>',
