@@ -29,29 +29,22 @@ MOST = 150_000  # bytes
 
 
 class Shot(NamedTuple):
-    """Where a page stands when its picture is taken, code that is run then, and the rectangle, from an element down."""
+    """Where a page stands when its picture is taken, the picture's height, and code that is run before."""
 
     address: str
     height: int
     code: str = ""
-    top: str = "body"
-    width: int = 1100
-    window: int = 1100
 
 
-CLOSED = "document.getElementById('equations-part').open = false"
+WIDTH = 1400
 SHOTS = {
     "backpropagation.md": {
-        "neuron": Shot("backward=dense_0&entry=kernel_bar[2,0]", 1300),
-        "sigmoids": Shot(
-            "backward=dense_0&entry=kernel[0,1]", 1000, f"{CLOSED}; document.getElementById('follow').click()"
-        ),
-        "digit": Shot("backward=conv_0&entry=kernel_bar[0,0,0,1]", 1000, CLOSED),
-        "head": Shot(
-            "backward=attention_0&entry=weights[0,3,1]", 620, CLOSED, "[aria-label=weights]", 820, window=1400
-        ),
+        "neuron": Shot("backward=dense_0&entry=kernel_bar[2,0]", 1020),
+        "sigmoids": Shot("backward=dense_0&entry=kernel[0,1]", 1000, "document.getElementById('follow').click()"),
+        "digit": Shot("backward=conv_0&entry=kernel_bar[0,0,0,1]", 1150),
+        "head": Shot("backward=attention_0&entry=weights[0,3,1]", 1400),
     },
-    "trace.md": {"broken": Shot("", 980)},
+    "trace.md": {"broken": Shot("", 1000)},
 }
 
 
@@ -87,7 +80,7 @@ def test_the_docs_show_these_pages(written, tmp_path):
     assert set(re.findall(r"\]\(pictures/trace_(\w+)\.png\)", (DOCS / document).read_text())) == set(shots)
     for name, shot in shots.items():
         file = target / f"trace_{name}.png"
-        with Browser(tmp_path / f"profile-{name}", width=shot.window, height=shot.height) as browser:
+        with Browser(tmp_path / f"profile-{name}", width=WIDTH, height=shot.height) as browser:
             opened(browser, folder / f"{name}.html", shot.address)
             if name == "broken":  # it opens at the layer with the problem
                 assert text(browser, "layer-name") == "relu_4"
@@ -95,9 +88,7 @@ def test_the_docs_show_these_pages(written, tmp_path):
                 assert text(browser, "chain-text")
             browser.run(shot.code)
             browser.run("scrollTo(0, 0)")
-            top = browser.run(f"document.querySelector('{shot.top}').getBoundingClientRect().top")
-            rectangle = {"x": 0, "y": max(0, top - 12), "width": shot.width, "height": shot.height}
-            browser.picture(file, rectangle)
+            browser.picture(file, {"x": 0, "y": 0, "width": WIDTH, "height": shot.height})
             assert browser.errors == []
         with Image.open(file) as picture:
             size = picture.size
