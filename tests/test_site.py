@@ -68,7 +68,7 @@ def test_each_picture_of_a_trace_opens_a_page_that_the_document_writes(doc):
     text = (ROOT / "docs" / f"{doc}.md").read_text()
     pictures = set(re.findall(r"\]\(pictures/trace_(\w+)\.png\)", text))
     assert pictures
-    assert pictures == set(re.findall(r'\.save\("(\w+)\.html"', text))
+    assert pictures == set(re.findall(r'^\w+\.save\("(\w+)\.html"', text, re.MULTILINE))
     image = '<img alt="The page" src="_images/trace_{}.png" />'
     linked = live_traces.linked("".join(f"<p>{image.format(name)}</p>" for name in pictures) + image.format("x/other"))
     assert set(re.findall(r'<a href="traces/(\w+)\.html"><img', linked)) == pictures
