@@ -1,5 +1,6 @@
 """`Trace`: what `fnnet.trace` returns."""
 
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,11 @@ class Trace:
 
         `str` of it is a sentence. docs/trace.md lists the problems and their limits.
         """
-        return first_problem(self)
+        return self._first_problem
+
+    @functools.cached_property
+    def _first_problem(self) -> Problem | None:
+        return first_problem(self)  # which runs layers again: a page and a table ask for it several times
 
     def explain(self, name: str, of: str, index: Sequence[int], *, most: int = 12) -> Explanation | OutputExplanation:
         """The chain of numbers behind one entry: the sum of products that it is.

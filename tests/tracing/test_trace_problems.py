@@ -131,3 +131,13 @@ def test_attention_to_one_token_is_no_problem_where_the_answers_are_right():
     answers = np.asarray(jax.vmap(net.apply, (None, 0))(params, x)).argmax(-1)
     assert fnnet.trace(net, loss, params, x, y).first_problem().kind == "saturated attention"
     assert fnnet.trace(net, loss, params, x, answers).first_problem() is None
+
+
+def test_a_bias_that_is_nearly_0_may_move_by_more_than_itself():
+    net = fnnet.Sequential(fnnet.Embedding(9, 8), fnnet.Attention(2, causal=True), fnnet.Dense(9))
+    params = net.init(jax.random.key(0), (10,))
+    params["attention_1"]["key_bias"] += 1e-6
+    x = np.random.default_rng(0).integers(0, 9, (4, 11))
+    traced = fnnet.trace(net, mean_of_bytes, params, x[:, :-1], x[:, 1:], optimizer=optax.adam(1e-3))
+    assert traced["attention_1"].cotangent("key_bias").ratio > 2
+    assert traced.first_problem() is None

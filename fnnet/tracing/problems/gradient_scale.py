@@ -102,7 +102,7 @@ def update(trace: Any, step: Step, reference: float) -> Found:
                 f"weights, less than half a unit in their last place, and {100 * stayed:.0f} % of them do not move: "
                 "keep the weights in float32, or raise the learning rate."
             )
-        if one.of == "bias" or not one.value.rms:
+        if one.of.endswith("bias") or not one.value.rms:  # they begin at 0
             continue
         worse = trace.loss_after is not None and not trace.loss_after <= WORSE * trace.loss
         if one.ratio > LARGE or (one.ratio > LARGISH and worse):
