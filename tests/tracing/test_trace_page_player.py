@@ -129,6 +129,6 @@ def test_the_keyboard_alone_suffices(browser, page):
     browser.run("document.querySelector('#follow').focus()")
     browser.press("Enter")
     assert "followed to the loss" in text(browser, "#chain-text")
-    assert text(browser, "#network").count("moves ±") == len(names())
+    assert text(browser, "#network").count("changes ±") == len(names())
     browser.press("Escape")
-    assert "moves" not in text(browser, "#network")
+    assert "changes" not in text(browser, "#network")

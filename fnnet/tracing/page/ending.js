@@ -3,7 +3,7 @@
 let answerShown = 0; // of data.answers
 
 function ending() {
-  const answers = data.answers || [];
+  const answers = isComputed(layers() - 1, "value") ? data.answers : [];
   if (!answers.length) return lossWords(0);
   answerShown = Math.min(answerShown, answers.length - 1);
   const answer = answers[answerShown];
@@ -14,7 +14,7 @@ function ending() {
 }
 
 function lossWords(example) {
-  const said = (data.lossWords || [])[example];
+  const said = isComputed(layers() - 1, "value") && data.lossWords[example];
   return said && !touched() ? [make("p", { id: "loss-words" }, said)] : [];
 }
 

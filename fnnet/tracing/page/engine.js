@@ -20,7 +20,7 @@ const { engineOf, leavesOf, recompute, tangents, tracedState } = (() => {
     function push(values, of, dot) {
       const { entry, output, factor } = lists[of];
       const y = new Float64Array(values.y.length);
-      for (let k = 0; k < entry.length; k++) y[output[k]] += factor[k] * dot[entry[k]];
+      for (let k = 0; k < entry.length; k++) if (dot[entry[k]]) y[output[k]] += factor[k] * dot[entry[k]];
       return y;
     }
     function pull(values, bar) {

@@ -53,7 +53,7 @@ const { entryEngines, logistic, softplus, logProbabilities } = (() => {
     const sloped = (x, bar) => bar.map((each, i) => each * slope(x[i]));
     return {
       forward: ({ x }) => x.map(value),
-      push: ({ x }, of, dot) => sloped(x, dot),
+      push: ({ x }, of, dot) => sloped(x, dot).map((each, i) => (dot[i] ? each : 0)), // what does not move meets no NaN
       pull: ({ x }, bar) => ({ x: sloped(x, bar) }),
       factorOf: () => null,
     };
@@ -88,14 +88,14 @@ const { entryEngines, logistic, softplus, logProbabilities } = (() => {
     function centred(x, dot) {
       const p = probabilities(x, size, after);
       return alongAxis(dot, size, after, (at, give) => {
-        const mean = summed(size, (k) => p[at(k)] * dot[at(k)]);
-        for (let k = 0; k < size; k++) give(k, p[at(k)] * (dot[at(k)] - mean));
+        const mean = summed(size, (k) => (dot[at(k)] ? p[at(k)] * dot[at(k)] : 0));
+        for (let k = 0; k < size; k++) if (dot[at(k)] !== mean) give(k, p[at(k)] * (dot[at(k)] - mean));
       });
     }
     function centredLogs(x, dot) {
       const p = probabilities(x, size, after);
       return alongAxis(dot, size, after, (at, give) => {
-        const mean = summed(size, (k) => p[at(k)] * dot[at(k)]);
+        const mean = summed(size, (k) => (dot[at(k)] ? p[at(k)] * dot[at(k)] : 0));
         for (let k = 0; k < size; k++) give(k, dot[at(k)] - mean);
       });
     }

@@ -22,7 +22,7 @@ const lossEngines = (() => {
     function push({ outputs, labels }, of, dot) {
       const losses = new Float64Array(outputs.length / size);
       rows(outputs, labels, (n, { slope }) => {
-        losses[n] = summed(size, (k) => slope[k] * dot[n * size + k]);
+        losses[n] = summed(size, (k) => (dot[n * size + k] ? slope[k] * dot[n * size + k] : 0));
       });
       return losses;
     }

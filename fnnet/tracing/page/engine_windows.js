@@ -46,14 +46,19 @@ const windowEngines = (() => {
           }
     }
 
-    function products(x, kernel) {
+    // Along a direction, `moving`, what does not move has no part, even where it meets NaN.
+    function products(x, kernel, moving) {
       const examples = x.length / (pixels * channels);
       const y = new Float64Array(examples * places * features);
       walk(examples, (ofX, ofKernel, ofY) => {
         for (let g = 0; g < groups; g++)
           for (let c = 0; c < share; c++) {
             const value = x[ofX + g * share + c];
-            for (let f = g * each; f < (g + 1) * each; f++) y[ofY + f] += value * kernel[ofKernel + c * features + f];
+            if (moving === "x" && value === 0) continue;
+            for (let f = g * each; f < (g + 1) * each; f++) {
+              const weight = kernel[ofKernel + c * features + f];
+              if (moving !== "kernel" || weight !== 0) y[ofY + f] += value * weight;
+            }
           }
       });
       return y;
@@ -86,8 +91,8 @@ const windowEngines = (() => {
     }
 
     function push({ x, kernel }, of, dot) {
-      if (of === "x") return products(dot, kernel);
-      if (of === "kernel") return products(x, dot);
+      if (of === "x") return products(dot, kernel, "x");
+      if (of === "kernel") return products(x, dot, "kernel");
       return withBias(new Float64Array((x.length / (pixels * channels)) * places * features), dot);
     }
 

@@ -21,7 +21,13 @@ function follow(place) {
   const outermost = data.steps.findIndex((step) => step.name === data.steps[place.step].name.split("/")[0]);
   following = { place, tangents: tangents(currentState(), place.role === "leaf" ? place.step : outermost, of, flat) };
   refreshStrip();
+  showFollowing();
+}
+
+/** The way of the followed entry, whichever layer is looked at. */
+function showFollowing() {
   $("numbers").replaceChildren(...path());
+  $("numbers").closest("aside").scrollTop = 0;
   lightTangent();
 }
 
@@ -39,21 +45,12 @@ function path() {
     const tangent = tangents[i];
     if (!tangent) return;
     const bar = valuesOf(step.incoming);
-    let [reached, largest, sum] = [0, 0, 0];
-    tangent.forEach((value, k) => {
-      reached += value !== 0;
-      largest = Math.max(largest, Math.abs(value));
-      sum += value * Number(bar[k]);
-    });
+    const sum = tangent.reduce((all, value, k) => all + value * Number(bar[k]), 0);
+    const largest = largestOf(tangent);
+    const where = entryName(step.value.name, indexOf(step.value.shape, largest));
     const button = make("button", { type: "button", className: "link" }, step.name);
-    button.addEventListener("click", () => {
-      const kept = following;
-      show(i);
-      following = kept;
-      $("numbers").replaceChildren(...path());
-      lightTangent();
-    });
-    const row = make("tr", {}, make("td", {}, button), make("td", {}, `${reached} of ${tangent.length}`), make("td", {}, about(largest)), make("td", {}, about(sum)));
+    button.addEventListener("click", () => show(i));
+    const row = make("tr", {}, make("td", {}, button), make("td", {}, `${nonzero(tangent).length} of ${tangent.length}`), make("td", {}, `${about(tangent[largest])} at ${where}`), make("td", {}, about(sum)));
     if (i === current) row.className = "here";
     body.append(row);
   });
@@ -62,8 +59,8 @@ function path() {
   close.addEventListener("click", () => goTo(place));
   return [
     make("p", { id: "chain-text" }, make("b", {}, `${name}, followed to the loss`)),
-    make("p", {}, "One unit more of it moves each layer's output by its ", explained("tangent"), "; the strip above shows them. Times the gradient that comes in, and summed, that is its gradient, the same number at every layer; inside a block of several paths it is the part of one path."),
-    make("div", { className: "scroll" }, make("table", { id: "path" }, head("layer", "entries moved", "largest move", "Σ tangent × gradient"), body)),
+    make("p", {}, "One unit more of it changes each layer's output by this, its ", explained("tangent"), "; the strip above shows it, and its entries are lit in the layer's y. Times y_bar, and summed, that is its gradient, the same number at every layer; inside a block of several paths it is the part of one path."),
+    make("div", { className: "scroll" }, make("table", { id: "path" }, head("layer", "reaches", "largest change", "times y_bar"), body)),
     make("p", {}, close),
   ];
 }
@@ -76,7 +73,7 @@ function lightTangent() {
   if (following.place.step === current && start) start.light([{ index: following.place.index, weight: 1 }]);
   const output = figures.get("value ");
   if (!tangent || !output) return;
-  const moved = nonzero(Array.from(tangent)).sort((a, b) => Math.abs(tangent[b]) - Math.abs(tangent[a])).slice(0, LIT);
+  const moved = nonzero(tangent).sort((a, b) => Math.abs(tangent[b]) - Math.abs(tangent[a])).slice(0, LIT);
   const most = moved.length ? Math.abs(tangent[moved[0]]) : 1;
   const shape = data.steps[current].value.shape;
   output.light(moved.map((flat) => ({ index: indexOf(shape, flat), weight: tangent[flat] / most })));

@@ -10,8 +10,7 @@ function show(number) {
   markChosen(number);
   $("layer-name").textContent = step.name;
   $("layer-text").textContent = step.text;
-  const trouble = data.problem && data.problem.layer === step.name;
-  $("layer-problem").textContent = trouble ? data.problem.sentence : "";
+  refreshProblem();
   $("ending").replaceChildren(...(step.name === "loss" ? ending() : []));
   figures = new Map();
   packing.disconnect();
@@ -20,10 +19,10 @@ function show(number) {
   packing.observe($("pictures"));
   $("equations").replaceChildren(...step.pages.map(equations));
   $("saved").replaceChildren(saved(step));
-  $("checks").replaceChildren(checks(step));
   chosen = null;
   showTouch(null);
-  $("numbers").replaceChildren(make("p", {}, hint(step)));
+  if (following) showFollowing();
+  else $("numbers").replaceChildren(make("p", {}, hint(step)));
   refreshComputed();
   writeAddress();
 }
@@ -88,9 +87,22 @@ function pictureOf(number, { role, of, tensor }) {
   return picture(tensor, {
     title: tensor.name + (SAID[role] || ""),
     marks,
-    onChoose: (index) => choose({ step: number, role, of, index }),
+    onChoose: (index) => {
+      play(false);
+      choose({ step: number, role, of, index });
+    },
   });
 }
+
+/** The problem, if it is the chosen layer's; and the checks, which are of the trace. */
+function refreshProblem() {
+  const step = data.steps[current];
+  const trouble = data.problem && data.problem.layer === step.name;
+  $("layer-problem").textContent = trouble ? beforeChanges() + data.problem.sentence : "";
+  $("checks").replaceChildren(checks(step));
+}
+
+const beforeChanges = () => (touched() ? "Before your changes: " : "");
 
 /** Which arrays the pass has computed so far. */
 function refreshComputed() {
@@ -139,7 +151,9 @@ function checks(step) {
     const slope = one.slope;
     const row = make("tr", {}, make("td", {}, one.cotangent.name));
     if (beside) {
-      const verdict = beside.wrong ? `wrong: it ${beside.looks} (${beside.wrong} entries)` : "agrees";
+      const where = `at [${beside.at.join(", ")}] ${about(beside.ours)} where autodiff has ${about(beside.theirs)}`;
+      const kinks = beside.kinks ? `, but for ${beside.kinks} entries at a kink` : "";
+      const verdict = beside.wrong ? `wrong: it ${beside.looks} (${beside.wrong} entries; ${where})` : `agrees${kinks}`;
       row.append(make("td", {}, about(beside.largest)), make("td", { className: "left" }, `${verdict}; ${beside.against}`));
     } else row.append(make("td", {}, "–"), make("td", { className: "left" }, "not compared"));
     if (slope) {
@@ -150,7 +164,7 @@ function checks(step) {
     if ((beside && beside.wrong) || (slope && slope.wrong)) row.className = "wrong";
     body.append(row);
   }
-  const caption = make("caption", {}, "Each cotangent beside autodiff's, entry by entry, and beside finite differences along a random direction; the layer is judged alone, from its own incoming cotangent");
+  const caption = make("caption", {}, `${beforeChanges()}Each cotangent beside autodiff's, entry by entry, and beside finite differences along a random direction; the layer is judged alone, from its own incoming cotangent`);
   const table = make("table", {}, caption, head("cotangent", "largest |a − b| / (|b| + rms b)", "autodiff", "slope", "finite differences", "", "update / weight"), body);
   return make("div", { className: "scroll", tabIndex: 0 }, table);
 }

@@ -97,15 +97,15 @@ function madeOf(place) {
     case "leaf":
       return given(place.step === last ? "The labels are given with the data." : "A parameter: training learns it.");
     case "inputs":
-      if (!data.graph) return beyond(place, "x");
+      if (!data.graph) return given(NOT_KNOWN);
       if (step.source < 0) return given("The example is given.");
       return { ...madeOf({ step: step.source, role: "value", of: "", index: place.index }), same: data.steps[step.source].name };
     case "value":
       return step.nested ? sumOf(place, step.parts.map(valueOrInput)) : outputOf(place);
     case "incoming":
-      return place.step === last ? seed() : data.graph ? sumOf(place, consumersOf(place.step)) : beyond(place, "y_bar");
+      return place.step === last ? seed() : data.graph ? sumOf(place, consumersOf(place.step)) : given(NOT_KNOWN);
     case "cotangent":
-      return step.nested ? (data.graph ? sumOf(place, consumersOf(step.source).filter((one) => isInside(one, step))) : beyond(place, "x")) : cotangentOf(place);
+      return step.nested ? (data.graph ? sumOf(place, consumersOf(step.source).filter((one) => isInside(one, step))) : given(NOT_KNOWN)) : cotangentOf(place);
     case "update":
       return updateOf(place);
     default:
@@ -113,6 +113,8 @@ function madeOf(place) {
   }
 }
 
+const NOT_KNOWN = "How the layers hand their numbers on is not known here: the network does more than run layers and add their outputs.";
+const NOT_SHOWN = "Several paths meet here; the page shows other entries of theirs.";
 const given = (said) => ({ said, terms: [], total: null, sum: false });
 const isInside = (one, container) => data.steps[one.step].name === container.name || data.steps[one.step].name.startsWith(`${container.name}/`);
 const valueOrInput = (number) => (number < 0 ? { step: 0, role: "inputs", of: "" } : { step: number, role: "value", of: "" });
@@ -127,7 +129,7 @@ function sumOf(place, others) {
   const places = others.map((one) => ({ ...one, index: place.index }));
   if (places.length === 1) return { ...madeOf(places[0]), same: `${nameOf(places[0])} of ${data.steps[places[0].step].name}` };
   const terms = places.map((at) => term(null, 1, "", at, numberAt(at)));
-  if (!terms.length || terms.some((one) => one.number === undefined)) return beyond(place, "x");
+  if (!terms.length || terms.some((one) => one.number === undefined)) return given(NOT_SHOWN);
   return { said: "Several paths meet here: their numbers are added.", terms, total: total(terms), sum: true };
 }
 
@@ -145,7 +147,7 @@ function cotangentOf(place) {
   if (!terms) return beyond(place, place.of);
   const rest = chosen ? chosen.count - terms.length : 0;
   const all = chosen ? chosen.total : total(terms);
-  if (!terms.length) return given("No product: no path leads from this entry to the loss.");
+  if (!terms.length) return given("All its products are 0: nothing comes back on a path from it to the loss.");
   return { said: "", terms, total: all, sum: true, rest };
 }
 
@@ -166,7 +168,7 @@ function termsByEngine(place, one) {
     const name = factorAt ? nameOf(factorAt) : slopeName(step, place, output, column[o]);
     terms.push(term(factorAt, column[o], name, { step: place.step, role: "incoming", of: "", index: output }, Number(bar[o])));
   }
-  return terms.filter((each) => each.product !== 0 || terms.length <= 16);
+  return terms.filter((one) => one.product !== 0);
 }
 
 function leafPlace(number, { name, flat }) {
@@ -180,7 +182,7 @@ function leafPlace(number, { name, flat }) {
 function slopeName(step, place, output, slope) {
   const p = step.name === "loss" ? probabilityAt(place.index) : undefined;
   for (const [name, value] of [["p", p], ["p − 1", p - 1]])
-    if (Math.abs(value - slope) < 1e-5) return `${name}, p = ${about(p)} the probability of ${place.index[place.index.length - 1]}`;
+    if (Math.abs(value - slope) < 1e-5) return `${name} (p = ${about(p)})`;
   return `∂${entryName(step.value.name, output)} / ∂${entryName(place.of, place.index)}`;
 }
 
@@ -222,9 +224,14 @@ function outputOf(place) {
   }
   const y = Number(valuesOf(step.value)[o]);
   const inputs = terms[step.inputs.name];
-  const sums = [[...inputs, ...(terms.bias || [])], leaves.slice(1).flatMap(([name]) => terms[name])];
-  const exact = sums.find((each) => each.length && Math.abs(total(each) - y) <= 1e-5 * (Math.abs(y) + each.reduce((sum, one) => sum + Math.abs(one.product), 0)));
-  if (exact) return { said: "", terms: exact, total: total(exact), sum: true };
+  const tolerance = { bfloat16: 2e-2, float16: 2e-3 }[step.value.dtype] || 1e-5; // what storing y may round
+  const biases = (terms.bias || []).map((one) => ({ ...one, isAdded: true }));
+  const sums = [[...inputs, ...biases], leaves.slice(1).flatMap(([name]) => terms[name])];
+  const exact = sums.find((each) => each.length && Math.abs(total(each) - y) <= tolerance * (Math.abs(y) + each.reduce((sum, one) => sum + Math.abs(one.product), 0)));
+  if (exact) {
+    const shown = exact.filter((one) => one.product !== 0 || one.isAdded);
+    return shown.length ? { said: "", terms: shown, total: total(exact), sum: true } : given("All its products are 0.");
+  }
   if (!inputs.length) return given("It depends on no entry of the input: all slopes are 0 here.");
   return { said: "The layer's equation makes it of these entries; a slope says how it follows each of them.", terms: inputs, total: null, sum: false };
 }
@@ -247,18 +254,13 @@ function updateOf(place) {
 /** Where a large network's page lacks the arrays: how to get the entry. */
 function beyond(place, of) {
   const step = data.steps[place.step];
-  let [name, whose] = [step.name, of];
-  if (of === "y_bar" || (place.role === "incoming" && of === "x")) {
-    const next = data.graph ? consumersOf(place.step)[0] : null;
-    if (!next) return given(`It comes in from the layers behind ${step.name}: the sum of their cotangents.`);
-    [name, whose] = [data.steps[next.step].name, next.of || "x"];
-  }
+  const whose = of === "y" ? step.value.name : of;
   const index = place.index;
   return {
     ...given(`This ${data.whole ? "layer" : "network"} is large: the page has ${data.whole ? "" : "a sample of its arrays, and "}the products of the marked entries only.`),
     more: {
-      shell: `fnnet trace RUN --entry ${entryName(`${name}.${whose}`, index).replaceAll(" ", "")}`,
-      python: `print(trace.explain("${name}", "${whose}", (${index.join(", ")}${index.length === 1 ? "," : ""})))`,
+      shell: `fnnet trace RUN --entry ${entryName(`${step.name}.${whose}`, index).replaceAll(" ", "")}`,
+      python: `print(trace.explain("${step.name}", "${of}", (${index.join(", ")}${index.length === 1 ? "," : ""})))`,
     },
   };
 }

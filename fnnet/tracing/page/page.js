@@ -33,7 +33,7 @@ function drawNetwork() {
     const value = make("canvas", { ariaHidden: "true" });
     const gradient = make("canvas", { ariaHidden: "true" });
     const [valueScale, gradientScale] = [make("small"), make("small")];
-    button.append(make("span", { className: "name" }, step.name.split("/").pop()), make("small", {}, sizes(step.value.shape)), value, valueScale, gradient, gradientScale);
+    button.append(make("span", { className: "name", title: step.name }, step.name.split("/").pop()), make("small", {}, sizes(step.value.shape)), value, valueScale, gradient, gradientScale);
     button.addEventListener("click", () => {
       play(false);
       show(number);
@@ -65,7 +65,7 @@ function refreshStrip() {
     const back = isComputed(number, "incoming");
     const shown = following ? tangent && { ...step.value, now: tangent } : step.value;
     drawThumbnail(value, there && shown);
-    valueScale.textContent = !there ? "not computed" : following ? (tangent ? `moves ${scaleOf(shown)}` : "not reached") : `value ${scaleOf(step.value)}`;
+    valueScale.textContent = !there ? "not computed" : following ? (tangent ? `changes ${scaleOf(shown)}` : "not reached") : `value ${scaleOf(step.value)}`;
     drawThumbnail(gradient, back && step.incoming);
     gradientScale.textContent = back ? `gradient ${scaleOf(step.incoming)}` : "not computed";
     arrows.querySelector(".go").classList.toggle("done", position > number);
@@ -108,7 +108,7 @@ function drawMoments() {
 function showMoment(number) {
   if (number < 0 || number >= moments.length) return;
   if (touched()) undo();
-  const name = data.steps[current].name;
+  const [name, place] = [data.steps[current].name, chosen];
   data = moments[number];
   endFollowing();
   drawNetwork();
@@ -120,6 +120,7 @@ function showMoment(number) {
   }
   show(Math.max(0, data.steps.findIndex((step) => step.name === name)));
   refreshPlayer();
+  if (place) goTo(place);
   $("changes-section").hidden = !data.changes;
   if (data.changes) $("changes").replaceChildren(changesTable(data.changes));
 }
@@ -134,12 +135,13 @@ function changesTable({ since, rows }) {
 // The whole.
 
 function refreshSummary() {
-  const examples = data.batch === null ? "one example" : `${data.batch} examples`;
+  const examples = data.batch === null || data.batch === 1 ? "one example" : `${data.batch} examples`;
   const after = data.lossAfter === null ? "" : `; after the optimiser's update ${about(data.lossAfter)}`;
   const now = touched() ? ` With your changes it is ${about(lossNow())}.` : "";
   $("summary").textContent = `Loss ${about(data.loss)} of ${examples}${after}.${now}`;
   const where = data.problem ? data.steps.findIndex((step) => step.name === data.problem.layer) : -1;
   $("problem").textContent = data.problem ? `First problem, going backwards: ${data.problem.sentence} ` : "No problem found.";
+  $("problem").prepend(beforeChanges());
   if (where >= 0) $("problem").append(layerLink(where));
   $("problem").classList.toggle("wrong", Boolean(data.problem));
 }
@@ -163,6 +165,7 @@ function start() {
     ? "Loss and gradient have, bit for bit, the values of jax.value_and_grad, which ran beside the traced run, both without jit."
     : "Loss or gradient differ in some bits from jax.value_and_grad, which ran beside the traced run.");
   document.querySelectorAll("[data-term]").forEach((node) => node.replaceWith(explained(node.dataset.term, node.textContent)));
+  if (data.live) rate = rateOfOptimizer() || rate;
   drawNetwork();
   drawMoments();
   position = lastPosition();

@@ -73,7 +73,7 @@ function paintBars(canvas, tensor, places, geometry) {
   }
 }
 
-// The small picture of the strip: a number, the first tokens, bars, or the first tile.
+// The small picture of the strip: a number, the first tokens, bars, or the first tiles.
 
 function thumbnail(canvas, tensor) {
   const [width, height] = [canvas.clientWidth || 84, canvas.clientHeight || 56];
@@ -87,7 +87,7 @@ function thumbnail(canvas, tensor) {
   if (tensor.draw === "number") smallText(context, about(valueAt({ r: 0, c: 0, y: 0, x: 0 }), 3), width, height);
   else if (tensor.draw === "tokens") smallText(context, firstTokens(tensor, places), width, height);
   else if (tensor.draw === "bars") smallBars(context, measuresOf(tensor), places, valueAt, width, height);
-  else smallTile(context, mostOf(tensor), places, valueAt, width, height);
+  else smallTiles(context, mostOf(tensor), places, valueAt, width, height);
 }
 
 function firstTokens(tensor, { count }) {
@@ -117,14 +117,29 @@ function smallBars(context, { low, high }, { count }, valueAt, width, height) {
   }
 }
 
-function smallTile(context, most, { count }, valueAt, width, height) {
-  const cell = Math.min(width / count.x, height / count.y, 14);
+/** The first tiles, as many as can be told apart. */
+function smallTiles(context, most, { count }, valueAt, width, height) {
+  const fits = [12, 9, 6, 4, 3, 2, 1].map((tiles) => tilesIn(Math.min(tiles, count.c), count, width, height));
+  const { tiles, columns, rows, cell } = fits.find((found) => found.cell >= 1) || fits[fits.length - 1];
   const [w, h] = cell >= 1 ? [cell, cell] : [Math.min(14, width / count.x), Math.min(14, height / count.y)];
-  const [left, top] = [(width - count.x * w) / 2, (height - count.y * h) / 2];
-  for (let y = 0; y < count.y; y++)
-    for (let x = 0; x < count.x; x++) {
-      const [from, above] = [snap(left + x * w), snap(top + y * h)];
-      context.fillStyle = colourText(valueAt({ r: 0, c: 0, y, x }), most);
-      context.fillRect(from, above, snap(left + (x + 1) * w) - from, snap(top + (y + 1) * h) - above);
-    }
+  const [wide, high] = [count.x * w + 1, count.y * h + 1]; // of a tile, with a gap of a pixel
+  const [left, top] = [(width - columns * wide + 1) / 2, (height - rows * high + 1) / 2];
+  for (let c = 0; c < tiles; c++)
+    for (let y = 0; y < count.y; y++)
+      for (let x = 0; x < count.x; x++) {
+        const [from, above] = [left + (c % columns) * wide + x * w, top + Math.floor(c / columns) * high + y * h];
+        context.fillStyle = colourText(valueAt({ r: 0, c, y, x }), most);
+        context.fillRect(snap(from), snap(above), snap(from + w) - snap(from), snap(above + h) - snap(above));
+      }
+}
+
+/** So many tiles in the columns in which their cells are largest. */
+function tilesIn(tiles, count, width, height) {
+  let best = { cell: 0 };
+  for (let columns = 1; columns <= tiles; columns++) {
+    const rows = Math.ceil(tiles / columns);
+    const cell = Math.min((width - columns + 1) / (columns * count.x), (height - rows + 1) / (rows * count.y), 14);
+    if (cell > best.cell) best = { tiles, columns, rows, cell };
+  }
+  return best;
 }

@@ -17,7 +17,11 @@ function meaningOf(place) {
 /** Chooses an entry: its numbers are shown, and the factors are lit where they stand. */
 function choose(place) {
   endFollowing();
+  if (chosen) figures.get(`${chosen.role} ${chosen.of}`)?.unselect();
   chosen = place;
+  figures.get(`${place.role} ${place.of}`)?.select(place.index);
+  $("numbers").closest("aside").scrollTop = 0;
+  if (!isComputed(place.step, place.role)) return sayNotYet(place);
   const tensor = tensorAt(place);
   const value = numberAt(place);
   const made = madeOf(place);
@@ -58,17 +62,27 @@ function equationOf(place) {
   return node;
 }
 
+function sayNotYet(place) {
+  const name = make("b", {}, `${data.steps[place.step].name}: ${nameOf(place)}`);
+  $("numbers").replaceChildren(make("p", { id: "chain-text" }, name, " is not computed yet."));
+  light([]);
+  showTouch(place);
+  writeAddress();
+}
+
 function products(made) {
-  const count = made.terms.length + (made.rest || 0);
+  const count = made.terms.filter((one) => !one.isAdded).length + (made.rest || 0);
   const terms = [...made.terms].sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
-  const what = made.sum ? (count === 1 ? "One product:" : `The sum of ${count} products${count > ROWS ? ", the largest first" : ""}:`) : `It follows ${count === 1 ? "one entry" : `${count} entries`}:`;
+  const added = made.terms.some((one) => one.isAdded) ? " and the bias" : "";
+  const products = count === 1 ? "one product" : `${count} products`;
+  const what = made.sum ? `The sum of ${products}${added}${made.terms.length > ROWS ? ", the largest first" : ""}:` : `It follows ${count === 1 ? "one entry" : `${count} entries`}:`;
   const body = make("tbody");
   terms.slice(0, ROWS).forEach((one) => body.append(productRow(one, made)));
   const listed = terms.slice(0, ROWS).reduce((sum, one) => sum + one.product, 0);
-  if (made.sum && count > ROWS) body.append(make("tr", {}, make("td", {}, `the other ${count - Math.min(ROWS, terms.length)}`), make("td"), make("td"), make("td"), make("td", {}, about(made.total - listed))));
+  if (made.sum && made.terms.length > ROWS) body.append(make("tr", {}, make("td", {}, `the other ${terms.length + (made.rest || 0) - ROWS}`), make("td"), make("td"), make("td"), make("td", {}, about(made.total - listed))));
   else if (made.sum && made.rest) body.append(make("tr", {}, make("td", {}, `the other ${made.rest}`), make("td"), make("td"), make("td"), make("td", {}, about(made.total - listed))));
   if (made.sum) body.append(make("tr", { className: "total" }, make("th", { scope: "row" }, "sum"), make("td"), make("td"), make("td"), make("th", {}, about(made.total))));
-  const titles = made.sum ? ["factor", "", "times", "", "product"] : ["slope", "", "of", "", "slope × value"];
+  const titles = made.sum ? ["factor", "", "times", "", "product"] : ["slope", "", "of", ""];
   return [make("p", {}, what), make("div", { className: "scroll" }, make("table", { id: "chain-of" }, head(...titles), body))];
 }
 
@@ -76,7 +90,9 @@ function productRow(one, made) {
   const row = make("tr");
   const factor = one.factorAt ? link(one.factorAt, one.name) : make("span", {}, one.name || (one.factor === 1 ? "" : "factor"));
   const other = link(one.numberAt, nameOf(one.numberAt));
-  row.append(make("td", {}, factor), make("td", {}, about(one.factor)), make("td", { className: "left" }, other), make("td", {}, about(one.number)), make("td", {}, about(one.product)));
+  const cells = one.isAdded ? ["", ""] : [factor, about(one.factor)];
+  row.append(...cells.map((cell) => make("td", {}, cell)), make("td", { className: "left" }, other), make("td", {}, about(one.number)));
+  if (made.sum) row.append(make("td", {}, about(one.product)));
   row.addEventListener("mouseenter", () => light([one]));
   row.addEventListener("mouseleave", () => light(made.terms));
   row.addEventListener("focusin", () => light([one]));
@@ -87,7 +103,10 @@ function productRow(one, made) {
 /** A button that goes to an entry. */
 function link(place, text) {
   const button = make("button", { type: "button", className: "link" }, text);
-  button.addEventListener("click", () => goTo(place));
+  button.addEventListener("click", () => {
+    play(false);
+    goTo(place);
+  });
   return button;
 }
 
@@ -127,7 +146,5 @@ function light(terms) {
 /** Goes to the layer of an entry, and chooses it. */
 function goTo(place) {
   if (place.step !== current) show(place.step);
-  const figure = figures.get(`${place.role} ${place.of}`);
-  if (figure) figure.select(place.index);
   choose(place);
 }

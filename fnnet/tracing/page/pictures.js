@@ -9,7 +9,7 @@ let picturesMade = 0;
  * The figure, an element. Entries are given by their index in the whole array.
  *
  * choose(index) is a click: it selects the entry and calls onChoose(index, its place in the array's values, event).
- * select(index) does not call it. light([{ index, weight }]) outlines entries, by a weight from -1 to 1. refresh() draws
+ * select(index) does not call it; unselect() takes the choice away. light([{ index, weight }]) outlines entries, by a weight from -1 to 1. refresh() draws
  * again after the values or the theme have changed. notYet(true) hides all numbers. boxOf(index) is where an entry lies,
  * in CSS pixels from the picture's corner; null where the page does not have it.
  */
@@ -20,6 +20,7 @@ function picture(tensor, { title = tensor.name, onChoose = () => {}, marks = [],
     tensor,
     choose: (index) => drawn.choose(at(index)),
     select: (index) => drawn.select(at(index)),
+    unselect: () => drawn.unselect(),
     light: (entries) => drawn.light(entries.map(({ index, weight }) => ({ at: at(index), weight })).filter((one) => one.at)),
     refresh: () => drawn.draw(),
     notYet: (yes) => drawn.setComputed(!yes),
@@ -171,6 +172,13 @@ class Picture {
     if (this.select(at)) this.onChoose(this.places.index(at), this.places.flat(at), event);
   }
 
+  unselect() {
+    this.chosen = null;
+    this.read();
+    this.drawOver();
+    this.drawRow();
+  }
+
   light(lit) {
     if (!lit.length && !this.lit.length) return;
     this.lit = lit;
@@ -208,7 +216,7 @@ class Picture {
 
   press(event) {
     if (MOVES[event.key] && !this.isNumber) this.move(...MOVES[event.key]);
-    else if (event.key === "Enter" || event.key === " ") this.choose(this.at, event);
+    else if (event.key === "Enter") this.choose(this.at, event);
     else return event.key === "Escape" && hideTip();
     event.preventDefault();
     event.stopPropagation();

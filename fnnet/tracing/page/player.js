@@ -97,11 +97,11 @@ function stepBy(by) {
   goToPosition(position + by);
 }
 
-const takesKeys = (node) => Boolean(node.closest("input, select, figure, #network"));
+const takesKeys = (node) => Boolean(node.closest("input, select, figure, pre, .scroll, #network"));
 
 function keys(event) {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === " " && !event.target.closest("button, summary, input, select, figure, a")) {
+  if (event.key === " " && (event.target.closest("#network, figure") || !event.target.closest("button, summary, input, select, a, pre, .scroll, [role=button]"))) {
     event.preventDefault();
     play(!playing);
   } else if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && !takesKeys(event.target)) {
@@ -115,6 +115,9 @@ function keys(event) {
 
 // The address: #forward=conv_0 or #backward=conv_0, &layer= where another is looked at, &entry=, &epoch=.
 
+/** "3" of "epoch 3"; another label as it is. */
+const numberOfEpoch = ({ label }) => (/^epoch (\d+)/.exec(label) || ["", label])[1];
+
 let writes = false; // not while the page is being opened
 
 function writeAddress() {
@@ -123,7 +126,7 @@ function writeAddress() {
   const parts = [`${position <= layers() ? "forward" : "backward"}=${name}`];
   if (current !== layerAt(position)) parts.push(`layer=${data.steps[current].name}`);
   if (chosen) parts.push(`entry=${nameOf(chosen).replaceAll(", ", ",")}`);
-  if (moments.length > 1) parts.push(`epoch=${data.label}`);
+  if (moments.length > 1) parts.push(`epoch=${numberOfEpoch(data)}`);
   const address = `#${encodeURI(parts.join("&")).replaceAll("%5B", "[").replaceAll("%5D", "]")}`;
   try {
     history.replaceState(null, "", address);
@@ -146,17 +149,21 @@ function readAddress() {
   const said = new Map(parts.map(([, name, value]) => [name, value]));
   const way = ["forward", "backward"].find((each) => said.has(each));
   if (!way && !said.has("layer")) return false;
-  if (said.has("epoch")) showMoment(moments.findIndex((one) => String(one.label) === said.get("epoch")));
+  if (said.has("epoch")) showMoment(moments.findIndex((one) => numberOfEpoch(one) === said.get("epoch")));
   const number = (name) => data.steps.findIndex((step) => step.name === name);
   const at = way ? number(said.get(way)) : -1;
   position = !way ? lastPosition() : way === "forward" ? at + 1 : at < 0 ? lastPosition() : 2 * layers() - at;
   const layer = said.has("layer") ? number(said.get("layer")) : -1;
   show(layer < 0 ? layerAt(position) : layer);
   refreshPlayer();
+  if (said.has("epoch") && numberOfEpoch(data) !== said.get("epoch")) $("where").textContent = `The address names an epoch that is not here, ${said.get("epoch")}.`;
+  const unknown = [way && said.get(way) !== "x" && said.get(way), said.get("layer")].find((name) => name && number(name) < 0);
+  if (unknown) $("where").textContent = `The address names a layer that is not here, ${unknown}.`;
   const entry = /^(.+?)(?:\[([\d,\s]*)\])?$/.exec(said.get("entry") || "");
   const found = entry && tensorsOf(current).find((one) => one.tensor.name === entry[1]);
   const index = found && entry[2] ? entry[2].split(",").map(Number) : [];
   if (found && index.length === found.tensor.shape.length && index.every((i, axis) => i < found.tensor.shape[axis]))
     goTo({ step: current, role: found.role, of: found.of, index });
+  else if (entry) $("where").textContent = `The address names an entry that is not here, ${said.get("entry")}.`;
   return true;
 }

@@ -89,6 +89,8 @@ def sample(
         most: How many entries are shown; None for all.
     """
     roles = "r" * batched + ROLES[meaning] if meaning else _roles(len(shape), batched, is_kernel)
+    if roles == "ryxc" and shape[-1] == 1:  # examples of one channel stand side by side, in as many lines as they need
+        roles = "cyxr"
     draw = meaning or {"": "number", "x": "bars", "yx": "matrix"}.get(roles, "image")
     if most is None or math.prod(shape) <= most:
         return Sample(tuple(np.arange(n) for n in shape), roles.replace("-", "r"), "", draw)

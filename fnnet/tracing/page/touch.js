@@ -1,8 +1,18 @@
 // Touch it: an input, a weight or a label is changed, and the page computes the pass again by the same equations.
 
 let state = null; // { x, labels, params } once something was changed
-let rate = 0.1; // of the steps of gradient descent that one takes on the page
-let losses = []; // after each change
+let rate = 0.1; // of the steps of gradient descent that one takes on the page; or that of the trace's optimiser
+let losses = null; // before and after the last change
+
+/** The learning rate of plain gradient descent, where the updates are its; undefined where they are not. */
+function rateOfOptimizer() {
+  const all = data.steps.flatMap((step) => step.outgoing.filter((one) => one.update));
+  const pairs = all.flatMap((one) => Array.from(valuesOf(one.update), (update, i) => [update, Number(valuesOf(one.cotangent)[i])]));
+  const moved = pairs.filter(([, gradient]) => gradient !== 0);
+  if (!moved.length) return undefined;
+  const found = Number((-moved[0][0] / moved[0][1]).toPrecision(5));
+  return found > 0 && moved.every(([update, gradient]) => Math.abs(update + found * gradient) <= 1e-4 * Math.abs(update)) ? found : undefined;
+}
 
 const touched = () => state !== null;
 
@@ -15,7 +25,7 @@ function change(edit) {
   edit(state);
   const done = recompute(state);
   state.values = done.values;
-  losses.push([lossBefore, done.loss]);
+  losses = [lossBefore, done.loss];
   data.steps.forEach((step, i) => {
     const input = step.source < 0 ? state.x : done.values[step.source];
     setNow(step.inputs, input);
@@ -37,7 +47,7 @@ function change(edit) {
 
 function undo() {
   state = null;
-  losses = [];
+  losses = null;
   data.lossTouched = undefined;
   for (const step of data.steps) {
     for (const tensor of [step.inputs, step.value, step.incoming]) setNow(tensor, null);
@@ -61,27 +71,43 @@ function refreshNumbers() {
   figures.forEach((figure) => figure.refresh());
   refreshStrip();
   refreshSummary();
+  refreshProblem();
   const place = chosen;
   if (data.steps[current].name === "loss") $("ending").replaceChildren(...ending());
   if (place) choose(place);
   else showTouch(null);
 }
 
-/** What can be changed of the chosen entry. */
+/** What can be changed: the chosen entry, and all weights by a step. */
 function showTouch(place) {
   if (!data.live) return $("touch").replaceChildren();
-  const parts = [];
-  const leaf = place && changeable(place);
-  if (leaf) parts.push(make("h3", {}, "Change it"), changer(leaf));
-  parts.push(make("h3", {}, "Take a step"), stepper());
-  if (touched()) {
-    const button = make("button", { type: "button", id: "undo" }, "Undo all changes");
-    button.addEventListener("click", undo);
-    parts.push(make("p", {}, button));
-  }
+  if (!$("step")) $("touch").replaceChildren(make("div", { id: "change" }), make("div", { id: "step" }), make("p", { id: "back-to-trace" }));
+  showChanger(place && changeable(place));
   const focus = document.activeElement && document.activeElement.id;
-  $("touch").replaceChildren(...parts);
-  if (focus && $("touch").querySelector(`#${focus}`)) $(focus).focus();
+  $("step").replaceChildren(make("h3", {}, "Take a step"), stepper());
+  $("back-to-trace").replaceChildren(...(touched() ? [undoer()] : []));
+  if (["rate", "take-step", "undo"].includes(focus)) ($(focus) || $("take-step")).focus();
+}
+
+function undoer() {
+  const button = make("button", { type: "button", id: "undo" }, "Undo all changes");
+  button.addEventListener("click", undo);
+  return button;
+}
+
+/** The slider and the field stay the same nodes as long as the entry is the same: one of them may be in use. */
+function showChanger(leaf) {
+  const name = leaf ? `${leaf.step} ${leaf.role} ${leaf.of} ${leaf.index}` : "";
+  if (name !== $("change").dataset.entry) {
+    $("change").dataset.entry = name;
+    $("change").replaceChildren(...(leaf ? [make("h3", {}, "Change it"), changer(leaf)] : []));
+  } else if (leaf) {
+    const value = numberAt(leaf);
+    const [field, slider] = [$("change-number"), $("change-slider")];
+    if (document.activeElement !== slider && Math.abs(value) > Number(slider.max)) [slider.min, slider.max] = [-2 * Math.abs(value), 2 * Math.abs(value)];
+    if (Number(field.value) !== value) field.value = value;
+    if (document.activeElement !== slider) slider.value = value;
+  }
 }
 
 /** The weight, or the entry of the example, that a place stands for; null for what is computed. */
@@ -95,7 +121,7 @@ function changeable(place) {
 function changer(place) {
   const tensor = tensorAt(place);
   const value = numberAt(place);
-  const most = 2 * Math.max(Math.abs(Number(tensor.low)), Math.abs(Number(tensor.high)), 0.5);
+  const most = 2 * Math.max(Math.abs(Number(tensor.low)), Math.abs(Number(tensor.high)), Math.abs(value), 0.5);
   const name = nameOf(place);
   const field = make("input", { type: "number", id: "change-number", step: "any", value: String(value) });
   const slider = make("input", { type: "range", id: "change-slider", min: -most, max: most, step: most / 200, value });
@@ -115,15 +141,14 @@ function changer(place) {
 function stepper() {
   const field = make("input", { type: "number", id: "rate", step: "any", min: 0, value: String(rate) });
   field.addEventListener("change", () => {
-    const number = Number(field.value);
-    if (Number.isFinite(number) && number > 0) rate = number;
-    if (touched()) change(() => {});
+    if (Number(field.value) > 0) setRate(Number(field.value));
+    else field.value = rate;
   });
   const button = make("button", { type: "button", id: "take-step" }, "Take a step");
   button.addEventListener("click", () => change(descend));
   const node = make("div", {}, make("p", { className: "change" }, make("label", { htmlFor: "rate" }, explained("learning rate"), " "), field, button));
-  if (losses.length) {
-    const [before, after] = losses[losses.length - 1];
+  if (losses) {
+    const [before, after] = losses;
     node.append(make("p", { id: "losses", ariaLive: "polite" }, `Loss ${about(before)} before, ${about(after)} after.`));
   }
   const place = chosen && changeable(chosen);
@@ -133,6 +158,13 @@ function stepper() {
     node.append(make("p", { className: "note", id: "next-update" }, `The step takes ${nameOf(place)} from ${about(weight)} to ${about(weight - rate * gradient)}: minus ${rate} times ${about(gradient)}.`));
   }
   return node;
+}
+
+function setRate(number) {
+  rate = number;
+  if (!touched()) return showTouch(chosen);
+  for (const one of data.steps.flatMap((step) => step.outgoing)) if (one.update) setNow(one.update, one.cotangent.now.map((each) => -rate * each));
+  refreshNumbers();
 }
 
 /** w <- w - rate * w_bar for every parameter. */

@@ -152,7 +152,7 @@ class _Arrays:
 
 def _problem(trace: Any) -> dict[str, str] | None:
     found = trace.first_problem()
-    return None if found is None else {"layer": found.layer, "kind": found.kind, "sentence": found.sentence}
+    return None if found is None else {"layer": found.layer, "sentence": found.sentence}
 
 
 def _step(trace: Any, step: Step, arrays: _Arrays, engine: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +164,6 @@ def _step(trace: Any, step: Step, arrays: _Arrays, engine: dict[str, Any]) -> di
 
     return {
         "name": step.name,
-        "kind": step.kind,
         "text": step.text,
         "nested": step.is_nested,
         "source": step.source,
@@ -271,7 +270,6 @@ def _chains(trace: Any, step: Step, one: Outgoing, most: int | None) -> list[Exp
 def _chain(chain: Explanation) -> dict[str, Any]:
     return {
         "index": list(chain.index),
-        "value": _number(chain.value),
         "total": _number(chain.total),
         "count": chain.count,
         "terms": [
