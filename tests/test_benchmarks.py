@@ -21,7 +21,7 @@ from benchmarks.nets import NETS, Conv, Dense, Flatten, Net, Relu, shapes
 from benchmarks.report import best_rate, markdown
 from benchmarks.results import Results
 from benchmarks.rounds import Effort, Entry, Measured, measure
-from benchmarks.tasks import Convolution, PerExample, Training
+from benchmarks.tasks import Convolution, PerExample, Training, flat
 from benchmarks.worker import Desk, Prepared
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -189,28 +189,28 @@ class Here:
 class WithoutBias(PlainLax):
     """A planted error: the last layer's bias is forgotten, which shows from the second step on."""
 
-    def _applied(self, layer, position, params, xs):
+    def _applied(self, layer, path, params, xs):
         if layer == Dense(10):
-            return xs @ params[f"dense_{position}/kernel"]
-        return super()._applied(layer, position, params, xs)
+            return xs @ params[f"{path}kernel"]
+        return super()._applied(layer, path, params, xs)
 
 
 class WithAFactor(PlainLax):
     """A planted error: the last layer's gradient is 0.1 % too large, which Adam's steps and the losses do not show."""
 
-    def _applied(self, layer, position, params, xs):
-        ys = super()._applied(layer, position, params, xs)
+    def _applied(self, layer, path, params, xs):
+        ys = super()._applied(layer, path, params, xs)
         return ys + 1e-3 * (ys - jax.lax.stop_gradient(ys)) if layer == Dense(10) else ys
 
 
 class RoundedOtherwise(PlainLax):
     """Right, but it adds in another order."""
 
-    def _applied(self, layer, position, params, xs):
+    def _applied(self, layer, path, params, xs):
         if isinstance(layer, Dense):
-            params = {name: own[::-1] if name == f"dense_{position}/kernel" else own for name, own in params.items()}
+            params = {name: own[::-1] if name == f"{path}kernel" else own for name, own in params.items()}
             xs = xs[:, ::-1]
-        return super()._applied(layer, position, params, xs)
+        return super()._applied(layer, path, params, xs)
 
 
 SMALL = Net("small", (6, 6, 2), (Conv(3, 3, 2, 1), Relu(), Flatten(), Dense(10)))
@@ -301,10 +301,12 @@ def test_clock():
 def test_shapes_and_parameters(net):
     own = sequential(net)
     params = jax.eval_shape(lambda: own.init(jax.random.key(0), net.shape))
-    x = jax.ShapeDtypeStruct(net.shape, np.float32)
-    assert shapes(net)[-1] == jax.eval_shape(own.apply, params, x).shape == (10,)
-    assert work.parameters(net) == sum(leaf.size for leaf in jax.tree.leaves(params))
-    named = {f"{layer}/{entry}": leaf.shape for layer, entries in params.items() for entry, leaf in entries.items()}
+    x = jax.ShapeDtypeStruct(net.shape, np.float32 if net.vocabulary is None else np.int32)
+    assert shapes(net)[-1] == jax.eval_shape(own.apply, params, x).shape
+    assert shapes(net)[-1] == ((10,) if net.vocabulary is None else (64, 96))
+    named = {name: leaf.shape for name, leaf in flat(params).items()}
+    statistics = ("/mean", "/variance")
+    assert work.parameters(net) == sum(math.prod(own) for name, own in named.items() if not name.endswith(statistics))
     assert PlainLax("reshape").shapes(net) == named
 
 

@@ -88,9 +88,11 @@ def steps(plan: Plan, crew: Crew) -> Iterator[Cell]:
 
 
 def per_example(plan: Plan, crew: Crew) -> Iterator[Cell]:
-    """The gradient of each example of a mini-batch."""
+    """The gradient of each example of a mini-batch of images; with batch norm an example has none of its own."""
     for net in plan.nets:
         for batch in plan.batches:
+            if net.of_batch or net.vocabulary is not None:
+                continue
             if work.BYTES * work.parameters(net) * batch > MOST_BYTES:
                 continue
             (xs,), (ys,) = batches(net, 1, batch)

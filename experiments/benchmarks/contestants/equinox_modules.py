@@ -8,10 +8,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from benchmarks.contestants import Unsupported
 from benchmarks.contestants.jax_programs import Model, model_of
 from benchmarks.contestants.plain_lax import pooled_by_slices
 from benchmarks.contestants.through_jax import ThroughJax
-from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
+from benchmarks.nets import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Embedding,
+    Flatten,
+    Layer,
+    LeakyRelu,
+    MaxPool,
+    MeanPool,
+    Net,
+    Residual,
+    shapes,
+)
 
 
 def sequential(net: Net, key: jax.Array) -> eqx.nn.Sequential:
@@ -23,6 +37,8 @@ def sequential(net: Net, key: jax.Array) -> eqx.nn.Sequential:
 
 def _layer(layer: Layer, inputs: int, key: jax.Array) -> Any:
     match layer:
+        case BatchNorm() | Residual() | Embedding():
+            raise Unsupported("residual blocks and transformers are not written out for Equinox")
         case Conv(features, window, stride, padding, groups):
             return eqx.nn.Conv2d(inputs, features, window, stride, padding, groups=groups, key=key)
         case Dense(features):

@@ -6,10 +6,24 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
+from benchmarks.contestants import Unsupported
 from benchmarks.contestants.jax_programs import Model, model_of
 from benchmarks.contestants.plain_lax import pooled_by_slices
 from benchmarks.contestants.through_jax import ThroughJax
-from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
+from benchmarks.nets import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Embedding,
+    Flatten,
+    Layer,
+    LeakyRelu,
+    MaxPool,
+    MeanPool,
+    Net,
+    Residual,
+    shapes,
+)
 
 
 def sequential(net: Net, rngs: nnx.Rngs) -> nnx.Sequential:
@@ -21,6 +35,8 @@ def sequential(net: Net, rngs: nnx.Rngs) -> nnx.Sequential:
 
 def _layer(layer: Layer, inputs: int, rngs: nnx.Rngs) -> Any:
     match layer:
+        case BatchNorm() | Residual() | Embedding():
+            raise Unsupported("residual blocks and transformers are not written out for Flax")
         case Conv(features, window, stride, padding, groups):
             size = (window, window)
             return nnx.Conv(

@@ -1,6 +1,6 @@
 """fnnet: its layers, its losses, its rules."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -8,26 +8,63 @@ import jax
 import fnnet
 from benchmarks.contestants.jax_programs import Model
 from benchmarks.contestants.through_jax import ThroughJax
-from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, Relu
+from benchmarks.nets import (
+    EPSILON,
+    Attention,
+    BatchNorm,
+    Conv,
+    Dense,
+    Embedding,
+    Flatten,
+    Gelu,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    MaxPool,
+    MeanPool,
+    Net,
+    Relu,
+    Residual,
+)
 from benchmarks.tasks import Convolution, Pooling, flat, nested
 
 
 def sequential(net: Net) -> fnnet.Sequential:
     """The network as fnnet has it."""
-    return fnnet.Sequential(*map(_layer, net.layers))
+    return _sequential(net.layers)
+
+
+def _sequential(layers: Iterable[Layer]) -> fnnet.Sequential:
+    return fnnet.Sequential(*map(_layer, layers))
 
 
 def _layer(layer: Layer) -> Any:
     match layer:
-        case Conv(features, window, stride, padding, groups):
-            return fnnet.Conv(features, window, stride=stride, padding=padding, groups=groups)
+        case Conv(features, window, stride, padding, groups, bias):
+            return fnnet.Conv(features, window, stride=stride, padding=padding, groups=groups, bias=bias)
         case MaxPool(window, stride, dilation):
             return fnnet.MaxPool(window, stride=stride, dilation=dilation)
         case MeanPool(window):
             return fnnet.AvgPool(window)
         case Dense(features):
             return fnnet.Dense(features)
-    return {Flatten(): fnnet.Flatten(), Relu(): fnnet.relu, LeakyRelu(): fnnet.leaky_relu}[layer]
+        case Embedding(rows, features):
+            return fnnet.Embedding(rows, features)
+        case Attention(heads):
+            return fnnet.Attention(heads, causal=True, rotary=True)
+        case Residual(body, shortcut):
+            return fnnet.Residual(*map(_layer, body), shortcut=_sequential(shortcut) if shortcut else None)
+    return OTHERS[layer]
+
+
+OTHERS: dict[Layer, Any] = {
+    Flatten(): fnnet.Flatten(),
+    Relu(): fnnet.relu,
+    LeakyRelu(): fnnet.leaky_relu,
+    Gelu(): fnnet.gelu,
+    BatchNorm(): fnnet.BatchNorm(epsilon=EPSILON),
+    LayerNorm(): fnnet.LayerNorm(epsilon=EPSILON),
+}
 
 
 def _params(arrays: Mapping[str, Any]) -> Any:
@@ -43,15 +80,19 @@ class HandWritten(ThroughJax):
         return {name: leaf.shape for name, leaf in flat(params).items()}
 
     def model(self, net: Net, arrays: Mapping[str, Any] | None) -> Model:
-        """A network of one example, mapped over the mini-batch."""
+        """A network of one example, mapped over the mini-batch; with batch norm a network of the mini-batch."""
         own = sequential(net)
         params = own.init(jax.random.key(0), net.shape) if arrays is None else _params(arrays)
 
         def logits(params: Any, xs: Any) -> Any:
+            if net.of_batch:
+                keys = jax.random.split(jax.random.key(0), len(xs))  # there, they say that this is training
+                return own.apply_batch(params, xs, keys=keys)[0]
             return jax.vmap(own.apply, (None, 0))(params, xs)
 
         def loss(params: Any, xs: Any, ys: Any) -> Any:
-            return fnnet.mean_loss(fnnet.softmax_cross_entropy, logits(params, xs), ys)
+            rows = logits(params, xs).reshape(ys.size, -1)  # of texts a row for each token
+            return fnnet.mean_loss(fnnet.softmax_cross_entropy, rows, ys.reshape(-1))
 
         def example_loss(params: Any, x: Any, y: Any) -> Any:
             return fnnet.softmax_cross_entropy(own.apply(params, x), y)

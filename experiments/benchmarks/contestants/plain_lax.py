@@ -6,17 +6,37 @@ a share to each; behind ReLU, where ties are of zeros, the network's gradients a
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from benchmarks.contestants import Unsupported
 from benchmarks.contestants.jax_programs import Model, model_of
 from benchmarks.contestants.through_jax import ThroughJax
-from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
+from benchmarks.nets import (
+    EPSILON,
+    Attention,
+    BatchNorm,
+    Conv,
+    Dense,
+    Embedding,
+    Flatten,
+    Gelu,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    MaxPool,
+    MeanPool,
+    Net,
+    Residual,
+    Shape,
+    shapes_of,
+)
 from benchmarks.tasks import Convolution, Pooling
 
 
@@ -87,6 +107,30 @@ def mean_pooled(x: Any, window: int) -> Any:
     return lax.reduce_window(x, 0.0, lax.add, sides, sides, "VALID") / window**2
 
 
+def normalised(x: Any, scale: Any, bias: Any, axes: tuple[int, ...]) -> Any:
+    """As Flax computes it: the variance by the mean of squares."""
+    mean, of_squares = x.mean(axes, keepdims=True), jnp.square(x).mean(axes, keepdims=True)
+    variance = jnp.maximum(of_squares - jnp.square(mean), 0)
+    return (x - mean) * (lax.rsqrt(variance + EPSILON) * scale) + bias
+
+
+def attention(x: Any, params: Mapping[str, Any], heads: int) -> Any:
+    """Causal, with rotary positions, of x (batch, length, features)."""
+    q, k, v = (x @ params[f"{part}_kernel"] + params[f"{part}_bias"] for part in ("query", "key", "value"))
+    q, k, v = (part.reshape(*part.shape[:-1], heads, -1) for part in (q, k, v))
+    seen = jax.nn.dot_product_attention(turned(q), turned(k), v, is_causal=True, implementation="xla")
+    return seen.reshape(x.shape) @ params["out_kernel"] + params["out_bias"]
+
+
+def turned(x: Any) -> Any:
+    """Entries i and i + width / 2 of x (batch, length, heads, width) are a vector, which its position turns."""
+    length, half = x.shape[1], x.shape[-1] // 2
+    angles = np.arange(length)[:, None] / 10000 ** (np.arange(half) / half)
+    cos, sin = (jnp.asarray(table[:, None], x.dtype) for table in (np.cos(angles), np.sin(angles)))
+    a, b = jnp.split(x, 2, -1)
+    return jnp.concatenate((a * cos - b * sin, b * cos + a * sin), -1)
+
+
 class PlainLax(ThroughJax):
     """A `Library`."""
 
@@ -96,35 +140,41 @@ class PlainLax(ThroughJax):
 
     def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
         """Under fnnet's names, so that nothing has to be renamed."""
-        found: dict[str, tuple[int, ...]] = {}
-        kernel: tuple[int, ...]
-        for position, (layer, before) in enumerate(zip(net.layers, shapes(net), strict=False)):
-            if isinstance(layer, Conv):
-                kernel = (layer.window, layer.window, before[-1] // layer.groups, layer.features)
-                found[f"conv_{position}/kernel"], found[f"conv_{position}/bias"] = kernel, kernel[-1:]
-            elif isinstance(layer, Dense):
-                kernel = (before[-1], layer.features)
-                found[f"dense_{position}/kernel"], found[f"dense_{position}/bias"] = kernel, kernel[-1:]
-        return found
+        return _shapes(net.layers, net.shape)
 
     def model(self, net: Net, arrays: Mapping[str, Any] | None) -> Model:
         """A function of a mini-batch."""
         params = _drawn(self.shapes(net)) if arrays is None else {n: jnp.asarray(a) for n, a in arrays.items()}
 
         def logits(params: Any, xs: Any) -> Any:
-            for position, layer in enumerate(net.layers):
-                xs = self._applied(layer, position, params, xs)
-            return xs
+            return self._in_a_row(net.layers, "", params, xs)
 
         return model_of(params, logits)
 
-    def _applied(self, layer: Layer, position: int, params: Mapping[str, Any], xs: Any) -> Any:
+    def _in_a_row(self, layers: tuple[Layer, ...], path: str, params: Mapping[str, Any], xs: Any) -> Any:
+        for position, layer in enumerate(layers):
+            xs = self._applied(layer, f"{path}{_kind(layer)}_{position}/", params, xs)
+        return xs
+
+    def _applied(self, layer: Layer, path: str, params: Mapping[str, Any], xs: Any) -> Any:
         match layer:
-            case Conv(_, _, stride, padding, groups):
-                kernel, bias = params[f"conv_{position}/kernel"], params[f"conv_{position}/bias"]
-                return convolution(xs, kernel, stride=stride, padding=padding, groups=groups) + bias
+            case Conv(_, _, stride, padding, groups, bias):
+                ys = convolution(xs, params[f"{path}kernel"], stride=stride, padding=padding, groups=groups)
+                return ys + params[f"{path}bias"] if bias else ys
             case Dense():
-                return xs @ params[f"dense_{position}/kernel"] + params[f"dense_{position}/bias"]
+                return xs @ params[f"{path}kernel"] + params[f"{path}bias"]
+            case Embedding():
+                return params[f"{path}embedding"][xs]
+            case BatchNorm() | LayerNorm():
+                axes = (-1,) if isinstance(layer, LayerNorm) else tuple(range(xs.ndim - 1))
+                return normalised(xs, params[f"{path}scale"], params[f"{path}bias"], axes)
+            case Attention(heads):
+                return attention(xs, {name.removeprefix(path): own for name, own in params.items()}, heads)
+            case Residual(body, shortcut):
+                straight = self._in_a_row(shortcut, f"{path}shortcut/", params, xs)
+                return self._in_a_row(body, path, params, xs) + straight
+            case Gelu():
+                return jax.nn.gelu(xs)
             case MaxPool(window, stride, dilation):
                 return self._pooled(xs, window, stride, dilation)
             case MeanPool(window):
@@ -153,15 +203,48 @@ class PlainLax(ThroughJax):
         return lambda x: self._pooled(x, case.window, case.stride, case.dilation)
 
 
+def _kind(layer: Layer) -> str:
+    """As fnnet names a layer: "batch_norm"."""
+    return re.sub("(?<!^)(?=[A-Z])", "_", type(layer).__name__).lower()
+
+
+def _shapes(layers: tuple[Layer, ...], shape: Shape, path: str = "") -> dict[str, Shape]:
+    found: dict[str, Shape] = {}
+    for position, (layer, before) in enumerate(zip(layers, shapes_of(layers, shape), strict=False)):
+        place, features = f"{path}{_kind(layer)}_{position}/", before[-1:]
+        own: dict[str, Shape] = {}
+        match layer:
+            case Conv(outputs, window, groups=groups, bias=bias):
+                own = {"kernel": (window, window, before[-1] // groups, outputs)}
+                own |= {"bias": (outputs,)} if bias else {}
+            case Dense(outputs):
+                own = {"kernel": (before[-1], outputs), "bias": (outputs,)}
+            case BatchNorm():
+                own = dict.fromkeys(("scale", "bias", "mean", "variance"), features)
+            case LayerNorm():
+                own = dict.fromkeys(("scale", "bias"), features)
+            case Embedding(rows, width):
+                own = {"embedding": (rows, width)}
+            case Attention():
+                for part in ("query", "key", "value", "out"):
+                    own |= {f"{part}_kernel": features * 2, f"{part}_bias": features}
+            case Residual(body, shortcut):
+                own = _shapes(body, before) | _shapes(shortcut, before, "shortcut/")
+        found |= {place + name: size for name, size in own.items()}
+    return found
+
+
 def _drawn(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """In one compiled program."""
     draw = jax.nn.initializers.he_normal()
 
-    def one(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return draw(key, shape) if len(shape) > 1 else jnp.zeros(shape)
+    def one(name: str, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return draw(key, shape) if len(shape) > 1 else jnp.full(shape, float(name.endswith(("scale", "variance"))))
 
     keys = jax.random.split(jax.random.key(0), len(shapes))
-    return jax.jit(lambda keys: {name: one(key, shapes[name]) for name, key in zip(shapes, keys, strict=True)})(keys)
+    return jax.jit(lambda keys: {name: one(name, key, shapes[name]) for name, key in zip(shapes, keys, strict=True)})(
+        keys
+    )
 
 
 library = PlainLax

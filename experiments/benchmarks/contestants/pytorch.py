@@ -12,19 +12,54 @@ from torch import nn
 
 from benchmarks.contestants import Library, Program, Unsupported
 from benchmarks.contestants import torch_programs as programs
-from benchmarks.nets import Conv, Dense, Flatten, Layer, LeakyRelu, MaxPool, MeanPool, Net, shapes
+from benchmarks.nets import (
+    EPSILON,
+    Attention,
+    BatchNorm,
+    Conv,
+    Dense,
+    Embedding,
+    Flatten,
+    Gelu,
+    Layer,
+    LayerNorm,
+    LeakyRelu,
+    MaxPool,
+    MeanPool,
+    Net,
+    Residual,
+    Shape,
+    shapes_of,
+)
 from benchmarks.tasks import LEARNING_RATE, Convolution, PerExample, Pooling, Product, Rule, Stream, Task, Training
 
 
 def sequential(net: Net) -> nn.Sequential:
     """The network as PyTorch has it."""
-    return nn.Sequential(*(_layer(layer, before[-1]) for layer, before in zip(net.layers, shapes(net), strict=False)))
+    return _sequential(net.layers, net.shape)
 
 
-def _layer(layer: Layer, inputs: int) -> nn.Module:
+def _sequential(layers: tuple[Layer, ...], shape: Shape) -> nn.Sequential:
+    return nn.Sequential(*(_layer(*pair) for pair in zip(layers, shapes_of(layers, shape), strict=False)))
+
+
+def _layer(layer: Layer, before: Shape) -> nn.Module:
+    inputs = before[-1]
     match layer:
-        case Conv(features, window, stride, padding, groups):
-            return nn.Conv2d(inputs, features, window, stride, padding, groups=groups)
+        case Conv(features, window, stride, padding, groups, bias):
+            return nn.Conv2d(inputs, features, window, stride, padding, groups=groups, bias=bias)
+        case BatchNorm():
+            return nn.BatchNorm2d(inputs, EPSILON)
+        case LayerNorm():
+            return nn.LayerNorm(inputs, EPSILON)
+        case Embedding(rows, features):
+            return nn.Embedding(rows, features)
+        case Attention(heads):
+            return SelfAttention(before[0], inputs, heads)
+        case Residual(body, shortcut):
+            return Sum(_sequential(body, before), _sequential(shortcut, before))
+        case Gelu():
+            return nn.GELU("tanh")
         case MaxPool(window, stride, dilation):
             return nn.MaxPool2d(window, stride, dilation=dilation)
         case MeanPool(window):
@@ -36,6 +71,45 @@ def _layer(layer: Layer, inputs: int) -> nn.Module:
         case LeakyRelu():
             return nn.LeakyReLU(0.01)
     return nn.ReLU()
+
+
+class Sum(nn.Module):
+    """body(x) + shortcut(x); an empty `nn.Sequential` is the identity."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module):
+        """Registers both, in the order in which fnnet has them."""
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The sum."""
+        return self.body(x) + self.shortcut(x)
+
+
+class SelfAttention(nn.Module):
+    """Causal, with rotary positions; its parameters have the names of nn.MultiheadAttention's."""
+
+    def __init__(self, length: int, features: int, heads: int):
+        """Keeps the positions' cosines and sines."""
+        super().__init__()
+        self.heads, half = heads, features // heads // 2
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * features, features)))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * features))
+        self.out_proj = nn.Linear(features, features)
+        angles = torch.arange(length, dtype=torch.float64)[:, None] / 10000 ** (torch.arange(half) / half)
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, length, features), the same shape."""
+        qkv = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in qkv)
+        seen = nn.functional.scaled_dot_product_attention(self._turned(q), self._turned(k), v, is_causal=True)
+        return self.out_proj(seen.transpose(1, 2).flatten(2))
+
+    def _turned(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.chunk(2, -1)
+        return torch.cat((a * self.cos - b * self.sin, b * self.cos + a * self.sin), -1)
 
 
 class PyTorch(Library):
@@ -56,7 +130,9 @@ class PyTorch(Library):
             return {name: tuple(value.shape) for name, value in sequential(net).state_dict().items()}
 
     def images(self, xs: np.ndarray) -> torch.Tensor:
-        """Examples, channels last, as PyTorch takes them."""
+        """Examples, channels last, as PyTorch takes them; tokens as they are."""
+        if np.issubdtype(xs.dtype, np.integer):
+            return _labels(xs)
         first = np.ascontiguousarray(np.moveaxis(xs, -1, 1))
         return torch.from_numpy(first).contiguous(memory_format=self.format)
 

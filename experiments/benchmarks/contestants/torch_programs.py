@@ -14,7 +14,7 @@ from benchmarks.tasks import LEARNING_RATE, Rule
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
     """Loss and gradient of a mini-batch, and the optimiser's update."""
     optimizer.zero_grad()
-    loss = nn.functional.cross_entropy(model(xs), ys)
+    loss = nn.functional.cross_entropy(model(xs).flatten(0, -2), ys.flatten())  # of texts a row for each token
     loss.backward()
     optimizer.step()
     return loss.detach()
