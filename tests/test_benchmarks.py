@@ -11,13 +11,29 @@ import numpy as np
 import pytest
 from benchmarks import machine, verdicts, work
 from benchmarks.agreement import Reference, departure, disagreements
+from benchmarks.carry import carried
 from benchmarks.clock import Sample, timed
 from benchmarks.command import main
+from benchmarks.contestants import load
 from benchmarks.contestants.hand_written import HandWritten, sequential
 from benchmarks.contestants.plain_lax import PlainLax, convolution
 from benchmarks.crew import Failed, Worker, environment
 from benchmarks.inputs import batches, noise
-from benchmarks.nets import NETS, Conv, Dense, Flatten, Net, Relu, shapes
+from benchmarks.nets import (
+    NETS,
+    Conv,
+    Dense,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    MeanPool,
+    Net,
+    Relu,
+    normed,
+    residual,
+    shapes,
+    transformer,
+)
 from benchmarks.report import best_rate, markdown
 from benchmarks.results import Results
 from benchmarks.rounds import Effort, Entry, Measured, measure
@@ -252,6 +268,31 @@ def test_the_gradient_of_each_example_has_a_reference_too():
     assert shares[HandWritten] <= 1 < shares[WithAFactor]
 
 
+BLOCKS = *normed(4, 3), Relu(), *residual(4), *residual(6, 2), MeanPool(4), Flatten(), Dense(10)
+RESIDUAL = Net("residual", (8, 8, 3), BLOCKS)
+TEXT = Net("text", (6,), (Embedding(7, 8), *transformer(8, 2), LayerNorm(), Dense(7)))
+
+
+def _first_pass(library, task):
+    program = library.program(task)
+    program.reset()
+    return program.answers()
+
+
+@pytest.mark.parametrize("net", [RESIDUAL, TEXT], ids=lambda net: net.name)
+@pytest.mark.parametrize("contestant", ["fnnet", "torch-channels-last"])
+def test_residual_nets_and_transformers_agree(net, contestant):
+    if contestant != "fnnet":
+        pytest.importorskip("torch")
+    with jax.numpy_dtype_promotion("standard"):
+        xs, ys = batches(net, 3, 4)
+        reference = PlainLax("reshape").reference(Training(net, "loop", carried("autodiff", net, {}), xs, ys), 4)
+        library = load(contestant)
+        arrays = carried(contestant, net, library.shapes(net))
+        share, line = departure(_first_pass(library, Training(net, "loop", arrays, xs, ys)), reference)
+    assert share <= 1, line
+
+
 @pytest.mark.parametrize(
     "case",
     [
@@ -308,6 +349,19 @@ def test_shapes_and_parameters(net):
     statistics = ("/mean", "/variance")
     assert work.parameters(net) == sum(math.prod(own) for name, own in named.items() if not name.endswith(statistics))
     assert PlainLax("reshape").shapes(net) == named
+
+
+def test_parameters_and_products_of_residual_nets_and_transformers():
+    assert work.parameters(NETS["resnet"]) == 272_474  # He et al. (2016), table 6, has 0.27 million
+    text = 6 * 4 * 8 * 8 + 2 * 6 * 6 * 8 + 6 * 2 * 8 * 32 + 6 * 8 * 7  # attention, two dense layers, the last one
+    assert work.step_flops(TEXT, 5) == 2 * 5 * 3 * text
+
+
+def test_tokens_come_with_the_next_ones():
+    xs, ys = batches(TEXT, 2, 3)
+    assert xs.shape == ys.shape == (2, 3, 6)
+    assert (xs[..., 1:] == ys[..., :-1]).all()
+    assert xs.max() < 7
 
 
 def test_work():
