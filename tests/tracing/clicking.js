@@ -27,8 +27,11 @@ function problemOf(place) {
   const made = madeOf(place);
   if (!made.terms.length && !made.said && !made.more) return "no answer";
   if (made.more && data.whole) return "a small network's page refers to the command line";
+  const { engine } = data.steps[place.step];
+  if (place.role === "value" && engine && ["dense", "conv"].includes(engine.kind) && made.terms.length && !made.sum) return "a sum is not said to be one";
   if (!made.sum) return "";
   const value = numberAt(place);
+  if (Number.isNaN(value)) return Number.isNaN(made.total) ? "" : `NaN is not the sum ${made.total}`;
   const scale = Math.abs(value) + made.terms.reduce((sum, one) => sum + Math.abs(one.product), 0);
   return Math.abs(made.total - value) <= 1e-5 * scale + 1e-7 ? "" : `${value} is not the sum ${made.total}`;
 }
@@ -45,13 +48,22 @@ function buttonsWithoutAnswer() {
     const watched = new MutationObserver(() => {});
     watched.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
     document.activeElement.blur();
+    const text = node.textContent;
     const before = document.activeElement;
     node.click();
     if (!watched.takeRecords().length && document.activeElement === before) found.push(node.outerHTML.slice(0, 120));
+    if (!leadsWhereItSays(node, text)) found.push(`${text} leads to ${$("chain-text").textContent}`);
     watched.disconnect();
   }
   play(false);
   return found;
+}
+
+// A layer's button shows the layer; a number of a product shows that entry.
+function leadsWhereItSays(node, text) {
+  if (node.dataset.layer) return $("layer-name").textContent === node.dataset.layer;
+  const isEntry = node.className === "link" && /^[a-z_]+(\[[\d, ]+\])?$/.test(text) && data.steps.every((step) => step.name !== text);
+  return !isEntry || $("chain-text").textContent.includes(`: ${text}`);
 }
 
 // Whatever reaches beyond the window, or has no name for a screen reader.

@@ -53,6 +53,15 @@ def large():
     return fnnet.trace(net, fnnet.softmax_cross_entropy, params, xs[:32], ys[:32])
 
 
+def nested():
+    """Blocks in blocks, and a number that is missing in one example."""
+    inner = fnnet.Residual(fnnet.Dense(3), fnnet.tanh)
+    net = fnnet.Sequential(fnnet.Residual(fnnet.Sequential(inner, fnnet.Dense(3))), fnnet.Dense(2))
+    params = net.init(jax.random.key(0), (3,))
+    x = jnp.array([[1.0, -2.0, 0.5], [jnp.nan, 1.0, 0.0]])
+    return fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, jnp.array([0, 1]))
+
+
 PAGES = {
     "neuron": neuron,
     "digit": digits,
@@ -61,6 +70,7 @@ PAGES = {
     "attention": lambda: text_network(fnnet.Attention(2, causal=True)),
     "recurrence": lambda: text_network(fnnet.LSTM(4)),
     "large": large,
+    "nested, with NaN": nested,
 }
 
 

@@ -35,3 +35,23 @@ def test_whatever_is_clicked_answers(name, look, tmp_path):
             assert browser.run("cutOrNameless()") == [], step.name
             assert browser.run("buttonsWithoutAnswer()") == [], step.name
         assert browser.errors == []
+
+
+def test_a_large_network_s_commands_name_what_there_is(tmp_path):
+    """Each entry that the page refers to Python for is one that `explain` has."""
+    trace = traced("large")
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(trace.save(tmp_path / "trace.html"))
+        given = []
+        for number in range(len(trace.steps)):
+            browser.run(f"show({number})")
+            for key in browser.run("[...figures.keys()]"):
+                browser.run(f"figures.get('{key}').choose(figures.get('{key}').tensor.shape.map(() => 0))")
+                said = browser.run("[...document.querySelectorAll('#numbers pre')].map((node) => node.textContent)")
+                given += [tuple(said)] if said else []
+    assert len(given) > len(trace.steps)
+    for shell, python in set(given):
+        explained = eval(python.removeprefix("print(").removesuffix(")"), {"trace": trace})
+        name, of = shell.removeprefix("fnnet trace RUN --entry ").split(".")
+        assert str(explained).startswith(f"{name}: ")
+        assert of.partition("[")[0] in (str(explained).split()[1].partition("[")[0].removesuffix("_bar"))

@@ -68,6 +68,22 @@ def test_a_weight(page):
     assert "With your changes" not in page.run("$('summary').textContent")
 
 
+def test_a_slider_that_is_dragged(page):
+    """The weight follows the pointer to its end, although every move draws the page anew."""
+    page.run("show(0); figures.get('leaf kernel').choose([1, 2, 0, 1])")
+    page.run("$('change-slider').scrollIntoView({block: 'center'})")
+    left, top, width, height = page.run(
+        "(b => [b.left, b.top, b.width, b.height])($('change-slider').getBoundingClientRect())"
+    )
+    ends = page.run("[Number($('change-slider').min), Number($('change-slider').max)]")
+    for kind, part in (("mousePressed", 0.5), ("mouseMoved", 0.6), ("mouseMoved", 0.7), ("mouseReleased", 0.7)):
+        at = {"x": left + part * width, "y": top + height / 2}
+        page.send("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+    value = page.run("numberAt({step: 0, role: 'leaf', of: 'kernel', index: [1, 2, 0, 1]})")
+    assert value == pytest.approx(ends[0] + 0.7 * (ends[1] - ends[0]), abs=0.1)
+    assert page.run("Number($('change-number').value)") == value
+
+
 def test_a_pixel(page):
     page.run("show(0); figures.get('inputs ').choose([3, 4, 0])")
     set_number(page, 0.125)

@@ -161,9 +161,9 @@ function termsByEngine(place, one) {
   const bar = valuesOf(step.incoming);
   const terms = [];
   for (let o = 0; o < column.length; o++) {
-    if (column[o] === 0) continue;
-    const output = indexOf(step.value.shape, o);
     const entry = engine.factorOf(place.of, flat, o);
+    if (column[o] === 0 && !(entry && Number.isNaN(Number(bar[o])))) continue; // a factor of 0 times NaN is NaN
+    const output = indexOf(step.value.shape, o);
     const factorAt = entry ? leafPlace(place.step, entry) : null;
     const name = factorAt ? nameOf(factorAt) : slopeName(step, place, output, column[o]);
     terms.push(term(factorAt, column[o], name, { step: place.step, role: "incoming", of: "", index: output }, Number(bar[o])));
@@ -227,7 +227,11 @@ function outputOf(place) {
   const tolerance = { bfloat16: 2e-2, float16: 2e-3 }[step.value.dtype] || 1e-5; // what storing y may round
   const biases = (terms.bias || []).map((one) => ({ ...one, isAdded: true }));
   const sums = [[...inputs, ...biases], leaves.slice(1).flatMap(([name]) => terms[name])];
-  const exact = sums.find((each) => each.length && Math.abs(total(each) - y) <= tolerance * (Math.abs(y) + each.reduce((sum, one) => sum + Math.abs(one.product), 0)));
+  const isY = (each) => {
+    const apart = Math.abs(total(each) - y);
+    return Number.isNaN(y) ? Number.isNaN(apart) : apart <= tolerance * each.reduce((sum, one) => sum + Math.abs(one.product), Math.abs(y));
+  };
+  const exact = sums.find((each) => each.length && isY(each));
   if (exact) {
     const shown = exact.filter((one) => one.product !== 0 || one.isAdded);
     return shown.length ? { said: "", terms: shown, total: total(exact), sum: true } : given("All its products are 0.");
