@@ -436,9 +436,9 @@ def test_the_verdicts(results):
     ]
     sentences = [line for line in page.splitlines() if line.startswith("- ")]
     assert sentences == [
-        "- Against autodiff fnnet is ahead on cnn 32 and 512. Not measured: mlp 32 and 512.",
-        "- Against PyTorch fnnet is ahead on cnn 32, level on mlp 32. Not measured: cnn 512; mlp 512.",
-        "- Against PyTorch alone fnnet is behind on mlp 32. Not measured: cnn 32 and 512; mlp 512.",
+        "- Against autodiff fnnet is ahead on cnn (32, 512). Not measured: mlp (32, 512).",
+        "- Against PyTorch fnnet is ahead on cnn (32); level on mlp (32). Not measured: cnn (512), mlp (512).",
+        "- Against PyTorch alone fnnet is behind on mlp (32). Not measured: cnn (32, 512), mlp (512).",
     ]
     assert page.endswith("\n\njax 0.1\n")
     assert markdown(results, {}).startswith(verdicts.page(results, {}))

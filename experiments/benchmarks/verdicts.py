@@ -61,10 +61,10 @@ def shown(ratio: float | None) -> str:
 
 def sentence(peer: str, ratios: Mapping[str, float | None]) -> str:
     """Where fnnet is ahead of a peer, level with it and behind it."""
-    of = {cell: "not measured" if ratio is None else verdict(ratio) for cell, ratio in ratios.items()}
+    of = {cell: NONE if ratio is None else verdict(ratio) for cell, ratio in ratios.items()}
     parts = [f"{word} on {_cells(own)}" for word in ("ahead", "level", "behind") if (own := _where(of, word))]
     lacking = _where(of, NONE)
-    return f"- Against {peer} fnnet is {', '.join(parts)}." + (f" Not measured: {_cells(lacking)}." if lacking else "")
+    return f"- Against {peer} fnnet is {'; '.join(parts)}." + (f" Not measured: {_cells(lacking)}." if lacking else "")
 
 
 def _where(of: Mapping[str, str], word: str) -> list[str]:
@@ -72,6 +72,6 @@ def _where(of: Mapping[str, str], word: str) -> list[str]:
 
 
 def _cells(names: Iterable[str]) -> str:
-    """As in "cnn 32 and 128; mlp 32": the batches of one net together."""
+    """As in "cnn (32, 128), mlp (32)": the batches of one net together."""
     nets = itertools.groupby((name.split() for name in names), key=lambda words: words[0])
-    return "; ".join(f"{net} {' and '.join(', '.join(b for _, b in own).rsplit(', ', 1))}" for net, own in nets)
+    return ", ".join(f"{net} ({', '.join(batch for _, batch in own)})" for net, own in nets)
