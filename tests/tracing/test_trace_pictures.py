@@ -110,6 +110,12 @@ def test_what_the_docs_say_of_changes_happens(written, tmp_path):
     with Browser(tmp_path / "profile") as browser:
         opened(browser, folder / "neuron.html", "backward=dense_0&entry=kernel_bar[2,0]")
         browser.click("#take-step")
+        assert text(browser, "losses") == "Loss 6 before, 5.985 after."
+        browser.click("#undo")
+        browser.run("document.getElementById('rate').select()")
+        browser.send("Input.insertText", text="0.1")
+        browser.press("Tab")
+        browser.click("#take-step")
         assert text(browser, "losses") == "Loss 6 before, 4.5 after."
         opened(browser, folder / "neuron.html", "backward=dense_0&entry=bias[0]")
         change(browser, -10)
