@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from benchmarks.contestants.plain_lax import normalised
 from jax import lax
 
 import fnnet
@@ -104,17 +105,10 @@ row("linear + cross-entropy, 50257 classes")(last_layer(50257))
 # Norms
 
 
-def plain_norm(x: Any, scale: Any, bias: Any, axes: tuple[int, ...]) -> Any:
-    """As Flax computes it: the variance by the mean of squares."""
-    mean, of_squares = x.mean(axes, keepdims=True), jnp.square(x).mean(axes, keepdims=True)
-    variance = jnp.maximum(of_squares - jnp.square(mean), 0)
-    return (x - mean) * (lax.rsqrt(variance + 1e-5) * scale) + bias
-
-
 def plain_group_norm(x: Any, scale: Any, bias: Any) -> Any:
     apart = x.reshape(*x.shape[:-1], 8, -1)
     one = jnp.ones((), x.dtype)
-    return jax.nn.relu(plain_norm(apart, one, 0 * one, (1, 2, 4)).reshape(x.shape) * scale + bias)
+    return jax.nn.relu(normalised(apart, one, 0 * one, (1, 2, 4)).reshape(x.shape) * scale + bias)
 
 
 def norm(plain: Callable, ours: Callable, by_torch: Callable, *shape: int) -> Callable:
@@ -129,7 +123,7 @@ def norm(plain: Callable, ours: Callable, by_torch: Callable, *shape: int) -> Ca
 IMAGES = 128, 28, 28, 32
 row("layer norm 8192 x 256")(
     norm(
-        functools.partial(plain_norm, axes=(-1,)),
+        functools.partial(normalised, axes=(-1,)),
         fnnet.layer_norm,
         lambda F, x, s, b: F.layer_norm(x, (256,), s, b),
         8192,
@@ -138,7 +132,7 @@ row("layer norm 8192 x 256")(
 )
 row("batch norm 128 x 28 x 28 x 32")(
     norm(
-        functools.partial(plain_norm, axes=(0, 1, 2)),
+        functools.partial(normalised, axes=(0, 1, 2)),
         lambda x, s, b: fnnet.batch_norm(x, s, b, axes=(0, 1, 2))[0],
         lambda F, x, s, b: F.batch_norm(x.permute(0, 3, 1, 2), None, None, s, b, training=True).permute(0, 2, 3, 1),
         *IMAGES,

@@ -1,17 +1,21 @@
-"""The rows of whole steps: loss and gradients of a GPT and of ResNet-20, by functions that can be exchanged."""
+"""The rows of whole steps: loss and gradients of a GPT, whose functions can be exchanged, and of ResNet-20."""
 
 import functools
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from benchmarks.carry import carried
+from benchmarks.contestants.hand_written import HandWritten
+from benchmarks.contestants.plain_lax import PlainLax, normalised
+from benchmarks.inputs import batches
+from benchmarks.nets import NETS, Net
+from benchmarks.tasks import nested
 
 import fnnet
-from rules_timed.rows import RNG, normal, plain_loss, plain_norm, row
+from rules_timed.rows import RNG, normal, plain_loss, row
 
 
 @row("GPT step: width 256, 4 heads, 4 layers, 256 tokens, batch 16, vocabulary 8192")
@@ -54,7 +58,7 @@ def gpt(torch: Any) -> tuple:
 
     usual = (
         lambda table, indices: table[indices],
-        functools.partial(plain_norm, axes=(-1,)),
+        functools.partial(normalised, axes=(-1,)),
         functools.partial(jax.nn.dot_product_attention, is_causal=True, implementation="xla"),
         jax.nn.gelu,
         plain_loss,
@@ -106,80 +110,22 @@ def small_resnet(torch: Any) -> tuple:
 
 
 def resnet_step(torch: Any, batch: int) -> tuple:
-    def normed(window: int, inputs: int, outputs: int) -> tuple:
-        kernel = normal(window, window, inputs, outputs, scale=(2 / (window * window * inputs)) ** 0.5)
-        return kernel, np.ones(outputs, np.float32), np.zeros(outputs, np.float32)
+    """That of the benchmarks, without Adam; all gradients have the names that fnnet gives the parameters."""
+    net = NETS["resnet"]
+    (xs,), (ys,) = batches(net, 1, batch)
+    params = carried("autodiff", net, {})
 
-    widths = [16] * 4 + [32] * 3 + [64] * 3
-    pairs = list(itertools.pairwise(widths))
-    blocks = [
-        {"first": normed(3, i, o), "second": normed(3, o, o)} | ({"shortcut": normed(1, i, o)} if i != o else {})
-        for i, o in pairs
-    ]
-    params = {"first": normed(3, 3, 16), "blocks": blocks, "head": normal(64, 10, scale=0.1)}
-    xs, labels = normal(batch, 32, 32, 3), RNG.integers(0, 10, batch).astype(np.int32)
+    def ours(params: Any, xs: Any, ys: Any) -> Any:
+        return HandWritten().model(net, {}).loss(nested(params), xs, ys)
 
-    def loss(params: Any, xs: Any, labels: Any, rules: tuple) -> Any:
-        convolved, norm, relu, last = rules
-
-        def unit(x: Any, own: tuple, stride: int = 1) -> Any:
-            return norm(convolved(x, own[0], stride), *own[1:])
-
-        x = relu(unit(xs, params["first"]))
-        for own in params["blocks"]:
-            stride = 2 if "shortcut" in own else 1
-            inside = unit(relu(unit(x, own["first"], stride)), own["second"])
-            x = relu(inside + (unit(x, own["shortcut"], 2) if stride == 2 else x))
-        return last(x.mean((1, 2)) @ params["head"], labels)
-
-    def plain_conv(x: Any, kernel: Any, stride: int) -> Any:
-        sides = ((kernel.shape[0] // 2,) * 2,) * 2
-        dims = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(x, kernel, (stride, stride), sides, dimension_numbers=dims)
-
-    def own_conv(x: Any, kernel: Any, stride: int) -> Any:
-        one = functools.partial(fnnet.conv, kernel=kernel, stride=stride, padding=kernel.shape[0] // 2)
-        return jax.vmap(one)(x)
-
-    def plain_last(logits: Any, labels: Any) -> Any:
-        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
-
-    usual = plain_conv, functools.partial(plain_norm, axes=(0, 1, 2)), jax.nn.relu, plain_last
-    own = (
-        own_conv,
-        lambda x, s, b: fnnet.batch_norm(x, s, b, axes=(0, 1, 2))[0],
-        fnnet.relu,
-        lambda logits, labels: fnnet.softmax_cross_entropy(logits, labels).mean(),
-    )
-    steps = (jax.value_and_grad(functools.partial(loss, rules=rules)) for rules in (usual, own))
-    return *steps, (params, xs, labels), torch and resnet_by_torch(torch, params, xs, labels)
+    steps = (jax.value_and_grad(loss) for loss in (PlainLax("reshape").model(net, {}).loss, ours))
+    return *steps, (params, xs, ys), torch and resnet_by_torch(net, xs, ys)
 
 
-def resnet_by_torch(torch: Any, params: Any, xs: Any, labels: Any) -> Callable:
-    functional = torch.nn.functional
+def resnet_by_torch(net: Net, xs: Any, ys: Any) -> Callable:
+    from benchmarks.contestants.pytorch import PyTorch
+    from benchmarks.contestants.torch_programs import loss_and_gradients
 
-    def tensor(a: np.ndarray) -> Any:
-        if a.ndim != 4:
-            return torch.tensor(a, requires_grad=True)
-        moved = torch.tensor(np.moveaxis(a, (3, 2), (0, 1)).copy()).to(memory_format=torch.channels_last)
-        return moved.requires_grad_()
-
-    tree = jax.tree.map(tensor, params)
-    images = torch.tensor(np.moveaxis(xs, -1, 1).copy()).to(memory_format=torch.channels_last)
-    classes = torch.tensor(labels).long()
-
-    def unit(x: Any, own: tuple, stride: int = 1) -> Any:
-        y = functional.conv2d(x, own[0], stride=stride, padding=own[0].shape[-1] // 2)
-        return functional.batch_norm(y, None, None, *own[1:], training=True)
-
-    def call() -> None:
-        for leaf in jax.tree.leaves(tree):
-            leaf.grad = None
-        x = functional.relu(unit(images, tree["first"]))
-        for own in tree["blocks"]:
-            stride = 2 if "shortcut" in own else 1
-            inside = unit(functional.relu(unit(x, own["first"], stride)), own["second"])
-            x = functional.relu(inside + (unit(x, own["shortcut"], 2) if stride == 2 else x))
-        functional.cross_entropy(x.mean((2, 3)) @ tree["head"], classes).backward()
-
-    return call
+    library = PyTorch(channels_last=True)
+    model = library.model(net, carried("torch-channels-last", net, library.shapes(net)))
+    return functools.partial(loss_and_gradients, model, library.images(xs), library.images(ys))

@@ -13,10 +13,16 @@ from benchmarks.tasks import LEARNING_RATE, Rule
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
     """Loss and gradient of a mini-batch, and the optimiser's update."""
-    optimizer.zero_grad()
+    loss = loss_and_gradients(model, xs, ys)
+    optimizer.step()
+    return loss
+
+
+def loss_and_gradients(model: nn.Module, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
+    """The loss of a mini-batch; the parameters keep their gradients."""
+    model.zero_grad()
     loss = nn.functional.cross_entropy(model(xs).flatten(0, -2), ys.flatten())  # of texts a row for each token
     loss.backward()
-    optimizer.step()
     return loss.detach()
 
 
