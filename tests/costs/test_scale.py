@@ -23,6 +23,7 @@ from fnnet.costs.accelerators import H100, KNOWN, V5E, known
 from fnnet.costs.forecast import Assumptions, forecast
 from fnnet.formulations import platforms
 from fnnet.training import steps
+from fnnet.training.trainable import part_of
 
 ADAM = optax.adam(1e-3)
 SHAPE, BATCH = (28, 28, 1), 16
@@ -51,8 +52,10 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 def traced(net, batch=BATCH, shape=SHAPE):
     """One step of fit on a mini-batch."""
-    state = jax.eval_shape(lambda key: steps.start(net, ADAM, key, shape), jax.random.key(0))
-    step = jax.jit(functools.partial(steps.train_step, net, fnnet.softmax_cross_entropy, ADAM))
+    whole = net
+    net, optimizer = part_of(net, ADAM, None, None, jax.random.key(0), shape)  # not the statistics
+    state = jax.eval_shape(lambda key: steps.start(whole, optimizer, key, shape), jax.random.key(0))
+    step = jax.jit(functools.partial(steps.train_step, net, fnnet.softmax_cross_entropy, optimizer))
     return step.trace(
         state, jax.ShapeDtypeStruct((batch, *shape), jnp.float32), jax.ShapeDtypeStruct((batch,), jnp.int32)
     )

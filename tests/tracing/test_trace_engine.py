@@ -183,7 +183,8 @@ def agrees(browser, trace):
             close(found["cotangents"][k][one.of], one.numbers.array, (step.name, one.of))
 
 
-@pytest.mark.parametrize("name", LIVE)
+# Of the three, "image" has most kinds of layers.
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "image" else [pytest.mark.slow]) for n in LIVE])
 def test_forward_and_backward(browser, opened, name):
     data = opened(live(name))
     assert data["live"]
@@ -402,7 +403,7 @@ def normalised():
     return fnnet.trace(net, loss, params, x, jnp.array([1.0, 0.5, 2.0]), key=jax.random.key(2))
 
 
-@pytest.mark.parametrize("make", [texts, normalised])
+@pytest.mark.parametrize("make", [texts, pytest.param(normalised, marks=pytest.mark.slow)])
 def test_derivatives_of_other_layers(browser, opened, make):
     trace = make()
     data = opened(trace)

@@ -9,7 +9,7 @@ from tracing.pages import PAGES, traced
 
 CLICKING = (Path(__file__).parent / "clicking.js").read_text(encoding="utf-8")
 LOOKS = {"wide": (1400, False), "narrow, dark": (390, True), "narrow": (390, False), "wide, dark": (1400, True)}
-QUICK = ("digit", "wide"), ("attention", "narrow, dark"), ("large", "wide")
+QUICK = ("digit", "wide"), ("attention", "narrow, dark")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")
 
