@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fnnet.checking.errors import RaisedError
+from fnnet.layers.residual import Residual
 from fnnet.tracing.explanation import entry_name, entry_of
 from fnnet.tracing.records import Step
 
@@ -94,6 +95,11 @@ def followed(trace: Any, name: str, of: str, index: tuple[int, ...]) -> EntryPat
     """The way of the entry `index` of `of`; ValueError where there is none, or where it cannot be followed."""
     step = trace[name]
     if not trace.graph:
+        if isinstance(trace.net, Residual):
+            raise ValueError(
+                "follow: an entry is not followed through a network that is a Residual itself; trace Sequential(net) "
+                'with the parameters {"residual_0": params}'
+            )
         raise ValueError(
             "follow: it is not known how the network puts its layers together, since a container does something else "
             "with their outputs than add them up"

@@ -97,6 +97,7 @@ def _objective(net: Container, loss: Callable, params: Any, x: Any, y: Any, repl
     return single._replace(batched=True)
 
 
+@np.errstate(invalid="ignore", over="ignore")  # of infinite numbers, which the trace tells
 def _step(
     objective: probes.Objective, call: probes.LayerCall, x_bar: Any, y_bar: Any, bars: Any, updates: Any, rng: Any
 ) -> Step:
@@ -147,6 +148,7 @@ def _insides(layer: Any, call: probes.LayerCall, key: Any, batched: bool) -> tup
     return tuple(numbers(name, array) for name, array in found.items())
 
 
+@np.errstate(invalid="ignore", over="ignore")  # of infinite numbers, which the trace tells
 def _loss_step(objective: probes.Objective, gone: probes.Passes, y: Any, rng: Any) -> Step:
     loss = objective.loss
     programs = programs_of_loss(loss, gone.outputs, y)

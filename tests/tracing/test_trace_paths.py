@@ -113,3 +113,12 @@ def test_what_cannot_be_followed():
         seen().follow("dense_5", "bias", (9,))
     with pytest.raises(ValueError, match="it is not known how the network puts its layers together"):
         dataclasses.replace(seen(), graph=False).follow("dense_5", "bias", (0,))
+
+
+def test_a_network_that_is_a_residual_itself():
+    net = fnnet.Residual(fnnet.Dense(4), fnnet.tanh)
+    seen = fnnet.trace(net, fnnet.softmax_cross_entropy, net.init(jax.random.key(0), (4,)), jnp.ones(4), 2)
+    with pytest.raises(
+        ValueError, match=r"a network that is a Residual itself; trace Sequential\(net\) with the param"
+    ):
+        seen.follow("dense_0", "kernel", (0, 0))

@@ -141,3 +141,27 @@ def test_a_bias_that_is_nearly_0_may_move_by_more_than_itself():
     traced = fnnet.trace(net, mean_of_bytes, params, x[:, :-1], x[:, 1:], optimizer=optax.adam(1e-3))
     assert traced["attention_1"].cotangent("key_bias").ratio > 2
     assert traced.first_problem() is None
+
+
+def test_units_that_are_negative_for_one_example_are_not_dead():
+    net = fnnet.Sequential(fnnet.Residual(fnnet.Dense(4), fnnet.relu), fnnet.Dense(5))
+    params = net.init(jax.random.key(0), (4,))
+    params["residual_0"]["dense_0"]["bias"] -= 9
+    seen = fnnet.trace(net, fnnet.softmax_cross_entropy, params, np.ones(4, np.float32), 2)
+    assert not seen["residual_0/relu_1"].value.array.any()
+    assert seen.first_problem() is None
+
+
+def test_a_batch_of_zeros_is_blamed_on_the_data():
+    net = fnnet.Sequential(fnnet.Dense(6), fnnet.relu, fnnet.Dense(3))
+    params = net.init(jax.random.key(0), (4,))
+    x = np.zeros((8, 4), np.float32)
+    problem = fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, np.arange(8) % 3).first_problem()
+    assert "the input of the network is all zeros, so that nearly no gradient passes: look at the data" in str(problem)
+
+
+def test_labels_that_are_the_previous_tokens_as_well_are_no_leak():
+    net = fnnet.Sequential(fnnet.Embedding(9, 8), fnnet.Attention(2), fnnet.Dense(9))
+    x = np.array([np.arange(6) % 2 + 1 + 2 * (row % 3) for row in range(8)])
+    params = net.init(jax.random.key(0), (6,))
+    assert fnnet.trace(net, mean_of_bytes, params, x, np.roll(x, 1, 1)).first_problem() is None

@@ -271,3 +271,32 @@ def test_one_example_and_a_coarse_dtype():
     assert answers(single) == [answers(of_batch)[1] | {"example": None}]
     coarse = traced(softmax, LABELS, dtype=jnp.bfloat16)
     assert loss_in_words(coarse).startswith("The network gives class 0, the right one, a probability of 0.47")
+
+
+@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [(softmax, LABELS), (fnnet.squared_error, ONE_HOT), (fnnet.sigmoid_binary_cross_entropy, ONE_HOT)],
+)
+def test_a_page_of_outputs_that_are_no_numbers(loss, labels, wrong, tmp_path):
+    x = jax.random.normal(jax.random.key(0), (5, 3)).at[1, 0].set(wrong)
+    seen = traced(loss, labels, x=x)
+    assert loss_in_words(seen, 1).startswith("An output is " + ("NaN" if jnp.isnan(wrong) else "infinite"))
+    json.dumps(answers(seen), allow_nan=False)
+    assert seen.save(tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf])
+def test_targets_that_are_no_numbers(wrong):
+    word = "NaN" if jnp.isnan(wrong) else "infinite"
+    seen = traced(fnnet.squared_error, ONE_HOT.at[1, 2].set(wrong))
+    assert loss_in_words(seen, 1) == f"A target is {word}, so the loss is {word}."
+    seen = traced(fnnet.sigmoid_binary_cross_entropy, ONE_HOT.at[1, 2].set(wrong))
+    assert loss_in_words(seen, 1) == f"A label is {word}, so the loss is NaN."
+    assert answers(seen)[1]["label"] == [0.0, 1.0, None, 0.0]
+
+
+def test_a_page_of_no_examples(tmp_path):
+    seen = traced(softmax, LABELS[:0], x=jnp.zeros((0, 3)))
+    assert answers(seen) == []
+    assert seen.save(tmp_path / "page.html").exists()

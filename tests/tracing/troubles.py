@@ -302,7 +302,7 @@ PLANTED = {
     "saturated attention, no classes": Planted(
         one_hot_attention_of_numbers, "attention_1", "saturated attention", "queries and keys get nearly no gradient"
     ),
-    "embedding never touched": Planted(tokens_cast_from_floats, "embedding_0", "tokens", "1 of 20 rows learns"),
+    "embedding never touched": Planted(tokens_cast_from_floats, "embedding_0", "tokens", "for start tokens alone"),
     "tokens of rounded floats": Planted(tokens_rounded_from_floats, "embedding_0", "tokens", "2 of 20 rows learn"),
     "tokens are positions": Planted(tokens_are_positions, "embedding_0", "tokens", "though their labels differ"),
     "tokens without a row": Planted(tokens_without_a_row, "embedding_0", "tokens", "such as 20, which makes"),

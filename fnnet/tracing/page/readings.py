@@ -8,6 +8,7 @@ over the places of an example: one place, or the tokens of a sequence. A rule's 
     squares     l = sum_i (a_i - y_i)^2         (3)   or half of it
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,7 +45,8 @@ class Classes:
     @property
     def places(self) -> np.ndarray:
         """The loss of each place, (examples, places...)."""
-        return np.where(self.targets == 0, 0.0, -self.targets * self.logs).sum(-1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.where(self.targets == 0, 0.0, -self.targets * self.logs).sum(-1)
 
     @property
     def losses(self) -> np.ndarray:
@@ -173,8 +175,8 @@ def _log_softmax(outputs: np.ndarray) -> np.ndarray:
 
 def _joined(places: np.ndarray, mean: bool) -> np.ndarray:
     """One number an example."""
-    rows = places.reshape(len(places), -1)
-    return rows.mean(1) if mean else rows.sum(1)
+    rows = places.reshape(len(places), math.prod(places.shape[1:]))  # not -1, which an empty batch does not tell
+    return rows.sum(1) / max(1, rows.shape[1]) if mean else rows.sum(1)
 
 
 def _are_equal(found: np.ndarray, losses: np.ndarray, allowed: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fnnet.tracing.numbers import numbers
 from fnnet.tracing.page.readings import Classes, Squares, reading_of
 
 EXAMPLES, TOKENS = 8, 32  # of which the answers are listed
@@ -18,14 +19,12 @@ def loss_in_words(trace: Any, example: int = 0) -> str:
     if reading is None:
         return ""
     outputs, labels = (a if trace.batch is not None else a[None] for a in (trace.outputs.wide, trace.y.array))
-    if np.isnan(outputs[example]).any():
-        return "An output is NaN, so the loss is NaN."
+    if (said := _not_a_number(trace, reading, outputs[example], labels[example], example)) is not None:
+        return said
     if isinstance(reading, Squares):
         return _squares(reading, example)
     if reading.yes_or_no:
         return _yes_or_no(reading, example)
-    if np.isnan(reading.targets[example]).any():
-        return f"A label is none of the classes 0 to {outputs.shape[-1] - 1}, so the loss is NaN."
     if reading.places[example].size == 1:
         return _one_class(reading, labels[example], example)
     return _places(reading, trace, example)
@@ -38,7 +37,7 @@ def answers(trace: Any) -> list[dict[str, Any]]:
     over classes or over yes-or-no answers, "classes" and "probabilities", which belong together: of more than 20
     classes the 8 most probable ones and the label. For yes-or-no answers "classes" are the outputs' indices,
     "probabilities" those of a yes, and "label" and "prediction" lists, an entry an output. Elsewhere both are
-    empty. A label or a prediction that is no class is None. Every number can be written as JSON.
+    empty. A label or a prediction that is no class, or not finite, is None. Every number can be written as JSON.
     """
     outputs, labels, batched = trace.outputs.wide, trace.y.array, trace.batch is not None
     if not batched:
@@ -46,7 +45,7 @@ def answers(trace: Any) -> list[dict[str, Any]]:
     reading = reading_of(trace)
     classes = reading if isinstance(reading, Classes) else None
     are_classes = labels.dtype.kind in "iu" and labels.shape == outputs.shape[:-1]
-    if (classes is None and not are_classes) or outputs.ndim > 3:
+    if (classes is None and not are_classes) or outputs.ndim > 3 or not outputs.size:
         return []
     found = []
     for place in np.ndindex(*(min(n, most) for n, most in zip(outputs.shape[:-1], (EXAMPLES, TOKENS), strict=False))):
@@ -55,7 +54,8 @@ def answers(trace: Any) -> list[dict[str, Any]]:
         if classes is None:
             answer = _of_classes(outputs[place], None, label)
         else:
-            shares = np.exp(classes.logs[place])
+            with np.errstate(over="ignore"):
+                shares = np.exp(classes.logs[place])
             yes_or_no = classes.yes_or_no
             answer = _of_outputs(shares[..., 1], label) if yes_or_no else _of_classes(outputs[place], shares, label)
         found.append(where | answer)
@@ -80,7 +80,7 @@ def _of_outputs(shares: np.ndarray, label: np.ndarray) -> dict[str, Any]:
     """The answer of one place, a yes or no for each output."""
     known = bool(np.isfinite(shares).all())
     return {
-        "label": np.reshape(label, -1).astype(float).tolist(),
+        "label": [one if math.isfinite(one) else None for one in np.reshape(label, -1).astype(float).tolist()],
         "prediction": (shares >= 0.5).astype(int).tolist() if known else None,
         "classes": list(range(len(shares))) if known else [],
         "probabilities": shares.tolist() if known else [],
@@ -96,6 +96,27 @@ def _class_of(label: Any, count: int) -> int | None:
 
 
 # Sentences.
+
+
+def _not_a_number(trace: Any, reading: Any, outputs: np.ndarray, label: np.ndarray, example: int) -> str | None:
+    """Why there is no sum of finite numbers to tell; None where there is."""
+    loss = float(np.atleast_1d(trace.steps[-1].value.wide)[example])
+    so = f"so the loss is {'NaN' if math.isnan(loss) else 'infinite'}."
+    kind = "target" if isinstance(reading, Squares) else "label"
+    if np.isnan(outputs).any():
+        return f"An output is NaN, {so}" if not math.isfinite(loss) else "An output is NaN."
+    if label.dtype.kind in "iu" and np.isnan(reading.targets[example]).any():
+        return f"A label is none of the classes 0 to {outputs.shape[-1] - 1}, {so}"
+    if math.isfinite(loss):
+        return None
+    if np.isinf(outputs).any():
+        return f"An output is infinite, {so}"
+    given = numbers(kind, label).wide
+    if not np.isfinite(given).all():
+        return f"A {kind} is {'NaN' if np.isnan(given).any() else 'infinite'}, {so}"
+    if isinstance(reading, Classes) and math.isnan(loss):
+        return f"An output is no probability, {so}"
+    return None
 
 
 def _one_class(reading: Classes, label: np.ndarray, example: int) -> str:
@@ -121,6 +142,8 @@ def _one_class(reading: Classes, label: np.ndarray, example: int) -> str:
         said += f"; its class weight is {weight}, and the loss is {weight} times {_minus_log(probability)} = {loss}."
     else:
         said += f"; the loss is {_minus_log(probability)} = {loss}."
+    if np.isnan(logs).any():  # of an output that is no probability
+        return said
     most = int(logs.argmax())
     return said if most == right else f"{said} The most probable class is {most}, with {_probability(logs[most])}."
 
@@ -210,11 +233,13 @@ def _options(reading: Classes) -> str:
 
 def _probability(log: float) -> str:
     """A probability, given as its logarithm, in so many digits that its logarithm can be computed from them."""
+    if math.isnan(log) or abs(log) > 700:
+        return "0" if log == -math.inf else f"exp({log:.4g})"
     rest = -math.expm1(log)
+    if rest < 0:  # an output that is more than 1
+        return f"{math.exp(log):.4g}"
     if rest < 1e-4:
         return f"1 - {rest:.4g}" if rest > 0 else "1"
-    if -math.inf < log < -700:
-        return f"exp({log:.4g})"
     return f"{math.exp(log):.{4 - math.ceil(math.log10(rest))}g}"
 
 

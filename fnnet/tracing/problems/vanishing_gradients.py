@@ -10,6 +10,7 @@ from fnnet.tracing.problems.problem import Found, Kind
 from fnnet.tracing.records import Outgoing, Step
 
 DEAD = 0.95  # of a layer's units, at no example of the batch positive
+SURELY_DEAD = 16  # inputs of a ReLU; fewer may all be negative by chance, 4 in one network of 16
 FEW = 8  # examples: with fewer, a unit may be negative in all by chance
 SATURATED = 0.1  # the share of the incoming gradient that passes: the slope, as a root mean square
 BLOCKED = 0.8  # of the gradient's squares come in at outputs that are within 1 % of the ends
@@ -45,21 +46,28 @@ def dead(trace: Any, step: Step, reference: float) -> Found:
     if not _is(step, RECTIFIERS) or not step.incoming.rms or _leaks(step):
         return None
     positive = step.inputs.wide > 0
-    never = positive.any() == 0
-    if trace.batch is not None and trace.batch >= FEW:
-        units = positive.reshape(-1, positive.shape[-1]).any(0)
-        dead = share(~units)
-        # A few units on a narrow layer may be dead by chance; nearly all of them are not.
-        if dead >= DEAD and units.size > 1:
-            never = True
-    if not never:
+    units = positive.reshape(-1, positive.shape[-1]).any(0) if positive.ndim else positive.reshape(1)
+    dead = share(~units)
+    many = trace.batch is not None and trace.batch >= FEW
+    # A few units of a narrow layer may be dead by chance, at one example all of them; nearly all of many are not.
+    if dead < (DEAD if many and units.size > 1 else 1) or _is_off_by_chance(step):
         return None
-    dead = share(~positive.reshape(-1, positive.shape[-1]).any(0)) if positive.ndim else 1.0
+    if not trace.x.wide.any():
+        return Kind.DEAD_RELU, (
+            f"{step.name}: dead ReLU: {100 * dead:.0f} % of its units are at or below 0, and the input of the network "
+            "is all zeros, so that nearly no gradient passes: look at the data."
+        )
     return Kind.DEAD_RELU, (
         f"{step.name}: dead ReLU: {100 * dead:.0f} % of its units are at or below 0 for every example (inputs from "
         f"{step.inputs.low:.3g} to {step.inputs.high:.3g}), so that nearly no gradient passes: the bias before it is "
         "too low, or a step was too large."
     )
+
+
+def _is_off_by_chance(step: Step) -> bool:
+    """Whether it is a ReLU of so few inputs that all of them may be negative in a healthy network."""
+    few = _is(step, RECTIFIERS) and step.inputs.array.size < SURELY_DEAD
+    return few and not (step.inputs.wide > 0).any() and not _leaks(step)
 
 
 def _leaks(step: Step) -> bool:
@@ -134,6 +142,8 @@ def _true_zeros(one: Outgoing, lost: int) -> int:
 def zero(trace: Any, step: Step, reference: float) -> Found:
     """Nothing goes out, or nothing comes in."""
     if not step.outgoing or (step.incoming.rms and any(one.numbers.rms for one in step.outgoing)):
+        return None
+    if any(_is_off_by_chance(one) for one in trace.steps[trace.steps.index(step) :]):
         return None
     if not step.incoming.rms:
         if step.name != trace.steps[-1].name and reference:
