@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fnnet.core.notebook import html_frame, html_paragraph, html_table
+from fnnet.tracing.container_explanation import ContainerExplanation, container_explained
 from fnnet.tracing.entry_path import EntryPath, followed
 from fnnet.tracing.explanation import Explanation, explained
 from fnnet.tracing.numbers import Numbers
@@ -99,7 +100,9 @@ class Trace:
     def _first_problem(self) -> Problem | None:
         return first_problem(self)  # which runs layers again: a page and a table ask for it several times
 
-    def explain(self, name: str, of: str, index: Sequence[int], *, most: int = 12) -> Explanation | OutputExplanation:
+    def explain(
+        self, name: str, of: str, index: Sequence[int], *, most: int = 12
+    ) -> Explanation | OutputExplanation | ContainerExplanation:
         """The chain of numbers behind one entry: the sum of products that it is.
 
         Args:
@@ -112,12 +115,15 @@ class Trace:
 
         Returns:
             An Explanation of a cotangent's entry, an OutputExplanation of an output's; `str` shows it line by line.
+            For "x" and "y" of a layer that is made of layers a ContainerExplanation: the sum over them.
 
         Raises:
             KeyError: There is no such layer.
             ValueError: It has no such cotangent, or that no such entry.
         """
         step, entry = self[name], tuple(map(int, index))
+        if step.is_nested:
+            return container_explained(self, name, of, entry)
         if of == "y":
             return output_explained(step, entry, most, self.batch is not None)
         return explained(step, of, entry, most, self.batch is not None)

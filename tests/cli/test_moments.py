@@ -48,6 +48,23 @@ def test_one_page_has_all_moments(run, tmp_path, capsys):
     assert f"page: {tmp_path / 'page.html'}, with epoch 0, epoch 2, epoch 4\n" in capsys.readouterr().out
 
 
+def test_the_best_epoch_stands_at_its_place(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    losses = enumerate((0.9, 0.5, 0.2, 0.4), 1)
+    lines = [json.dumps({"epoch": epoch, "validation_loss": loss}) for epoch, loss in losses]
+    trained = runs.load(copy)
+    trained = trained._replace(config=trained.config | {"patience": 2})
+    last, _ = runs.traced(trained, 0)
+    for kept_best, expected in (
+        (3, ["epoch 0", "epoch 2", "epoch 3, the best", "epoch 4"]),
+        (2, ["epoch 0", "epoch 2, the best", "epoch 4"]),
+    ):
+        (copy / "history.jsonl").write_text("\n".join(lines[:kept_best] + lines[:1] * (4 - kept_best)))
+        moments = runs.moments_of(copy, trained, last)
+        assert list(moments) == expected
+        assert moments[f"epoch {kept_best}, the best"] is last
+
+
 def test_a_resumed_training_makes_the_later_moments_again(run, tmp_path):
     """As after a crash: the newest checkpoints are gone, a moment is half-written, and one is of other settings."""
     copy = shutil.copytree(run, tmp_path / "run")

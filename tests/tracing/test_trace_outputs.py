@@ -112,5 +112,29 @@ def test_other_layers_list_slopes():
 def test_bad_entries():
     with pytest.raises(ValueError, match=r"explain: index \(4,\) must be an entry of y, of shape \(3, 3\)"):
         seen().explain("dense_5", "y", (4,))
-    with pytest.raises(ValueError, match="residual_1 has no derivative of its own to explain y by"):
-        seen().explain("residual_1", "y", (0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("shortcut", [None, fnnet.Dense(4)])
+def test_a_container_is_the_sum_of_its_parts(shortcut):
+    block = fnnet.Residual(fnnet.Residual(fnnet.Dense(4), fnnet.tanh), fnnet.tanh, shortcut=shortcut)
+    net = fnnet.Sequential(block, fnnet.Dense(5))
+    seen = fnnet.trace(net, fnnet.softmax_cross_entropy, net.init(jax.random.key(0), (4,)), jnp.arange(4.0), 2)
+    for name in ("residual_0", "residual_0/residual_0"):
+        for of in ("y", "x"):
+            found = seen.explain(name, of, (-1,))
+            assert found.index == (3,)
+            assert len(found.terms) == 2
+            assert found.total == pytest.approx(found.value, rel=1e-5)
+    last = ("the example", "x") if shortcut is None else ("residual_0/shortcut", "y")
+    assert [term[:2] for term in seen.explain("residual_0", "y", (0,)).terms] == [("residual_0/tanh_1", "y"), last]
+    lines = str(seen.explain("residual_0/residual_0", "x", (3,))).splitlines()
+    assert ", the sum of 2 cotangents" in lines[0]
+    assert lines[1].endswith(" = residual_0/residual_0/dense_0: x_bar[3]")
+    assert lines[2].endswith(" = residual_0/residual_0: y_bar[3]")
+
+
+def test_an_array_that_a_container_has_not():
+    with pytest.raises(
+        ValueError, match="residual_1 is made of layers; explain an entry of residual_1/conv_0, residual"
+    ):
+        seen().explain("residual_1", "kernel", (0,))

@@ -1,18 +1,21 @@
 """A run as traces: of its network as it is, and at the moments of its training that were kept."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from fnnet.cli.runs.directory import Run
+from fnnet.cli.runs.directory import HISTORY, Run
 from fnnet.cli.runs.inference import held_out
 from fnnet.cli.runs.last_optimizer import LastOptimizer, last_optimizer
 from fnnet.cli.runs.moments import kept
 from fnnet.tracing import tracer
 from fnnet.tracing.traces import Trace
 
+BEST = ", the best"
 MOST = 12  # moments of a page, evenly chosen: each costs a trace
 
 
@@ -41,24 +44,38 @@ def traced(run: Run, example: int | None = None, data: str | None = None) -> tup
 
 
 def moments_of(directory: Path, run: Run, last: Trace) -> dict[str, Trace]:
-    """Traces of the moments that the run directory keeps, by their names, `last` at the end; {} where it keeps none.
+    """Traces of the moments that the run directory keeps, in order, `last` among them; {} if none.
 
     They are of the examples of `last`, the trace of the run as it is.
     """
     before, examples = kept(directory, run), (last.x.array, last.y.array)
-    now = _now(run)
-    earlier = [epoch for epoch in before if f"epoch {epoch}" != now]
-    chosen = np.unique(np.linspace(0, len(earlier) - 1, min(len(earlier), MOST - 1)).astype(int))
-    moments = {f"epoch {earlier[place]}": trace_of(run, examples, before[earlier[place]]) for place in chosen}
-    return {**moments, now: last} if moments else {}
+    epoch, now = _now(directory, run)
+    others = [one for one in before if f"epoch {one}" != now and not (one == epoch and now.endswith(BEST))]
+    chosen = np.unique(np.linspace(0, len(others) - 1, min(len(others), MOST - 1)).astype(int))
+    moments = {others[place]: trace_of(run, examples, before[others[place]]) for place in chosen}
+    if not moments:
+        return {}
+    ordered = [(one, f"epoch {one}", trace) for one, trace in moments.items()] + [(epoch, now, last)]
+    return {label: trace for _, label, trace in sorted(ordered, key=lambda moment: moment[0])}
 
 
-def _now(run: Run) -> str:
-    """Where the training stands that the run's parameters are of."""
+def _now(directory: Path, run: Run) -> tuple[float, str]:
+    """The epoch that the run's parameters are of, and its name; an epoch that is not known comes last."""
+    done = int(run.training.get("epoch", 0))
     if run.config.get("patience") is not None:
-        return "the best epoch"
+        best = _best_epoch(directory / HISTORY, done)
+        return (math.inf, "the best epoch") if best is None else (best, f"epoch {best}{BEST}")
     steps = int(run.training.get("tally", {}).get("steps", 0))
-    return f"epoch {int(run.training.get('epoch', 0))}" + (f" and {steps} steps" if steps else "")
+    return done, f"epoch {done}" + (f" and {steps} steps" if steps else "")
+
+
+def _best_epoch(history: Path, done: int) -> int | None:
+    """The first with the lowest held-out loss of the epochs that are done; None if the file does not tell."""
+    try:
+        records = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()][:done]
+        return min(records, key=lambda record: float(record["validation_loss"]))["epoch"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def trace_of(run: Run, examples: tuple[Any, Any], params: Any, **optimised: Any) -> Trace:

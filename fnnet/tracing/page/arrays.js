@@ -1,7 +1,8 @@
 // What the other scripts share: the page's data, its elements, its arrays, and numbers as words.
 // `everything` is what fnnet/tracing/page/webpage.py wrote; nothing else is read.
 const everything = JSON.parse(document.getElementById("data").textContent);
-const moments = [...everything.moments, everything]; // of a training; the trace itself is the last
+const moments = [...everything.moments]; // of a training, in order
+moments.splice(everything.place, 0, everything); // the trace itself among them
 let data = everything; // the moment shown
 const $ = (id) => document.getElementById(id);
 

@@ -98,7 +98,7 @@ function refreshScrollHint() {
 
 function drawMoments() {
   if (moments.length < 2) return;
-  const slider = make("input", { type: "range", id: "epoch", min: 0, max: moments.length - 1, step: 1, value: moments.length - 1 });
+  const slider = make("input", { type: "range", id: "epoch", min: 0, max: moments.length - 1, step: 1, value: everything.place });
   slider.setAttribute("aria-label", "The moment of the training");
   const said = make("output", { id: "epoch-said" });
   slider.addEventListener("input", () => showMoment(Number(slider.value)));
@@ -170,7 +170,7 @@ function start() {
   drawMoments();
   position = lastPosition();
   document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  if (moments.length > 1) showMoment(moments.length - 1);
+  if (moments.length > 1) showMoment(everything.place);
   if (!readAddress()) {
     const troubled = data.problem ? data.steps.findIndex((step) => step.name === data.problem.layer) : -1;
     show(Math.max(0, troubled));

@@ -67,6 +67,7 @@ def webpage(trace: Any, title: str, moments: Mapping[str, Any] | None = None) ->
         "glossary": GLOSSARY,
         "moments": [_moment(one, label, first, arrays) for label, one in earlier.items()],
         **_moment(trace, last, first, arrays),
+        "place": list(moments or {}).index(last) if last in (moments or {}) else len(earlier),
         "arrays": arrays.found,
     }
     parts = importlib.resources.files("fnnet.tracing") / "page"
