@@ -17,9 +17,9 @@ class Moved:
     Args:
         layer: The layer's name.
         of: "y" for the layer's output; else whose cotangent: "x", "kernel", ...
-        value: The rms of the output or parameter, then and now.
-        moved: How far the array itself has moved: rms of the difference over rms then.
-        gradient: The rms of its cotangent, then and now.
+        value: The rms of the output or parameter, then and now; NaN if an entry is.
+        moved: How far the array itself has moved: rms of the difference over rms then; NaN if an entry is not finite.
+        gradient: The rms of its cotangent, then and now; NaN if an entry is.
         cosine: Of the angle between the cotangents then and now; NaN if one is 0, or not finite.
     """
 
@@ -98,7 +98,8 @@ def _moved(layer: str, of: str, old: Numbers, new: Numbers, old_bar: Numbers, ne
     if old.shape == new.shape:
         with np.errstate(invalid="ignore", over="ignore"):
             apart = new.wide - old.wide
-            moved = rms(apart) / old.rms if old.rms else float("inf") if new.rms else 0.0
+            if old.is_finite and new.is_finite:
+                moved = rms(apart) / old.rms if old.rms else float("inf") if new.rms else 0.0
             length = np.linalg.norm(old_bar.wide) * np.linalg.norm(new_bar.wide)
             cosine = float(np.vdot(old_bar.wide, new_bar.wide) / length) if length else float("nan")
-    return Moved(layer, of, (old.rms, new.rms), moved, (old_bar.rms, new_bar.rms), cosine)
+    return Moved(layer, of, (old.whole_rms, new.whole_rms), moved, (old_bar.whole_rms, new_bar.whole_rms), cosine)

@@ -50,6 +50,11 @@ class Numbers:
         """Root of the mean square of the finite entries; 0 if there are none."""
         return rms(self.wide)
 
+    @property
+    def whole_rms(self) -> float:
+        """Root of the mean square of all entries: NaN if one of them is, else infinite if one is infinite."""
+        return float("nan") if self.nans else float("inf") if self.infinities else self.rms
+
     @functools.cached_property
     def low(self) -> float:
         """The smallest finite entry; NaN if there is none."""
@@ -88,7 +93,11 @@ class Numbers:
     def __repr__(self) -> str:
         """One line, without the array."""
         sizes = ",".join(map(str, self.shape))
-        parts = [f"rms {self.rms:.3g}", f"from {self.low:.3g} to {self.high:.3g}", f"{100 * self.zeros:.3g} % zero"]
+        parts = [
+            f"rms {self.whole_rms:.3g}",
+            f"from {self.low:.3g} to {self.high:.3g}",
+            f"{100 * self.zeros:.3g} % zero",
+        ]
         parts += [f"{count} {what}" for count, what in ((self.nans, "NaN"), (self.infinities, "infinite")) if count]
         return f"{self.name} {self.dtype}[{sizes}]: {', '.join(parts)}"
 

@@ -65,10 +65,14 @@ class Outgoing:
 
     @property
     def ratio(self) -> float:
-        """How large the update is beside the parameter, both as rms; NaN without an optimiser, inf at a parameter 0."""
+        """How large the update is beside the parameter, both as rms; inf at a parameter 0.
+
+        NaN without an optimiser, and where the update or the parameter has a NaN.
+        """
         if self.update is None:
             return float("nan")
-        return self.update.rms / self.value.rms if self.value.rms else float("inf") if self.update.rms else 0.0
+        update, value = self.update.whole_rms, self.value.whole_rms
+        return update / value if value else float("inf") if update else 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from fnnet.tracing.numbers import Numbers
+from fnnet.tracing.records import Outgoing
+
 NAMES = (
     "layer",
     "output",
@@ -42,17 +45,29 @@ def cells(trace: Any) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for step in trace.steps:
         sizes = " x ".join(map(str, step.value.shape)) or "1"
-        first = (step.name, sizes, _short(step.value.rms), _short(step.incoming.rms), f"{step.saved_bytes:,}")
+        first = (step.name, sizes, _short(step.value), _short(step.incoming), f"{step.saved_bytes:,}")
         for one in step.outgoing or (None,):
             if one is None:
                 rows.append((*first, "", "", "", "", ""))
                 continue
-            off = "" if one.agreement is None else f"{one.agreement.largest:.1g}"
-            ratio = "" if one.update is None else f"{one.ratio:.2g}" if one.value.rms else "from 0"
-            rows.append((*first, one.of, _short(one.numbers.rms), f"{100 * one.numbers.zeros:.0f} %", off, ratio))
+            ratio = "" if one.update is None else f"{one.ratio:.2g}" if one.value.whole_rms else "from 0"
+            rows.append((*first, one.of, _short(one.numbers), _zeros(one.numbers), _off(one), ratio))
             first = ("",) * 5
     return rows
 
 
-def _short(value: float) -> str:
-    return f"{value:.3g}"
+def _short(one: Numbers) -> str:
+    return f"{one.whole_rms:.3g}"
+
+
+def _zeros(one: Numbers) -> str:
+    """The share of zeros; nan where every entry is NaN."""
+    return "nan" if one.nans and one.nans == one.array.size else f"{100 * one.zeros:.0f} %"
+
+
+def _off(one: Outgoing) -> str:
+    """How far off autodiff; nan where that cannot be said: entries are not finite, in autodiff neither."""
+    if one.agreement is None:
+        return ""
+    off = one.agreement.largest
+    return f"{off:.1g}" if one.numbers.is_finite or off == float("inf") else "nan"

@@ -176,6 +176,8 @@ def test_measures_count_what_is_not_finite():
     array = np.array([[0.0, 3.0, np.nan], [-4.0, np.inf, 0.0]], np.float32)
     measured = numbers("a", array)
     assert (measured.rms, measured.low, measured.high) == (2.5, -4.0, 3.0)
+    assert np.isnan(measured.whole_rms)
+    assert numbers("a", np.float32([1, np.inf])).whole_rms == np.inf
     assert (measured.zeros, measured.nans, measured.infinities, measured.largest) == (1 / 3, 1, 1, 4.0)
     assert numbers("tiny", np.float32([1e-30, 1e-30])).rms == pytest.approx(1e-30)
     assert numbers("nothing", np.zeros((0, 2))).rms == 0.0
@@ -265,6 +267,17 @@ def test_bad_questions():
     params = {"dense_1": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}}
     with pytest.raises(TypeError, match="must give one array"):
         fnnet.trace(pair, fnnet.softmax_cross_entropy, params, jnp.zeros(2), 0)
+
+
+def test_the_table_says_nan():
+    net, params, x, y = small()
+    x, optimizer = jnp.full_like(x, jnp.nan), optax.sgd(0.1)
+    trace = fnnet.trace(net, fnnet.softmax_cross_entropy, params, x, y, optimizer=optimizer)
+    row = next(line.split() for line in str(trace).splitlines() if line.startswith("dense_3"))
+    assert row[2:4] == ["nan", "nan"]
+    kernel = next(line for line in str(trace).splitlines() if line.lstrip().startswith("kernel"))
+    assert kernel.split()[1:] == ["nan", "nan", "nan", "nan"]
+    assert "rms nan" in repr(trace["dense_3"].value)
 
 
 def test_statistics_are_not_compared_with_finite_differences():

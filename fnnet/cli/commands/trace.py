@@ -33,7 +33,7 @@ def add_to(commands: Any) -> None:
     add("--data", help="other data than it was trained with: their test part, or all where they have none")
     add("--output", type=Path, metavar="FILE.html", help="the page; default: trace.html, or trace-N.html, in RUN")
     add("--since", type=Path, metavar="RUN", help="another run of the network: what changed since then")
-    entries = """a number to explain and to follow to the loss, such as conv_3.kernel[2,2,2,4]; of y, the layer's
+    entries = """a number to explain and to follow to the loss, such as conv_2.kernel[2,2,2,4]; of y, the layer's
         output, what it is the sum of; may be repeated"""
     add("--entry", type=entry, action="append", default=[], metavar="LAYER.ARRAY[INDEX]", help=entries)
     parser.set_defaults(command=Command(parser, trace))
@@ -65,7 +65,7 @@ def trace(
 
 
 def entry(text: str) -> Entry:
-    """From "conv_3.kernel[2,2,2,4]"."""
+    """From "conv_2.kernel[2,2,2,4]"."""
     match = ENTRY.fullmatch(text.strip())
     try:
         place = tuple(int(part) for part in (match["index"] or "").split(",") if part.strip()) if match else ()
