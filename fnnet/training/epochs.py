@@ -43,7 +43,7 @@ def epoch_of(
         bar.update(int(tally.steps) - bar.n)
     if int(tally.steps) == 0:
         raise ValueError("fit: data is empty in this epoch; an iterable must start anew each time it is iterated")
-    return state._replace(epoch=state.epoch + 1), tally
+    return state, tally
 
 
 def _bar(label: str, steps: int | None, progress: bool) -> Any:

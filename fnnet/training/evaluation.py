@@ -66,7 +66,7 @@ def evaluate(
     at_once, pieces = placement.pieces(data, batch_size)
     totals = None
     for (xs, ys), examples in pieces:
-        check_loss("evaluate", net, loss, params, xs[:1], plain_labels(ys))
+        check_loss("evaluate", net, loss, params, xs, plain_labels(ys))
         sums = score(params, *examples, batch_size=min(at_once, len(examples[0])))
         totals = sums if totals is None else jax.tree.map(jnp.add, totals, sums)
     if totals is None:
@@ -85,7 +85,7 @@ def check_validation(net: Any, loss: Callable, params: Any, validation: Any) -> 
         return
     try:
         xs, ys = matching("fit", *validation)
-        check_loss("fit", net, loss, params, xs[:1], ys)
+        check_loss("fit", net, loss, params, xs, ys)
     except (TypeError, ValueError) as error:
         error.add_note("These are the validation data of fit.")
         raise

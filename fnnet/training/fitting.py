@@ -226,6 +226,7 @@ def fit(
                     state,
                     history,
                 )
+            state = state._replace(epoch=put(jax.device_put(np.int32(epoch))))
             if source.steps is None and not warned and taken * (epoch - 1) < before:
                 warned = True
                 warn_of_shorter_epoch(epoch, taken, before / (epoch - 1))
@@ -233,7 +234,7 @@ def fit(
                 warned_of_size = True
                 warn_of_left_out(len(source.sample()[0]))
             record: dict[str, Any] = {"epoch": epoch, "loss": float(tally.loss_sum) / counting}
-            if tally.counted > 0:
+            if float(tally.counted):
                 record["accuracy"] = float(tally.right) / float(tally.counted)
             result = _result(state, average)
             if validation is not None:

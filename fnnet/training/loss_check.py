@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fnnet.core.indices import OutsideError
@@ -17,8 +16,7 @@ def check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys
     Of 2 and of 3 examples: a sum over the batch may have the right shape for one size, such as (classes,). An error is
     that of all examples, with their shape and the place of a wrong label.
     """
-    rows = _telling_rows(ys)
-    some = np.asarray(ys[rows])
+    rows, some = _telling(ys)
     x = jax.ShapeDtypeStruct((1, *xs.shape[1:]), jax.dtypes.canonicalize_dtype(xs.dtype))
     like = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
     one = jax.eval_shape(jax.vmap(net.apply, (None, 0)), like, x)
@@ -35,7 +33,7 @@ def check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys
 
     try:
         for examples in (2, 3):
-            check(examples, jnp.asarray(np.resize(some, (examples, *some.shape[1:]))))
+            check(examples, jax.device_put(np.resize(some, (examples, *some.shape[1:]))))
     except OutsideError as error:
         row, *rest = error.place
         raise error.at((int(rows[row % len(rows)]), *rest)) from None
@@ -47,10 +45,12 @@ def check_loss(function: str, net: Any, loss: Callable, params: Any, xs: Any, ys
         raise error from None
 
 
-def _telling_rows(ys: Any) -> np.ndarray:
-    """Two rows: of integers those with the least and the largest, else the first two, if there are as many."""
+def _telling(ys: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Two rows and their labels: of integers the least and the largest, else the first two, if there are as many."""
     array = isinstance(ys, np.ndarray | jax.Array) and not (isinstance(ys, np.memmap) and ys.ndim > 1)
     if array and np.issubdtype(ys.dtype, np.integer) and ys.size:
         held = np.asarray(ys)
-        return np.array([at // (held.size // len(held)) for at in (held.argmin(), held.argmax())])
-    return np.arange(min(2, len(ys)))
+        rows = np.array([at // (held.size // len(held)) for at in (held.argmin(), held.argmax())])
+        return rows, held[rows]
+    rows = np.arange(min(2, len(ys)))
+    return rows, np.asarray(ys[:2] if isinstance(ys, jax.Array) else ys[rows])

@@ -27,6 +27,7 @@ class Tally(NamedTuple):
     empty: jax.Array  # steps without an effect, since all their examples have weight 0
 
 
+@jax.jit
 def nothing_yet() -> Tally:
     """The tally at the beginning of an epoch; its buffers are its own, since they are donated."""
     return Tally(jnp.zeros((), jnp.int32), *(jnp.zeros((), jnp.float32) for _ in range(5)))

@@ -41,16 +41,30 @@ def start(
     """
 
     def make(key: jax.Array, params: Any) -> State:
-        init_key, run_key = jax.random.split(key)
-        params = net.init(init_key, shape) if params is None else jax.jit(_copied)(params)
-        zero = jnp.zeros((), jnp.int32)
-        return State(params, jax.jit(optimizer.init)(params), run_key, zero, jnp.copy(zero))
+        init_key, run_key = _split(key)
+        params = net.init(init_key, shape) if params is None else _copied(params)
+        opt_state, epoch, step = _begun(optimizer, params)
+        return State(params, opt_state, run_key, epoch, step)
 
     return placement.made(make, key, params)
 
 
+@jax.jit
+def _split(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    first, second = jax.random.split(key)
+    return first, second
+
+
+@jax.jit
 def _copied(tree: Any) -> Any:
     return jax.tree.map(jnp.array, tree)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begun(optimizer: Any, params: Any) -> tuple[Any, jax.Array, jax.Array]:
+    """The optimiser's state, and the numbers of epochs and of steps; each array has memory of its own."""
+    zero = jnp.zeros((), jnp.int32)
+    return optimizer.init(params), zero, zero
 
 
 class Measured(NamedTuple):
