@@ -108,7 +108,7 @@ def unchecked_shapes():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def users_environment():
     """The environment for another Python: a user's, without the compilation flags of the tests."""
     return {**os.environ, "XLA_FLAGS": CALLERS_FLAGS}

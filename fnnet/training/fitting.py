@@ -7,6 +7,7 @@ checkpoints. The loop ends by itself at the first loss that is not finite, with 
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -30,6 +31,7 @@ from fnnet.training.arguments import (
 from fnnet.training.augmented import Augmented
 from fnnet.training.averaging import as_decay, average_of, averaging, refuse_another_decay
 from fnnet.training.batches import refuse_nonfinite
+from fnnet.training.compilation_cache import keeping_programs
 from fnnet.training.device_mesh import placement_on
 from fnnet.training.epochs import epoch_of
 from fnnet.training.evaluation import check_validation, evaluate
@@ -62,6 +64,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 @hinted
+@keeping_programs
 def fit(
     net: Any,
     loss: Callable,
@@ -86,6 +89,7 @@ def fit(
     allow_nonfinite: bool = False,
     mesh: jax.sharding.Mesh | None = None,
     shard_parameters: bool = False,
+    compilation_cache: str | os.PathLike | None = None,
 ) -> tuple[Any, list[dict]]:
     """Train `net` by mini-batches: `jax.vmap` of a network of one example, gradients by the rules, steps by optax.
 
@@ -135,6 +139,9 @@ def fit(
             ends with the shortest.
         shard_parameters: Whether the devices share the parameters and the optimiser's state as well (as in FSDP), each
             array along its largest axis that they divide.
+        compilation_cache: A directory in which JAX keeps the compiled programs for later processes, such as
+            "~/.cache/fnnet": the same training then compiles nothing anew, and has the same bits. None: what JAX's own
+            settings say.
 
     Returns:
         The trained parameters and the history: for each epoch a dictionary with "epoch", "loss", "seconds", with
@@ -149,10 +156,11 @@ def fit(
             fewer examples than its first.
 
     Raises:
-        TypeError: The network, loss, optimiser, data or key is of a wrong type.
+        TypeError: The network, loss, optimiser, data, key or a directory is of a wrong type.
         ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
             divisible by `accumulate` and the mesh's devices; checkpoints of another training, of more epochs, or in use
-            by one; a loss that does not give one number per example, or hides its weights (`fnnet.mean_loss`).
+            by one; a loss that does not give one number per example, or hides its weights (`fnnet.mean_loss`); a
+            directory that cannot be made.
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step. Or all examples of an epoch have
             weight 0.
         ProcessLostError: Another process of the training has ended.
