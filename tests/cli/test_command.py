@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from fnnet.cli.command import main
 from fnnet.cli.commands import train
 from fnnet.cli.runs import directory
 from fnnet.cli.runs.checkpoints import RunCheckpoints
+from fnnet.cli.runs.compiling import Compiling
 from fnnet.training import checkpoint, lock, resumption
 from fnnet.training.state import State, nothing_yet
 
@@ -97,11 +99,30 @@ def test_a_run_directory_is_complete(run):
 
 
 def test_the_same_seed_gives_the_same_bits(run, tmp_path, capsys):
-    assert call("train", "--epochs", EPOCHS, "--seed", 0, "--output", tmp_path / "again") == 0
+    cache = "--compilation-cache", tmp_path / "cache"
+    assert call("train", "--epochs", EPOCHS, "--seed", 0, "--output", tmp_path / "again", *cache) == 0
+    assert list((tmp_path / "cache").glob("jit_run-*"))
     printed = capsys.readouterr().out
     assert printed.count("epoch ") == EPOCHS
+    assert re.search(r"\ncompiling\ncompiled in \d+\.\d s\nepoch 1/3 ", printed)
+    assert printed.count("compil") == 2
     assert f"run: {tmp_path / 'again'}" in printed
     assert hashes(run) == hashes(tmp_path / "again")
+
+
+def test_where_a_progress_bar_says_compiling_no_line_does(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    compiling = Compiling()
+    compiling.begin()
+    compiling.end()
+    compiling.end()
+    assert capsys.readouterr().out == "compiled in 0.0 s\n"
+
+
+def test_a_cache_that_is_a_file(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    message = f"train: --compilation-cache (='{tmp_path}/file') must be a directory: File exists"
+    complains(capsys, "train", "--output", tmp_path / "run", "--compilation-cache", tmp_path / "file", of=message)
 
 
 @pytest.mark.slow
@@ -236,9 +257,10 @@ def test_a_finished_run_is_drawn_again_and_a_damaged_configuration_found_in_the_
     (again / "config.json").write_text("{")
     (again / "curves.png").unlink()
     (again / "history.jsonl").write_text("cut off in the mid")
-    assert call("train", "--resume", again) == 0
+    assert call("train", "--resume", again, "--compilation-cache", tmp_path / "cache") == 0
     said = capsys.readouterr()
     assert "going on after epoch 3\n" in said.out
+    assert "compil" not in said.out  # no step is left
     assert "has the configuration, too" in said.err
     assert hashes(again) == hashes(run)
     for name in ("config.json", "history.jsonl"):

@@ -1,4 +1,4 @@
-"""What the first epoch of `fit` compiles, and what a directory of compiled programs saves: in processes of their own."""
+"""What the first epoch of `fit` compiles, and what a directory of compiled programs saves the next process."""
 
 import json
 import subprocess
@@ -112,10 +112,11 @@ def test_jax_has_its_own_settings_again(tmp_path):
 
 
 def test_refuses_what_is_no_directory(tmp_path):
-    (tmp_path / "file").touch()
+    file = tmp_path / "file"
+    file.touch()
     for given, kind, message in (
         (True, TypeError, 'fit: compilation_cache must be a directory, such as "~/.cache/fnnet", not True'),
-        (tmp_path / "file", ValueError, f"fit: compilation_cache (='{tmp_path}/file') must be a directory: File exists"),
+        (file, ValueError, f"fit: compilation_cache (='{file}') must be a directory: File exists"),
     ):
         with pytest.raises(kind) as raised:
             fnnet.fit(NET, fnnet.softmax_cross_entropy, "sgd", DATA, key=0, batch_size=8, compilation_cache=given)

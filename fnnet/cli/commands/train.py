@@ -16,10 +16,12 @@ from fnnet.data.folder import OTHER_IMAGES, SUFFIXES
 from fnnet.data.published import PUBLISHED
 from fnnet.data.splitting import HELD_OUT
 from fnnet.data.text import TOPICS
+from fnnet.training.compilation_cache import programs_kept
 from fnnet.training.processes import connect, launch
 
 # What --resume may be given beside it: how the training is run, not what is trained; and for how long.
-MAY_CHANGE = {"resume", "epochs", "save_every", "devices", "shard_parameters", "processes", "cluster"}
+MAY_CHANGE = {"resume", "epochs", "save_every", "compilation_cache"}
+MAY_CHANGE |= {"devices", "shard_parameters", "processes", "cluster"}
 
 OTHERS = (".csv", ".gz", ".h5", ".npy", ".parquet", ".pickle", ".pkl", ".pt", ".safetensors", ".tar", ".tsv", ".zip")
 NO_TEXTS = (*SUFFIXES, *OTHER_IMAGES, *OTHERS)
@@ -104,6 +106,9 @@ def _add_run(add: Any) -> None:
     add("--resume", type=Path, metavar="RUN", help=again)
     every = "seconds from one checkpoint to the next; default: 30"
     add("--save-every", type=at_least_zero, default=30.0, metavar="SECONDS", help=every)
+    kept = """where JAX keeps the compiled programs, such as ~/.cache/fnnet: another training of the same network then
+        starts sooner, with the same result; default: nowhere"""
+    add("--compilation-cache", type=Path, metavar="DIR", help=kept)
     moments = """keep the parameters of the start and of every N-th epoch, and write trace.html at the end, on which the
         training can be followed layer by layer; default: none"""
     add("--trace-every", type=whole(1), metavar="N", help=moments)
@@ -129,11 +134,12 @@ def train(parser: Parser, **values: Any) -> int | None:
             raise ValueError("train: all devices of all processes share the work; leave out --devices")
         connect()
     shared = {"devices": values["devices"], "shard_parameters": values["shard_parameters"]}
-    if values["resume"] is not None:
-        _refuse_settings(parser.changed(values).keys() - MAY_CHANGE)
-        runs.resume(values["resume"], epochs=values["epochs"], seconds=values["save_every"], **shared)
-    else:
-        runs.train(_config(values), values["output"], seconds=values["save_every"], **shared)
+    with programs_kept("train: --compilation-cache", values["compilation_cache"]):
+        if values["resume"] is not None:
+            _refuse_settings(parser.changed(values).keys() - MAY_CHANGE)
+            runs.resume(values["resume"], epochs=values["epochs"], seconds=values["save_every"], **shared)
+        else:
+            runs.train(_config(values), values["output"], seconds=values["save_every"], **shared)
     return None
 
 

@@ -1,10 +1,14 @@
-"""The checkpoints of a run: they also write the journal, and end the training when a signal asks for it."""
+"""The checkpoints of a run: they also write the journal, and end the training when a signal asks for it.
+
+`fit` calls them before the first step and after it, so they also say how long it compiles.
+"""
 
 from pathlib import Path
 
 import jax
 
 from fnnet.cli import signals
+from fnnet.cli.runs.compiling import Compiling
 from fnnet.cli.runs.directory import CHECKPOINTS, HISTORY, Config, warn, write_config
 from fnnet.cli.runs.journal import Journal
 from fnnet.cli.runs.moments import Moments
@@ -22,6 +26,7 @@ class RunCheckpoints(Checkpoints):
         """Writes nothing yet."""
         super().__init__(run / CHECKPOINTS, config=config, seconds=seconds, report=warn)
         self.run, self.request = run, request
+        self.compiling = Compiling()
         self.moments = Moments(run, config.get("trace_every"))
         self.journal = Journal(run / HISTORY, config["epochs"], subject_of(config))
         self._epochs_before = config["epochs"]  # of the run, when it was last trained
@@ -58,10 +63,19 @@ class RunCheckpoints(Checkpoints):
             done = int(moment.tally.steps)
             more = f" and {done} steps" if done else ""
             print(f"going on after epoch {int(moment.state.epoch)}{more}", flush=True)
+        if processes.is_first() and not (moment is not None and self._has_ended(moment)):
+            self.compiling.begin()
         return moment
+
+    def _has_ended(self, moment: Moment) -> bool:
+        """Whether no step is left."""
+        patience = self.config.get("patience")
+        ended_early = patience is not None and moment.since_best >= patience
+        return ended_early or int(moment.state.epoch) >= self.config["epochs"]
 
     def __call__(self, moment: Moment) -> None:
         """Note the end of an epoch, and write a checkpoint if one is due, or if the training must stop."""
+        self.compiling.end()
         is_end_of_epoch = not int(moment.tally.steps)
         if is_end_of_epoch:
             self.moments.keep(int(moment.state.epoch), moment.state.params)
