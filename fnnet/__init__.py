@@ -29,6 +29,7 @@ from fnnet.layers.pooling import AvgPool as AvgPool
 from fnnet.layers.pooling import GlobalAvgPool as GlobalAvgPool
 from fnnet.layers.pooling import GlobalMaxPool as GlobalMaxPool
 from fnnet.layers.pooling import MaxPool as MaxPool
+from fnnet.layers.recomputed import Recomputed as Recomputed
 from fnnet.layers.recurrent import GRU as GRU
 from fnnet.layers.recurrent import LSTM as LSTM
 from fnnet.layers.repeat import Repeat as Repeat

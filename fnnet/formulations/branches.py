@@ -7,6 +7,7 @@ XLA writes to memory what enters a branch and what comes out of it. The conditio
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,8 @@ KEEPS_BARRIERS = jax.__version_info__ >= (0, 12)
 LEAST_WRONG = 4096  # numbers of a product with a constant
 
 
-def in_a_branch(function: Callable, *arrays: Array) -> Array:
-    """function(*arrays), for CPUs: it and each of the arrays are computed once."""
+def in_a_branch(function: Callable, *arrays: Any) -> Any:
+    """function(*arrays), for CPUs: it and each of the arrays are computed once. Both may be trees."""
     never = functools.partial(zeros_for, function)
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
 
@@ -59,7 +60,11 @@ def laid_out(array: Array) -> Array:
     return in_a_branch(lambda array: array.reshape(-1), array).reshape(array.shape)
 
 
-def zeros_for(function: Callable, *arrays: Array) -> Array:
-    """Zeros of the shape of function(*arrays), which vary over the axes that the arrays vary over."""
-    outputs = jax.eval_shape(function, *arrays)
-    return same_varying([jnp.zeros(outputs.shape, outputs.dtype), *arrays])[0]
+def zeros_for(function: Callable, *arrays: Any) -> Any:
+    """Zeros of the shapes of function(*arrays), which vary over the axes that the arrays vary over."""
+    given = jax.tree.leaves(arrays)
+
+    def zeros(output: jax.ShapeDtypeStruct) -> Array:
+        return same_varying([jnp.zeros(output.shape, output.dtype), *given])[0]
+
+    return jax.tree.map(zeros, jax.eval_shape(function, *arrays))

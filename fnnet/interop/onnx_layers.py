@@ -15,6 +15,7 @@ from fnnet.layers.flatten import Flatten
 from fnnet.layers.padded import Padded
 from fnnet.layers.pooling import GlobalAvgPool, GlobalMaxPool
 from fnnet.layers.protocol import Params
+from fnnet.layers.recomputed import Recomputed
 from fnnet.layers.recurrent import GRU, LSTM, Recurrent
 from fnnet.layers.repeat import Repeat
 from fnnet.layers.tied import Tied
@@ -46,6 +47,11 @@ def _repeat(graph: OnnxGraph, layer: Repeat, params: Params, x: OnnxValue) -> On
     for name, block, own in layer.inner(params):
         x = graph.layer(block, own, x, name)
     return x
+
+
+@onnx_node(Recomputed)
+def _recomputed(graph: OnnxGraph, layer: Recomputed, params: Params, x: OnnxValue) -> OnnxValue:
+    return graph.layer(layer.body, params, x)
 
 
 @onnx_node(Tied)

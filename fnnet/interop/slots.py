@@ -54,7 +54,7 @@ class Slots(NamedTuple):
 def slots(function: str, net: Any, shape: Sequence[int]) -> Slots:
     """The network's, for examples of that shape; nothing is computed."""
     if not is_threaded(net) and (not isinstance(net, Layer) or type(net).inner is Layer.inner):
-        networks = "a Sequential, Residual, Repeat, Tied or Padded"
+        networks = "a Sequential, Residual, Repeat, Tied, Recomputed or Padded"
         raise TypeError(f"{function}: net must be {networks}, not {type(net).__name__}")
     example = example_shape(function, shape)
     found: list[Slot] = []

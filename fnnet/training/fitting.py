@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnnet.core.arguments import as_key, described
+from fnnet.core.arguments import as_flag, as_key, described
 from fnnet.core.habits import hinted
+from fnnet.layers.recomputed import with_recomputed_blocks
 from fnnet.training.arguments import (
     as_augment,
     as_data,
@@ -75,6 +76,7 @@ def fit(
     epochs: int = 1,
     batch_size: int = 32,
     accumulate: int = 1,
+    recompute: bool = False,
     params: Any = None,
     trainable: Any = None,
     sample_weight: Any = None,
@@ -110,6 +112,9 @@ def fit(
         accumulate: Number of equal chunks into which each mini-batch is split, one of them in memory at a time; their
             gradients are added up before the step. The result is the same up to rounding, ignored labels, weights and
             dropout included; but `BatchNorm` takes the statistics of each chunk. It must divide the mini-batch.
+        recompute: Whether the backward computes each block of the network again instead of keeping what it needs of it:
+            less memory for more time. Blocks are the outermost `Residual` and `Repeat`, at any depth of `Sequential`;
+            `fnnet.Recomputed` does it for a layer of your choice.
         params: Parameters to start from; not changed. None: from `net.init`.
         trainable: Which parameters are trained. The others keep their bits, without gradients or optimiser state: a
             tree of booleans like the parameters, in which one may stand for a whole layer; or a function of a
@@ -158,9 +163,9 @@ def fit(
     Raises:
         TypeError: The network, loss, optimiser, data, key or a directory is of a wrong type.
         ValueError: No data, data that do not match, are NaN or infinite, a mini-batch larger than the data or not
-            divisible by `accumulate` and the mesh's devices; checkpoints of another training, of more epochs, or in use
-            by one; a loss that does not give one number per example, or hides its weights (`fnnet.mean_loss`); a
-            directory that cannot be made.
+            divisible by `accumulate` and the mesh's devices; no block to recompute; checkpoints of another training, of
+            more epochs, or in use by one; a loss that does not give one number per example, or hides its weights
+            (`fnnet.mean_loss`); a directory that cannot be made.
         NonFiniteLossError: The loss is infinite or NaN; it names epoch and step. Or all examples of an epoch have
             weight 0.
         ProcessLostError: Another process of the training has ended.
@@ -168,6 +173,7 @@ def fit(
     at_least_one("fit", "epochs", epochs)
     at_least_one("fit", "batch_size", batch_size)
     at_least_one("fit", "accumulate", accumulate)
+    recompute = as_flag("fit", "recompute", recompute)
     if patience is not None:
         at_least_one("fit", "patience", patience)
         if validation is None:
@@ -191,7 +197,8 @@ def fit(
         raise ValueError("fit: metrics need validation data; the history has loss and accuracy of the training")
     warn_of_channels_first(net, source.shape)
     warn_of_probabilities(net, loss)
-    part, optimizer = part_of(net, optimizer, trainable, params, key, source.shape)
+    blocks = _recomputed(net) if recompute else net
+    part, optimizer = part_of(blocks, optimizer, trainable, params, key, source.shape)
     if augment is not None:
         as_augment("fit", augment)
     trained = part if augment is None else Augmented(part, augment)
@@ -263,6 +270,17 @@ def fit(
             if ended:
                 break
     return (_result(moment.state, average) if best is None else best[1]), History(history)
+
+
+def _recomputed(net: Any) -> Any:
+    """The network with its blocks recomputed; ValueError where it has none."""
+    found = with_recomputed_blocks(net)
+    if found is net:
+        raise ValueError(
+            f"fit: recompute=True needs a Residual or Repeat in net (={type(net).__name__}(...)); "
+            "put fnnet.Recomputed(...) around layers of your choice instead"
+        )
+    return found
 
 
 def _refuse_past(epochs: int, moment: Moment) -> None:

@@ -142,10 +142,11 @@ LAYERS: dict[str, list[Any]] = {
         (fnnet.Repeat(block, 3), SEQUENCE),
         (fnnet.Repeat(fnnet.Sequential(fnnet.Repeat(block, 2)), 2), SEQUENCE),
     ],
+    "Recomputed": [(fnnet.Recomputed(fnnet.Residual(block)), SEQUENCE)],
     "Tied": [(fnnet.Tied(fnnet.Embedding(7, 6), block), (5,))],
     "Padded": [
         (fnnet.Padded(fnnet.Sequential(fnnet.Embedding(7, 6), fnnet.Repeat(part, 2))), (8,))
-        for part in (fnnet.Residual(fnnet.Attention(2)), fnnet.LSTM(6), fnnet.GRU(6, reverse=True))
+        for part in (fnnet.Recomputed(fnnet.Residual(fnnet.Attention(2))), fnnet.LSTM(6), fnnet.GRU(6, reverse=True))
     ]
     + [
         (fnnet.Padded(fnnet.Sequential(fnnet.Embedding(7, 6), pool), index=2), (8,))

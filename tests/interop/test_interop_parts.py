@@ -117,8 +117,10 @@ def test_networks_that_are_made_of_one():
     words = fnnet.Embedding(7, 4)
     nets = (fnnet.Padded(fnnet.Sequential(words, fnnet.Dense(4))), fnnet.Tied(words, fnnet.Dense(4)))
     state = {"words.weight": normal(7, 4), "fc.weight": normal(4, 4), "fc.bias": normal(4)}
-    padded, tied = (interop.from_torch(net, (LENGTH,), state) for net in nets)
+    nets += (fnnet.Recomputed(fnnet.Sequential(words, fnnet.Dense(4))),)
+    padded, tied, recomputed = (interop.from_torch(net, (LENGTH,), state) for net in nets)
     chex.assert_trees_all_equal(padded, tied)
+    chex.assert_trees_all_equal(padded, recomputed)
     chex.assert_trees_all_equal_shapes(padded, nets[1].init(KEY, (LENGTH,)))
 
 
