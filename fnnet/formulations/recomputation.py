@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnnet.core.primitives import same_varying
+from fnnet.core.primitives import explicit_mesh, same_varying
 from fnnet.formulations.branches import in_a_branch
 from fnnet.formulations.platforms import on_cpu
 
@@ -36,6 +36,8 @@ def recomputed(function: Callable) -> Callable:
         def behind_a_barrier(*arrays: Any) -> Any:
             return pulled(*lax.optimization_barrier(arrays))
 
+        if explicit_mesh((args, given)) is not None:  # the zeros of a branch would not be sharded alike
+            return behind_a_barrier(moving, still, given)
         return on_cpu(lambda *arrays: in_a_branch(pulled, *arrays))(behind_a_barrier)(moving, still, given)
 
     whole.defvjp(forward, backward)

@@ -111,10 +111,10 @@ class Recomputed(PaddingAware, WithBody):
     def last_product(self, params: Params) -> tuple[Layer | None, Params, Any, Any] | None:
         """The layer's; what is before the product stays recomputed."""
         found = self.body.last_product(params)
-        if found is None or found[0] is None:
-            return found
-        body, *rest = found
-        return self.with_body(body), *rest
+        if found is None:
+            return None
+        body, own, kernel, bias = found
+        return None if body is None else self.with_body(body), own, kernel, bias
 
     def squared_gradient_norms(self, params: Params, x: Any, y_bar: Any) -> jax.Array | None:
         """The layer's."""

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 import fnnet
 from fnnet.formulations.recomputation import recomputed
@@ -97,6 +99,18 @@ def test_devices_share_a_mini_batch():
     chex.assert_trees_all_close(*found, rtol=1e-4, atol=1e-5)
 
 
+def test_explicit_mesh_axes():
+    net, params, xs = fnnet.Recomputed(DENSE), DENSE.init(KEY, (4,)), jnp.asarray(IMAGES[:, 0, 0])
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,), devices=jax.devices()[:2])
+
+    def gradient(net, xs):
+        return jax.jit(jax.grad(lambda p: jnp.sin(jax.vmap(net.apply, (None, 0))(p, xs)).sum()))(params)
+
+    expected = gradient(DENSE, xs)
+    with jax.set_mesh(mesh):
+        chex.assert_trees_all_close(gradient(net, jax.device_put(xs, P("data"))), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_trace_shows_the_layers_inside():
     net, xs = fnnet.Sequential(fnnet.Recomputed(DENSE), fnnet.Dense(3)), IMAGES[:, 0, 0]
     trace = fnnet.trace(net, fnnet.softmax_cross_entropy, net.init(KEY, (4,)), xs, np.arange(8) % 3, key=KEY)
@@ -133,11 +147,9 @@ def test_outputs_without_a_gradient_pass():
             r"Recomputed: block \(=Flatten\) is a class; write Flatten\(\.\.\.\)",
         ),
         (
-            lambda: fnnet.fit(
-                fnnet.Sequential(DENSE), fnnet.squared_error, "sgd", (IMAGES, IMAGES), key=0, recompute=1
-            ),  # type: ignore
+            lambda: fnnet.fit(DENSE, fnnet.squared_error, "sgd", (IMAGES, IMAGES), key=0, recompute="no"),  # type: ignore[arg-type]
             TypeError,
-            r"fit: recompute \(=1\) must be True or False",
+            r"fit: recompute \(='no'\) must be True or False",
         ),
         (
             lambda: fnnet.fit(
