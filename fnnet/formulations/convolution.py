@@ -7,9 +7,11 @@ GPUs and TPUs compute the plain forms, which stand on the rule's page, fnnet/rul
     more, where devices may share the batch the same, in a loop; W_bar tap by tap
     one tap                                 one product                         patches.py
     y of few taps                           products and sums, tap by tap       sums.py
+    W_bar of 3 x 3 taps, 2 to 32 channels   a product, its taps on both sides   split_taps.py
     W_bar of few taps or of one example     a product of patches                patches.py
     x_bar of few channels, narrow images    a product with a band               bands.py
     x_bar of few channels                   a product to patches                patches.py
+    x_bar with a stride                     a convolution for all its phases    phases.py
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
     all others, and on explicit mesh axes   convolutions NHWC, HWIO -> NHWC     canonical.py
 
@@ -26,14 +28,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnnet.core.geometry import Window
-from fnnet.formulations import bands, canonical, depthwise, patches, pieces, sums, winograd
-from fnnet.formulations.branches import KEEPS_BARRIERS
+from fnnet.formulations import bands, canonical, depthwise, patches, phases, pieces, split_taps, sums, winograd
+from fnnet.formulations.branches import KEEPS_BARRIERS, in_a_branch
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
 FEW_TAPS = 32  # taps times channels: terms of a sum, rows of the matrix of patches
 FEW_CHANNELS = 8  # but more than one: a convolution with so few output channels is slow
 MOST_WINDOWS = 3  # side by side in a row: with more, the band is mostly zeros
 MANY_OUTPUTS = 16  # a product with fewer columns is no faster
+FEW_WEIGHTS = 32  # channels and outputs: with more, a convolution sums faster over the batch than a product
+MANY_CHANNELS = 64  # from here on, zeros among the taps cost more than zeros in the cotangent
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
 LEAST_TILES = 512  # rows of Winograd's products, in a piece of the batch
 MOST_EXAMPLES = 64 if canonical.ON_ONE_CORE else 128  # of W_bar as one convolution, which sums over the batch;
@@ -91,6 +95,8 @@ def x_gradient(kernel, cotangents, *, window: Window, groups: int):
             if 1 < kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
                 narrow = window.image[-1] <= MOST_WINDOWS * window.size[-1]
                 return (bands if narrow else patches).x_gradient(kernel, cotangents, window=window)
+            if _by_phases(kernel, window):
+                return phases.x_gradient(kernel, cotangents, window=window)
             if _by_winograd(cotangents, kernel.shape[-2:], window):
                 return winograd.x_gradient(kernel, cotangents, window=window)
         return canonical.x_gradient(kernel, cotangents, window=window, groups=groups)
@@ -112,15 +118,26 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
         if groups == 1 and not _explicit(images):
             if math.prod(window.size) == 1:
                 return patches.kernel_gradient_of_one_tap(images, cotangents, window=window)
+            if _by_split_taps(images, weights, window):
+                return split_taps.kernel_gradient(images, cotangents, window=window)
             few = math.prod(window.size) * weights[0] <= FEW_TAPS and weights[1] >= MANY_OUTPUTS
             if few or images.shape[0] == 1:
                 return patches.kernel_gradient(images, cotangents, window=window)
             if _by_winograd(images, weights, window):
                 return winograd.kernel_gradient(images, cotangents, window=window)
         whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
-        return pieces.summed(whole, images, cotangents, _pieces(images))
+        if (number := _pieces(images)) == 1 and pieces.sharers() == 1 and not _explicit(images):
+            return in_a_branch(whole, images, cotangents)  # else XLA computes both again while it transposes them
+        return pieces.summed(whole, images, cotangents, number)
 
     return _split(by_group, images, cotangents, groups=groups)
+
+
+def _by_phases(kernel, window: Window) -> bool:
+    """Whether x_bar is one convolution for all phases of the stride."""
+    fits = set(window.dilation) == {1} and all(k >= s for k, s in zip(window.size, window.stride, strict=True))
+    strided, channels = set(window.stride) != {1}, kernel.shape[-2]
+    return fits and strided and (channels < MANY_CHANNELS or phases.without_waste(window))
 
 
 def _explicit(array) -> bool:
@@ -142,6 +159,14 @@ def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:
     many = min(weights) >= LEAST_CHANNELS and math.prod(weights) >= LEAST_WEIGHTS
     known = isinstance(examples, int) and examples > 0  # not when exported for any batch
     return wide and fits and many and known and winograd.tiles_of_a_piece(examples, window.out) >= LEAST_TILES
+
+
+def _by_split_taps(images, weights: tuple[int, int], window: Window) -> bool:
+    """Whether both factors of W_bar see some of the taps."""
+    examples, wide = images.shape[0], images.dtype.itemsize >= 4
+    fits = window.size == (3, 3) and set(window.stride + window.dilation) == {1}
+    several = isinstance(examples, int) and examples > 1
+    return wide and several and fits and min(weights) > 1 and MANY_OUTPUTS <= max(weights) <= FEW_WEIGHTS
 
 
 def _split(function, *arrays, groups: int):

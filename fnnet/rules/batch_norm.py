@@ -14,7 +14,8 @@ the whole batch, in group normalisation those of all channels of its group in on
                 c        = 1/m sum_k s_k sum_i y_bar_i                    (9)   k over the channels of the group
                 d        = 1/m sum_k s_k sum_i y_bar_i n_i                (10)
 
-What is kept is x, the caller's array, and the two statistics. The sums of (4) and (5), two numbers for each channel,
+What is kept is x, the caller's array, and the two statistics; batch normalisation keeps x - mu on a CPU, where it is
+in memory anyway (fnnet/formulations/centring.py). The sums of (4) and (5), two numbers for each channel,
 serve all three gradients. Group normalisation sums channel by channel first: a loop over few channels is slow.
 
 Sources: Ioffe and Szegedy, Batch Normalization (2015), arXiv:1502.03167, algorithm 1 and the equations of section 3; Wu
@@ -34,6 +35,7 @@ from fnnet.core.arguments import as_epsilon, as_floats, axes_from_end, wide
 from fnnet.core.geometry import integer
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
+from fnnet.formulations.centring import centred, to_keep
 from fnnet.formulations.reductions import merged
 from fnnet.rules.layer_norm import check_sizes, computed_again
 
@@ -81,28 +83,29 @@ def batch_norm(
 
 
 def batch_norm_fwd(x, scale, bias, *, axes, kept, epsilon):
-    over, (rows,) = merged(axes, *wide(x))
-    mean = means(rows, over)  # (1)
-    centred = rows - jnp.expand_dims(mean, over)
-    variance = means(jnp.square(centred), over)  # (2)
-    y = channelwise(centred, lax.rsqrt(variance + epsilon), scale, bias, over)  # (3)
-    return (y.reshape(x.shape).astype(x.dtype), mean, variance), (x, mean, variance, scale)
+    over, (rows,) = merged(axes, x)
+    mean = means(*wide(rows), over)  # (1)
+    stored = to_keep(rows, mean, over=over)
+    from_mean = centred(stored, mean, over=over)
+    variance = means(jnp.square(from_mean), over)  # (2)
+    y = channelwise(from_mean, lax.rsqrt(variance + epsilon), scale, bias, over)  # (3)
+    return (y.reshape(x.shape).astype(x.dtype), mean, variance), (stored.reshape(x.shape), mean, variance, scale)
 
 
 def batch_norm_bwd(residuals, bars, *, axes, kept, epsilon):
-    x, mean, variance, scale = computed_again(*residuals)
+    stored, mean, variance, scale = lax.optimization_barrier(residuals)
     y_bar, mean_bar, variance_bar = bars
-    over, (rows, y_bar_rows) = merged(axes, x, *wide(y_bar))
-    centred, inverse, m = rows - jnp.expand_dims(mean, over), lax.rsqrt(variance + epsilon), count(rows, over)
+    over, (stored, y_bar_rows) = merged(axes, stored, *wide(y_bar))
+    from_mean, inverse, m = centred(stored, mean, over=over), lax.rsqrt(variance + epsilon), count(stored, over)
     bias_bar = y_bar_rows.sum(over)  # (4)
-    scale_bar = (y_bar_rows * centred).sum(over) * inverse  # (5)
-    a = inverse if scale is None else inverse * scale
+    scale_bar = (y_bar_rows * from_mean).sum(over) * inverse  # (5)
+    a = inverse if scale is None else inverse * wide(scale)[0]
     b = (2 * variance_bar - a * inverse * scale_bar) / m
     c = (mean_bar - a * bias_bar) / m
     a, b, c = (jnp.expand_dims(each, over) for each in (a, b, c))
-    x_bar = a * y_bar_rows + b * centred + c  # (6), (7)
+    x_bar = a * y_bar_rows + b * from_mean + c  # (6), (7)
     scale_bar, bias_bar = (of_all_batches(bar, kept).astype(y_bar.dtype) for bar in (scale_bar, bias_bar))
-    return x_bar.reshape(x.shape).astype(y_bar.dtype), scale_bar, bias_bar
+    return x_bar.reshape(y_bar.shape).astype(y_bar.dtype), scale_bar, bias_bar
 
 
 _batch_norm = rule(batch_norm_fwd, batch_norm_bwd, batched=("x",))

@@ -15,7 +15,7 @@ from sampled import one_in
 import fnnet
 from fnnet.checking.contract import compare
 from fnnet.core.geometry import window
-from fnnet.formulations import bands, canonical, convolution, patches, pieces, sums, winograd
+from fnnet.formulations import bands, canonical, convolution, patches, phases, pieces, split_taps, sums, winograd
 from fnnet.rules import convolution as rule_page
 
 RNG = np.random.default_rng(5)
@@ -47,6 +47,7 @@ LARGE = {  # image, kernel, groups
     "few channels, wide": ((64, 14, 23, 6), (5, 5, 6, 16), 1),
     "many examples": ((160, 8, 7, 6), (4, 3, 6, 8), 1),
     "one tap": ((24, 9, 10, 24), (1, 1, 24, 40), 1),
+    "few weights": ((48, 28, 27, 32), (3, 3, 32, 24), 1),
 }
 
 
@@ -56,7 +57,14 @@ def both(page, name, args, place):
     return jax.jit(lambda *args: (run(*args), getattr(plain, name)(*args, window=place, groups=1)))(*args)
 
 
-SPECIAL = {sums: ["output"], bands: ["x_gradient"], patches: ["x_gradient", "kernel_gradient"], winograd: list(PARTS)}
+SPECIAL = {
+    sums: ["output"],
+    bands: ["x_gradient"],
+    patches: ["x_gradient", "kernel_gradient"],
+    phases: ["x_gradient"],
+    split_taps: ["kernel_gradient"],
+    winograd: list(PARTS),
+}
 
 
 @pytest.mark.parametrize("page", SPECIAL, ids=lambda page: page.__name__.rpartition(".")[-1])
@@ -67,6 +75,8 @@ def test_special_forms_are_the_same_function(index, page, devices, x64):
     size, (stride, dilation) = draw.integers(1, 4, 2).tolist(), draw.integers(1, 3, 2).tolist()
     if page is winograd:
         size, stride, dilation = [3, 3], 1, 1
+    if page in (phases, split_taps):
+        dilation = 1
     padding = draw.integers(0, 3, (2, 2)).tolist()
     if any(n + sum(p) < dilation * (k - 1) + 1 for n, p, k in zip((height, width), padding, size, strict=True)):
         padding = [(dilation * (k - 1),) * 2 for k in size]
@@ -87,6 +97,61 @@ def test_bands_along_the_last_of_any_axes(rank, x64):
     kernel, g = RNG.normal(size=(*size, 3, 2)), RNG.normal(size=(5, *place.out, 2))
     ours, theirs = both(bands, "x_gradient", (kernel, g), place)
     assert not compare("x_gradient", ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_phases_of_any_axes(rank, x64):
+    """Also where no window sees the image's end, and where a window is smaller than the stride."""
+    image, size, stride, padding = (6, 8, 9)[-rank:], (5, 2, 4)[-rank:], (3, 3, 2)[-rank:], [(2, 4), (0, 1), (3, 0)]
+    place = window("conv", (4, *image, 3), size, stride=stride, dilation=1, padding=padding[-rank:])
+    kernel, g = RNG.normal(size=(*size, 3, 2)), RNG.normal(size=(4, *place.out, 2))
+    ours, theirs = both(phases, "x_gradient", (kernel, g), place)
+    assert not compare("x_gradient", ours, theirs, 1e-12)
+
+
+def test_split_taps_in_pieces(devices, monkeypatch, x64):
+    monkeypatch.setattr(split_taps, "ROWS", 300)
+    monkeypatch.setattr(
+        split_taps, "MOST_OF_ONE", 5
+    )  # so that the product is a batch of two, where there is one device
+    x, g = (RNG.normal(size=size) for size in ((48, 5, 6, 3), (48, 5, 6, 2)))
+    place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
+    ours, theirs = both(split_taps, "kernel_gradient", (x, g), place)
+    assert not compare("kernel_gradient", ours, theirs, 1e-12)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size", "stride", "form"),
+    [
+        (16, 16, 3, 1, "product"),
+        (32, 32, 3, 1, "product"),
+        (3, 16, 3, 1, "product"),
+        (16, 48, 3, 1, "convolution"),
+        (16, 16, 5, 1, "convolution"),
+        (16, 16, 3, 2, "convolution"),
+    ],
+)
+def test_which_kernel_gradients_are_products(channels, outputs, size, stride, form):
+    x = jnp.zeros((16, 12, 12, channels))
+    place = window("conv", x.shape, (size, size), stride=stride, dilation=1, padding="SAME")
+    run = functools.partial(convolution.kernel_gradient, window=place, groups=1)
+    text = jax.jit(run).lower(x, jnp.zeros((16, *place.out, outputs))).as_text()
+    assert {"product": "dot_general", "convolution": "stablehlo.convolution"}[form] in text
+    assert {"product": "stablehlo.convolution", "convolution": "dot_general"}[form] not in text
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(
+    ("channels", "size", "stride", "is_dense"), [(16, 3, 2, True), (64, 3, 2, False), (64, 4, 2, True)]
+)
+def test_with_a_stride_the_gradient_of_few_channels_multiplies_no_zeros(channels, size, stride, is_dense):
+    kernel = jnp.zeros((size, size, channels, 16))
+    place = window("conv", (4, 12, 12, channels), (size, size), stride=stride, dilation=1, padding="SAME")
+    run = functools.partial(convolution.x_gradient, window=place, groups=1)
+    text = jax.jit(run).lower(kernel, jnp.zeros((4, *place.out, 16))).as_text()
+    (image,) = re.findall(r"stablehlo.convolution.*: \(tensor<4x(\d+)x", text)
+    assert (int(image) == place.out[0]) == is_dense
 
 
 @pytest.mark.cpu
@@ -142,7 +207,7 @@ def test_before_jax_0_12_an_image_is_dilated_where_that_takes_all_cores(outputs,
 def test_on_a_cpu_no_convolution_has_groups(shape):
     image, kernel, groups = SHAPES[shape]
     text = gradients(groups).lower(jnp.zeros(image), jnp.zeros(kernel)).as_text()
-    wanted = {"dense": 3, "few taps": 1, "groups": 12, "depthwise": 0, "wide": 0}
+    wanted = {"dense": 2, "few taps": 1, "groups": 12, "depthwise": 0, "wide": 0}
     assert convolutions(text) == ["1"] * wanted[shape]
 
 
