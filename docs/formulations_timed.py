@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from fnnet.core.geometry import Window, window
-from fnnet.formulations import bands, canonical, convolution, depthwise, patches, sums, winograd
+from fnnet.formulations import bands, canonical, convolution, depthwise, patches, phases, split_taps, sums, winograd
 from fnnet.rules import convolution as rule_page
 
 PARTS = ("output", "x_gradient", "kernel_gradient")
@@ -54,6 +54,24 @@ TABLES = {
         Case((128, 28, 28, 1), (3, 3, 1, 32), patches, ("kernel_gradient",)),
         Case((128, 28, 28, 1), (5, 5, 1, 6), patches, ("kernel_gradient",)),
         Case((128, 32, 32, 3), (3, 3, 3, 64), patches, ("kernel_gradient",)),
+    ],
+    "few weights: a product with taps on both sides": [
+        Case((128, 32, 32, 3), (3, 3, 3, 16), split_taps, ("kernel_gradient",)),
+        Case((32, 32, 32, 16), (3, 3, 16, 16), split_taps, ("kernel_gradient",)),
+        Case((128, 32, 32, 16), (3, 3, 16, 16), split_taps, ("kernel_gradient",)),
+        Case((32, 16, 16, 32), (3, 3, 32, 32), split_taps, ("kernel_gradient",)),
+        Case((128, 16, 16, 32), (3, 3, 32, 32), split_taps, ("kernel_gradient",)),
+        Case((128, 32, 32, 32), (3, 3, 32, 32), split_taps, ("kernel_gradient",)),
+        Case((128, 8, 8, 64), (3, 3, 64, 64), split_taps, ("kernel_gradient",)),
+        Case((128, 32, 32, 16), (5, 5, 16, 16), split_taps, ("kernel_gradient",)),
+    ],
+    "with a stride: all phases as one convolution": [
+        Case((128, 32, 32, 16), (3, 3, 16, 32), phases, ("x_gradient",), stride=2),
+        Case((128, 16, 16, 32), (3, 3, 32, 64), phases, ("x_gradient",), stride=2),
+        Case((128, 32, 32, 48), (3, 3, 48, 96), phases, ("x_gradient",), stride=2),
+        Case((128, 16, 16, 64), (3, 3, 64, 128), phases, ("x_gradient",), stride=2),
+        Case((128, 64, 64, 16), (4, 4, 16, 16), phases, ("x_gradient",), stride=2),
+        Case((128, 16, 16, 64), (4, 4, 64, 64), phases, ("x_gradient",), stride=2),
     ],
     "few channels, narrow images: a product with a band": [
         Case((32, 14, 14, 6), (5, 5, 6, 16), bands, ("x_gradient",), padding="VALID"),

@@ -133,7 +133,7 @@ def test_tall_products_are_a_batch_of_two(rows, columns, count, monkeypatch):
 def test_split_taps_in_pieces(devices, monkeypatch, x64):
     monkeypatch.setattr(split_taps, "ROWS", 300)
     monkeypatch.setattr(products, "LEAST_ROWS", 1)
-    monkeypatch.setattr(products, "LEAST_COLUMNS", 5)  # so that it is a batch of two products, where there is one device
+    monkeypatch.setattr(products, "LEAST_COLUMNS", 5)  # with one device, so, a batch of two products
     x, g = (RNG.normal(size=size) for size in ((48, 5, 6, 3), (48, 5, 6, 2)))
     place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
     ours, theirs = both(split_taps, "kernel_gradient", (x, g), place)
