@@ -11,16 +11,24 @@ from jax import lax
 from fnnet.core.arguments import accumulator
 from fnnet.core.geometry import Window
 from fnnet.formulations import pieces, products
-from fnnet.formulations.branches import of_unknown_kernel
+from fnnet.formulations.branches import in_a_branch, of_unknown_kernel
 from fnnet.formulations.windows import spread, taps
 
 
 def kernel_gradient(images, cotangents, *, window: Window):
-    """(taps * channels, N * places) @ (N * places, outputs); the product reads the patches in the order of memory."""
+    """(taps * channels, N * places) @ (N * places, outputs); the product reads the patches in the order of memory.
+
+    XLA would make the patches of a first layer in the forward, and keep them until the last step of the backward. In a
+    branch they are made when the cotangent is there.
+    """
     channels, outputs = images.shape[-1], cotangents.shape[-1]
-    planes = jnp.moveaxis(images, -1, 0)[..., None]  # a channel is an example here, and N is an axis of the batch
-    patches = jnp.concatenate([seen.reshape(channels, -1) for seen in taps(planes, window, 0)])
-    return _product(patches, cotangents.reshape(-1, outputs)).reshape(*window.size, channels, outputs)
+
+    def whole(images, cotangents):
+        planes = jnp.moveaxis(images, -1, 0)[..., None]  # a channel is an example here, and N is an axis of the batch
+        patches = jnp.concatenate([seen.reshape(channels, -1) for seen in taps(planes, window, 0)])
+        return _product(patches, cotangents.reshape(-1, outputs)).reshape(*window.size, channels, outputs)
+
+    return in_a_branch(whole, images, cotangents)
 
 
 def output_of_one_tap(images, kernel, *, window: Window):
