@@ -321,3 +321,13 @@ def test_a_kernel_gradient_multiplies_what_lies_in_memory_as_a_product_reads_it(
     assert found == [("1", "0")] * 16
     assert len(re.findall(r"f32\[2,2,[\d,]+\]\{5,4,3,2,1,0\} copy\(", text)) == 2  # the transposes, each done once
     assert set(re.findall(r"f32\[4,2,[\d,]+\](\{[\d,]+\})", text)) <= {"{5,4,3,2,1,0}", "{3,2,1,0}"}
+
+
+@pytest.mark.cpu
+def test_patches_of_a_first_layer_are_not_kept_from_the_forward():
+    """They depend on the images alone: XLA would make them before the backward, in the entry computation."""
+    images, kernel = jnp.ones((2, 32, 32, 3)), jnp.ones((3, 3, 3, 16))
+    gradient = jax.jit(jax.grad(lambda kernel, images: jnp.sin(fnnet.conv(images, kernel)).sum()))
+    program = gradient.lower(kernel, images).compile().as_text()
+    patches, entry = "f32[27,2048]", program[program.index("\nENTRY") :]
+    assert (patches in program, patches in entry) == (True, False)
