@@ -7,11 +7,11 @@ from typing import Any
 import jax
 
 from fnnet.core.arguments import as_array
-from fnnet.formulations.recomputation import recomputed
 from fnnet.layers.functions import as_layer
 from fnnet.layers.padded import Padded
 from fnnet.layers.padding_aware import PaddingAware
 from fnnet.layers.protocol import Layer, Params, check_layer, with_fields
+from fnnet.layers.recomputation import recomputed
 from fnnet.layers.repeat import Repeat
 from fnnet.layers.residual import Residual
 from fnnet.layers.sequential import Sequential

@@ -326,7 +326,7 @@ def test_a_kernel_gradient_multiplies_what_lies_in_memory_as_a_product_reads_it(
 @pytest.mark.cpu
 def test_patches_of_a_first_layer_are_not_kept_from_the_forward():
     """They depend on the images alone: XLA would make them before the backward, in the entry computation."""
-    images, kernel = jnp.ones((2, 32, 32, 3)), jnp.ones((3, 3, 3, 16))
+    images, kernel = jnp.ones((2, 32, 32, 3)), jnp.ones((3, 3, 3, 64))
     gradient = jax.jit(jax.grad(lambda kernel, images: jnp.sin(fnnet.conv(images, kernel)).sum()))
     program = gradient.lower(kernel, images).compile().as_text()
     patches, entry = "f32[27,2048]", program[program.index("\nENTRY") :]

@@ -11,7 +11,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 import fnnet
-from fnnet.formulations.recomputation import recomputed
+from fnnet.layers.recomputation import recomputed
 from fnnet.layers.recomputed import with_recomputed_blocks
 
 KEY = jax.random.key(0)
