@@ -9,6 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fnnet.core.arguments import wide
 from fnnet.formulations.branches import in_a_branch
@@ -21,8 +22,14 @@ def to_keep(x, mean, *, over: tuple[int, ...]):
 
 
 def centred(kept, mean, *, over: tuple[int, ...]):
-    """x - mean, in the dtype of sums, of what `to_keep` has returned."""
-    return (_difference if _is_narrow(kept) else _centred)(*wide(kept), mean, over=over)
+    """x - mean in the forward pass, in the dtype of sums, of what `to_keep` has returned."""
+    (kept_wide,) = wide(kept)
+    return _difference(kept_wide, mean, over=over) if _is_narrow(kept) else _centred(kept_wide, mean, over=over)
+
+
+def centred_again(kept, mean, *, over: tuple[int, ...]):
+    """The same in the backward pass. Where x is kept, a barrier keeps XLA from keeping x - mean in its place."""
+    return _of_kept(kept, mean, over=over) if _is_narrow(kept) else _centred_again(kept, mean, over=over)
 
 
 def _is_narrow(x) -> bool:
@@ -47,3 +54,10 @@ def _to_keep(x, mean, *, over: tuple[int, ...]):
 @on_cpu(lambda kept, mean, *, over: kept)
 def _centred(kept, mean, *, over: tuple[int, ...]):
     return _difference(kept, mean, over=over)
+
+
+def _of_kept(kept, mean, *, over: tuple[int, ...]):
+    return _difference(*wide(lax.optimization_barrier(kept)), mean, over=over)
+
+
+_centred_again = on_cpu(lambda kept, mean, *, over: kept)(_of_kept)

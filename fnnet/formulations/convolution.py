@@ -29,7 +29,7 @@ from jax import lax
 
 from fnnet.core.geometry import Window
 from fnnet.formulations import bands, canonical, depthwise, patches, phases, pieces, split_taps, sums, winograd
-from fnnet.formulations.branches import KEEPS_BARRIERS, in_a_branch
+from fnnet.formulations.branches import KEEPS_BARRIERS
 
 MOST_SPLIT = 32  # groups: each is a convolution of its own to compile
 FEW_TAPS = 32  # taps times channels: terms of a sum, rows of the matrix of patches
@@ -126,9 +126,7 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
             if _by_winograd(images, weights, window):
                 return winograd.kernel_gradient(images, cotangents, window=window)
         whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
-        if (number := _pieces(images)) == 1 and pieces.sharers() == 1 and not _explicit(images):
-            return in_a_branch(whole, images, cotangents)  # else XLA computes both again while it transposes them
-        return pieces.summed(whole, images, cotangents, number)
+        return pieces.summed(whole, images, cotangents, _pieces(images))
 
     return _split(by_group, images, cotangents, groups=groups)
 

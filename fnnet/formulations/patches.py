@@ -10,7 +10,7 @@ from jax import lax
 
 from fnnet.core.arguments import accumulator
 from fnnet.core.geometry import Window
-from fnnet.formulations import pieces, products
+from fnnet.formulations import pieces
 from fnnet.formulations.branches import in_a_branch, of_unknown_kernel
 from fnnet.formulations.windows import spread, taps
 
@@ -47,8 +47,9 @@ def x_gradient_of_one_tap(kernel, cotangents, *, window: Window):
 
 def kernel_gradient_of_one_tap(images, cotangents, *, window: Window):
     """(channels, N * places) @ (N * places, outputs)."""
+    over = tuple(range(cotangents.ndim - 1))
     (seen,) = taps(images, window, 0)
-    product = products.over_rows(*(array.reshape(-1, array.shape[-1]) for array in (seen, cotangents)))
+    product = _product(seen, cotangents, over, over)
     return product.reshape(*window.size, *product.shape)
 
 

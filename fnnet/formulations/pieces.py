@@ -58,9 +58,16 @@ def kept_apart(function: Callable[[Array], Array], images):
 
 
 def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces: int):
-    """The sum of what `function` makes of each piece of both."""
+    """The sum of what `function` makes of each piece of both, in a branch.
+
+    Outside a branch XLA computes what `function` reads again while it transposes that, and may begin in the forward
+    pass with what does not need the cotangents, and keep it. Devices that share the batch add their sums once, for all
+    that stands outside branches.
+    """
     if pieces == 1:
-        return function(images, cotangents)
+        is_explicit = any(any(jax.typeof(array).sharding.spec) for array in (images, cotangents))
+        alone = sharers() == 1 and not is_explicit
+        return in_a_branch(function, images, cotangents) if alone else function(images, cotangents)
 
     def of_all(*arrays):
         apart = [_apart(array, pieces) for array in arrays]

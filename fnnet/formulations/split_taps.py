@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnnet.core.geometry import Window
-from fnnet.formulations import pieces, products
+from fnnet.formulations import pieces
 from fnnet.formulations.branches import in_a_branch
 
 ROWS = 16384  # of the factors, in a piece of the batch: they fit into the cache
+LEAST_ROWS, LEAST_COLUMNS = 8192, 65  # from here on, a batch of two products takes 5 to 35 % less time than one
 
 
 def kernel_gradient(images, cotangents, *, window: Window):
@@ -39,12 +40,20 @@ def kernel_gradient(images, cotangents, *, window: Window):
         return _beside([_padded(cotangents, [(0, 0, 0), (a, shifts - 1 - a, 0), *others]) for a in range(shifts)])
 
     def of_piece(images, cotangents):
-        return products.over_rows(in_a_branch(seen, images), in_a_branch(given, cotangents))
+        return _over_rows(in_a_branch(seen, images), in_a_branch(given, cotangents))
 
     number = pieces.number(images.shape[0], ROWS // math.prod(window.out))
     product = pieces.summed(of_piece, images, cotangents, number).reshape(-1, channels, shifts, outputs)
     kernel_bar = jnp.moveaxis(product, 2, 0).reshape(shifts * phases, *window.size[1:], channels, outputs)
     return kernel_bar[:taps]
+
+
+def _over_rows(a, b):
+    """a^T b."""
+    rows, most = a.shape[0], max(a.shape[1], b.shape[1])
+    by_two = rows >= LEAST_ROWS and rows % 2 == 0 and most >= LEAST_COLUMNS and pieces.sharers() == 1
+    a, b = (factor.reshape(1 + by_two, -1, factor.shape[1]) for factor in (a, b))
+    return lax.dot_general(a, b, (((1,), (1,)), ((0,), (0,)))).sum(0)
 
 
 def _strided(images, start, places, window: Window):

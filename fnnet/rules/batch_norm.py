@@ -35,7 +35,7 @@ from fnnet.core.arguments import as_epsilon, as_floats, axes_from_end, wide
 from fnnet.core.geometry import integer
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
-from fnnet.formulations.centring import centred, to_keep
+from fnnet.formulations.centring import centred, centred_again, to_keep
 from fnnet.formulations.reductions import merged
 from fnnet.rules.layer_norm import check_sizes, computed_again
 
@@ -93,10 +93,10 @@ def batch_norm_fwd(x, scale, bias, *, axes, kept, epsilon):
 
 
 def batch_norm_bwd(residuals, bars, *, axes, kept, epsilon):
-    stored, mean, variance, scale = lax.optimization_barrier(residuals)
+    stored, mean, variance, scale = residuals
     y_bar, mean_bar, variance_bar = bars
     over, (stored, y_bar_rows) = merged(axes, stored, *wide(y_bar))
-    from_mean, inverse, m = centred(stored, mean, over=over), lax.rsqrt(variance + epsilon), count(stored, over)
+    from_mean, inverse, m = centred_again(stored, mean, over=over), lax.rsqrt(variance + epsilon), count(stored, over)
     bias_bar = y_bar_rows.sum(over)  # (4)
     scale_bar = (y_bar_rows * from_mean).sum(over) * inverse  # (5)
     a = inverse if scale is None else inverse * wide(scale)[0]

@@ -22,7 +22,6 @@ from fnnet.formulations import (
     patches,
     phases,
     pieces,
-    products,
     split_taps,
     sums,
     winograd,
@@ -120,20 +119,10 @@ def test_phases_of_any_axes(rank, x64):
     assert not compare("x_gradient", ours, theirs, 1e-12)
 
 
-@pytest.mark.cpu
-@pytest.mark.parametrize(("rows", "columns", "count"), [(8192, 65, 2), (8192, 64, 1), (8191, 65, 1), (4096, 65, 1)])
-def test_tall_products_are_a_batch_of_two(rows, columns, count, monkeypatch):
-    monkeypatch.setattr(pieces, "sharers", lambda: 1)
-    a, b = RNG.normal(size=(rows, 3)).astype(np.float32), RNG.normal(size=(rows, columns)).astype(np.float32)
-    product = jax.jit(products.over_rows)
-    assert not compare("a^T b", product(a, b), jnp.asarray(a.T.astype(np.float64) @ b), 1e-5)
-    assert ("batching_dims" in product.lower(a, b).as_text()) == (count == 2)
-
-
 def test_split_taps_in_pieces(devices, monkeypatch, x64):
     monkeypatch.setattr(split_taps, "ROWS", 300)
-    monkeypatch.setattr(products, "LEAST_ROWS", 1)
-    monkeypatch.setattr(products, "LEAST_COLUMNS", 5)  # with one device, so, a batch of two products
+    monkeypatch.setattr(split_taps, "LEAST_ROWS", 1)
+    monkeypatch.setattr(split_taps, "LEAST_COLUMNS", 5)  # with one device, so, a batch of two products
     x, g = (RNG.normal(size=size) for size in ((48, 5, 6, 3), (48, 5, 6, 2)))
     place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
     ours, theirs = both(split_taps, "kernel_gradient", (x, g), place)
