@@ -11,7 +11,7 @@ from jax import lax
 from fnnet.core.arguments import accumulator
 from fnnet.core.geometry import Window
 from fnnet.formulations import pieces
-from fnnet.formulations.branches import in_a_branch, of_unknown_kernel
+from fnnet.formulations.branches import of_unknown_kernel
 from fnnet.formulations.windows import spread, taps
 
 
@@ -28,7 +28,7 @@ def kernel_gradient(images, cotangents, *, window: Window):
         patches = jnp.concatenate([seen.reshape(channels, -1) for seen in taps(planes, window, 0)])
         return _product(patches, cotangents.reshape(-1, outputs)).reshape(*window.size, channels, outputs)
 
-    return in_a_branch(whole, images, cotangents)
+    return pieces.summed(whole, images, cotangents, 1)
 
 
 def output_of_one_tap(images, kernel, *, window: Window):

@@ -7,6 +7,7 @@ dilation is 1.
 """
 
 import itertools
+import math
 
 import jax.numpy as jnp
 
@@ -24,10 +25,10 @@ def x_gradient(kernel, cotangents, *, window: Window):
     padding = tuple((a - 1 - start, end - o) for a, start, end, o in zip(taps, first, last, window.out, strict=True))
     dense = Window(window.out, taps, ones, ones, padding, points)
     phases = canonical.output(cotangents, _by_phase(kernel, taps, window), window=dense, groups=1)
-    phases = phases.reshape(-1, *points, *window.stride, channels)
+    phases = phases.reshape(cotangents.shape[0], *points, *window.stride, channels)
     rank = range(1, window.rank + 1)
     phases = phases.transpose(0, *_alternated(rank, (axis + window.rank for axis in rank)), phases.ndim - 1)
-    whole = phases.reshape(-1, *(m * s for m, s in zip(points, window.stride, strict=True)), channels)
+    whole = phases.reshape(cotangents.shape[0], *(m * s for m, s in zip(points, window.stride, strict=True)), channels)
     starts = [lo - start * s for (_, _, s, _, (lo, _), _), start in zip(axes, first, strict=True)]
     return whole[(slice(None), *(slice(lo, lo + n) for lo, n in zip(starts, window.image, strict=True)))]
 
@@ -45,7 +46,7 @@ def _by_phase(kernel, taps, window: Window):
     parted = parted.reshape(*_alternated(taps, window.stride), channels, outputs)
     of_taps, of_phases = range(0, 2 * window.rank, 2), range(1, 2 * window.rank, 2)
     order = *of_taps, parted.ndim - 1, *of_phases, parted.ndim - 2
-    return jnp.flip(parted, of_taps).transpose(order).reshape(*taps, outputs, -1)
+    return jnp.flip(parted, of_taps).transpose(order).reshape(*taps, outputs, math.prod(window.stride) * channels)
 
 
 def _alternated(*several):

@@ -60,9 +60,9 @@ def kept_apart(function: Callable[[Array], Array], images):
 def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces: int):
     """The sum of what `function` makes of each piece of both, in a branch.
 
-    Outside a branch XLA computes what `function` reads again while it transposes that, and may begin in the forward
-    pass with what does not need the cotangents, and keep it. Devices that share the batch add their sums once, for all
-    that stands outside branches.
+    Outside a branch XLA computes what `function` reads again while it transposes that. It may also compute what needs
+    no cotangents in the forward pass, and keep it. With one piece there is no branch where devices share the batch:
+    XLA combines their all-reduces only outside branches.
     """
     if pieces == 1:
         is_explicit = any(any(jax.typeof(array).sharding.spec) for array in (images, cotangents))

@@ -1,13 +1,14 @@
 """The kernel's gradient as one product, each of whose factors sees some of the taps: for few channels and few outputs.
 
-W_bar[i, j, c, o] sums x[s r + i, s q + j, c] y_bar[r, q, o] over all places (r, q); i counts the taps along the first
-axis, j those along the others. With i = s a + b, the place r - a in place of r,
+W_bar[i, j, c, o] sums x[r + i, q + j, c] y_bar[r, q, o] over all places (r, q); i counts the taps along the first axis,
+j those along the others. With r - i in place of r,
 
-    W_bar[s a + b, j, c, o] = sum over r, q of x[s r + b, s q + j, c] y_bar[r - a, q, o]
+    W_bar[i, j, c, o] = sum over r, q of x[r, q + j, c] y_bar[r - i, q, o]
 
-So a row of the first factor has the entries (b, j, c), a row of the second (a, o), and all taps come from one product
-(b j c, N r q) @ (N r q, a o). With all taps in the first factor, that would be larger by the number of shifts a, and
-the product would have few columns. Images and cotangents are (N, *spatial, channels), the dilation is 1.
+So a row of the first factor has the entries (j, c), a row of the second (i, o), and all taps come from one product
+(j c, N r q) @ (N r q, i o). With all taps in the first factor, that would be larger by the number of taps i, and the
+product would have few columns. Images and cotangents are (N, *spatial, channels) of f32 or f64, with stride and
+dilation 1.
 """
 
 import itertools
@@ -26,26 +27,31 @@ LEAST_ROWS, LEAST_COLUMNS = 8192, 65  # from here on, a batch of two products ta
 
 def kernel_gradient(images, cotangents, *, window: Window):
     """The product, summed over pieces of the batch."""
+    first, *others = window.size
     channels, outputs = images.shape[-1], cotangents.shape[-1]
-    taps, stride = window.size[0], window.stride[0]
-    shifts, phases = -(-taps // stride), min(stride, taps)
-    rows = window.out[0] + shifts - 1
+    rows = window.out[0] + first - 1
 
     def seen(images):
-        starts = itertools.product(range(phases), *map(range, window.size[1:]))
-        return _beside([_strided(images, start, (rows, *window.out[1:]), window) for start in starts])
+        places = rows, *window.out[1:]
+        axes = list(zip(window.image, places, window.padding, strict=True))
+        return _beside(
+            images,
+            [
+                [(lo - j, o - n - (lo - j)) for (n, o, (lo, _)), j in zip(axes, (0, *position), strict=True)]
+                for position in itertools.product(*map(range, others))
+            ],
+        )
 
     def given(cotangents):
-        others = [(0, 0, 0)] * window.rank
-        return _beside([_padded(cotangents, [(0, 0, 0), (a, shifts - 1 - a, 0), *others]) for a in range(shifts)])
+        return _beside(cotangents, [[(i, first - 1 - i), *[(0, 0)] * len(others)] for i in range(first)])
 
     def of_piece(images, cotangents):
         return _over_rows(in_a_branch(seen, images), in_a_branch(given, cotangents))
 
     number = pieces.number(images.shape[0], ROWS // math.prod(window.out))
-    product = pieces.summed(of_piece, images, cotangents, number).reshape(-1, channels, shifts, outputs)
-    kernel_bar = jnp.moveaxis(product, 2, 0).reshape(shifts * phases, *window.size[1:], channels, outputs)
-    return kernel_bar[:taps]
+    product = pieces.summed(of_piece, images, cotangents, number)
+    product = product.reshape(*others, channels, first, outputs)
+    return jnp.moveaxis(product, -2, 0)
 
 
 def _over_rows(a, b):
@@ -56,26 +62,14 @@ def _over_rows(a, b):
     return lax.dot_general(a, b, (((1,), (1,)), ((0,), (0,)))).sum(0)
 
 
-def _strided(images, start, places, window: Window):
-    """What the tap at `start` sees from each place, zeros beyond the image."""
-    first, last, edges = [0], [images.shape[0]], [(0, 0, 0)]
-    for tap, o, (n, _, s, _, (lo, _), _) in zip(start, places, window.axes, strict=True):
-        before = min(max(-((tap - lo) // s), 0), o)  # places that see what is in front of the image
-        within = min(max((n - 1 + lo - tap) // s + 1, before), o)  # and the end of those that see the image
-        first.append(min(before * s + tap - lo, n))
-        last.append(min(first[-1] + s * (within - before), n))
-        edges.append((before, o - within, 0))
-    seen = lax.slice(images, (*first, 0), (*last, images.shape[-1]), (1, *window.stride, 1))
-    return _padded(seen, [*edges, (0, 0, 0)])
+def _beside(array, edges):
+    """The array with each of these edges of zeros (or less of it, where negative), side by side, as a matrix.
 
-
-def _beside(parts):
-    """The parts' channels side by side, as a matrix. XLA adds padded arrays faster than it concatenates them."""
-    width = parts[0].shape[-1]
-    others = [(0, 0, 0)] * (parts[0].ndim - 1)
-    padded = [_padded(part, [*others, (at * width, (len(parts) - 1 - at) * width, 0)]) for at, part in enumerate(parts)]
-    return sum(padded[1:], padded[0]).reshape(-1, len(parts) * width)
-
-
-def _padded(array, edges):
-    return lax.pad(array, jnp.zeros((), array.dtype), edges)
+    XLA adds padded arrays faster than it concatenates them.
+    """
+    channels, zero = array.shape[-1], jnp.zeros((), array.dtype)
+    parts = []
+    for at, own in enumerate(edges):
+        beside = at * channels, (len(edges) - 1 - at) * channels
+        parts.append(lax.pad(array, zero, [(lo, hi, 0) for lo, hi in ((0, 0), *own, beside)]))
+    return sum(parts[1:], parts[0]).reshape(-1, len(edges) * channels)

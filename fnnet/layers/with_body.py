@@ -13,7 +13,7 @@ from fnnet.layers.sequential import Sequential
 
 
 class WithBody(Layer):
-    """What `Repeat`, `Tied` and `Padded` share: the parameters are those of the body."""
+    """What `Repeat`, `Tied`, `Padded` and `Recomputed` share: the parameters are those of the body."""
 
     @property
     def body(self) -> Layer:

@@ -14,8 +14,8 @@ the whole batch, in group normalisation those of all channels of its group in on
                 c        = 1/m sum_k s_k sum_i y_bar_i                    (9)   k over the channels of the group
                 d        = 1/m sum_k s_k sum_i y_bar_i n_i                (10)
 
-What is kept is x, the caller's array, and the two statistics; batch normalisation keeps x - mu on a CPU, where it is
-in memory anyway (fnnet/formulations/centring.py). The sums of (4) and (5), two numbers for each channel,
+What is kept is x, the caller's array, and the two statistics; batch normalisation of f32 or f64 keeps x - mu on a CPU,
+where that is in memory anyway (fnnet/formulations/centring.py). The sums of (4) and (5), two numbers for each channel,
 serve all three gradients. Group normalisation sums channel by channel first: a loop over few channels is slow.
 
 Sources: Ioffe and Szegedy, Batch Normalization (2015), arXiv:1502.03167, algorithm 1 and the equations of section 3; Wu
@@ -35,7 +35,7 @@ from fnnet.core.arguments import as_epsilon, as_floats, axes_from_end, wide
 from fnnet.core.geometry import integer
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
-from fnnet.formulations.centring import centred, centred_again, to_keep
+from fnnet.formulations.centring import centred, centred_again
 from fnnet.formulations.reductions import merged
 from fnnet.rules.layer_norm import check_sizes, computed_again
 
@@ -85,8 +85,7 @@ def batch_norm(
 def batch_norm_fwd(x, scale, bias, *, axes, kept, epsilon):
     over, (rows,) = merged(axes, x)
     mean = means(*wide(rows), over)  # (1)
-    stored = to_keep(rows, mean, over=over)
-    from_mean = centred(stored, mean, over=over)
+    stored, from_mean = centred(rows, mean, over=over)
     variance = means(jnp.square(from_mean), over)  # (2)
     y = channelwise(from_mean, lax.rsqrt(variance + epsilon), scale, bias, over)  # (3)
     return (y.reshape(x.shape).astype(x.dtype), mean, variance), (stored.reshape(x.shape), mean, variance, scale)
@@ -161,24 +160,24 @@ def group_norm(
 def group_norm_fwd(x, scale, bias, *, image, groups, epsilon):
     over, (rows,) = merged(image, *wide(x))
     mean = within_groups(means(rows, over), groups)  # (1)
-    centred = rows - jnp.expand_dims(mean, over)
-    variance = within_groups(means(jnp.square(centred), over), groups)  # (2)
+    from_mean = rows - jnp.expand_dims(mean, over)
+    variance = within_groups(means(jnp.square(from_mean), over), groups)  # (2)
     inverse = lax.rsqrt(variance + epsilon)
-    y = channelwise(centred, inverse, scale, bias, over)  # (3)
+    y = channelwise(from_mean, inverse, scale, bias, over)  # (3)
     return y.reshape(x.shape).astype(x.dtype), (x, mean, inverse, scale)
 
 
 def group_norm_bwd(residuals, y_bar, *, image, groups, epsilon):
     x, mean, inverse, scale = computed_again(*residuals)
     over, (rows, y_bar_rows) = merged(image, x, *wide(y_bar))
-    centred, places = rows - jnp.expand_dims(mean, over), count(rows, over)
+    from_mean, places = rows - jnp.expand_dims(mean, over), count(rows, over)
     bias_bar = y_bar_rows.sum(over)  # (4), of each example
-    scale_bar = (y_bar_rows * centred).sum(over) * inverse  # (5), of each example
+    scale_bar = (y_bar_rows * from_mean).sum(over) * inverse  # (5), of each example
     s = 1 if scale is None else scale
     c = within_groups(s * bias_bar, groups) / places  # (9)
     d = within_groups(s * scale_bar, groups) / places  # (10)
     x_bar = channelwise(y_bar_rows, inverse, scale, None, over)
-    x_bar = x_bar - jnp.expand_dims(inverse * c, over) - centred * jnp.expand_dims(inverse * inverse * d, over)  # (8)
+    x_bar = x_bar - jnp.expand_dims(inverse * c, over) - from_mean * jnp.expand_dims(inverse * inverse * d, over)  # (8)
     scale_bar, bias_bar = (of_all_batches(bar, 1).astype(y_bar.dtype) for bar in (scale_bar, bias_bar))
     return x_bar.reshape(x.shape).astype(y_bar.dtype), scale_bar, bias_bar
 

@@ -63,7 +63,7 @@ def conv(
     Returns:
         (..., *places, outputs), in the arguments' promoted dtype. bf16 and f16 are accumulated in f32. On a CPU,
         Winograd's products compute kernels of 3 x 3 taps and many channels. There an infinity or NaN in x reaches all
-        outputs of a tile of 2 x 2.
+        outputs of a tile of 2 x 2. In gradients, too, it may reach entries whose windows do not see it, as NaN.
 
     Raises:
         ValueError: Shapes, groups or window do not go together, or there are no explicit mesh axes for `out_sharding`.

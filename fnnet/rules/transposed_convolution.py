@@ -65,7 +65,8 @@ def conv_transpose(
     Returns:
         (..., *places, outputs), in the arguments' promoted dtype. Each axis has
         (n - 1) stride - 2 padding + dilation (k - 1) + output_padding + 1 places, as in `torch.nn.ConvTranspose2d`.
-        bf16 and f16 are accumulated in f32. An infinity or NaN may spread on a CPU, as described for `fnnet.conv`.
+        bf16 and f16 are accumulated in f32. On a CPU an infinity or NaN in x may reach outputs beyond its window, as
+        NaN.
 
     Raises:
         ValueError: Shapes, groups or window do not go together, or there are no explicit mesh axes for `out_sharding`.

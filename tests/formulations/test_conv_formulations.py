@@ -86,7 +86,7 @@ def test_special_forms_are_the_same_function(index, page, devices, x64):
     if page is winograd:
         size, stride, dilation = [3, 3], 1, 1
     if page in (phases, split_taps):
-        dilation = 1
+        stride, dilation = stride if page is phases else 1, 1
     padding = draw.integers(0, 3, (2, 2)).tolist()
     if any(n + sum(p) < dilation * (k - 1) + 1 for n, p, k in zip((height, width), padding, size, strict=True)):
         padding = [(dilation * (k - 1),) * 2 for k in size]
@@ -122,11 +122,15 @@ def test_phases_of_any_axes(rank, x64):
 def test_split_taps_in_pieces(devices, monkeypatch, x64):
     monkeypatch.setattr(split_taps, "ROWS", 300)
     monkeypatch.setattr(split_taps, "LEAST_ROWS", 1)
-    monkeypatch.setattr(split_taps, "LEAST_COLUMNS", 5)  # with one device, so, a batch of two products
+    monkeypatch.setattr(split_taps, "LEAST_COLUMNS", 5)  # on one device: a batch of two products
     x, g = (RNG.normal(size=size) for size in ((48, 5, 6, 3), (48, 5, 6, 2)))
     place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
     ours, theirs = both(split_taps, "kernel_gradient", (x, g), place)
     assert not compare("kernel_gradient", ours, theirs, 1e-12)
+    text = jax.jit(functools.partial(split_taps.kernel_gradient, window=place)).lower(x, g).as_text()
+    assert "stablehlo.while" in text
+    batch = 2 if pieces.sharers() == 1 else 1
+    assert re.findall(r"dot_general.*: \(tensor<(\d+)x\d+x9xf64>", text) == [str(batch)]
 
 
 @pytest.mark.cpu
@@ -164,7 +168,9 @@ def test_with_a_stride_the_gradient_of_few_channels_multiplies_no_zeros(channels
 
 
 @pytest.mark.cpu
-@pytest.mark.parametrize("shape", one_in(2, ["few taps", "few outputs", "few channels", "depthwise", "wide"]))
+@pytest.mark.parametrize(
+    "shape", one_in(2, ["few taps", "few outputs", "few channels", "depthwise", "wide", "few weights"])
+)
 def test_exported_for_any_batch(shape):
     image, kernel, groups = (SHAPES | LARGE)[shape]
     any_batch = export.symbolic_shape(f"batch, {', '.join(map(str, image[1:]))}")
@@ -313,8 +319,9 @@ def test_a_kernel_gradient_multiplies_what_lies_in_memory_as_a_product_reads_it(
 
 
 @pytest.mark.cpu
-def test_patches_of_a_first_layer_are_not_kept_from_the_forward():
+def test_patches_of_a_first_layer_are_not_kept_from_the_forward(monkeypatch):
     """They depend on the images alone: XLA would make them before the backward, in the entry computation."""
+    monkeypatch.setattr(pieces, "sharers", lambda: 1)
     images, kernel = jnp.ones((2, 32, 32, 3)), jnp.ones((3, 3, 3, 64))
     gradient = jax.jit(jax.grad(lambda kernel, images: jnp.sin(fnnet.conv(images, kernel)).sum()))
     program = gradient.lower(kernel, images).compile().as_text()
