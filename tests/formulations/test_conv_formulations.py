@@ -119,6 +119,15 @@ def test_phases_of_any_axes(rank, x64):
     assert not compare("x_gradient", ours, theirs, 1e-12)
 
 
+@pytest.mark.parametrize(("examples", "outputs"), [(0, 16), (3, 0)])
+def test_with_a_stride_no_examples_or_no_outputs(examples, outputs):
+    x, kernel = jnp.ones((examples, 8, 8, 16)), jnp.ones((3, 3, 16, outputs))
+    x_bar, kernel_bar = jax.grad(lambda x, k: fnnet.conv(x, k, stride=2).sum(), (0, 1))(x, kernel)
+    assert (x_bar.shape, kernel_bar.shape) == (x.shape, kernel.shape)
+    assert not x_bar.any()
+    assert not kernel_bar.any()
+
+
 def test_split_taps_in_pieces(devices, monkeypatch, x64):
     monkeypatch.setattr(split_taps, "ROWS", 300)
     monkeypatch.setattr(split_taps, "LEAST_ROWS", 1)
