@@ -10,6 +10,7 @@ from fnnet.checking.checker import check as check
 from fnnet.core.allocator import keep_memory as keep_memory
 from fnnet.core.compiler import safe_options as safe_options
 from fnnet.core.habits import no_such_name as _no_such_name
+from fnnet.core.onednn import use_onednn as use_onednn
 from fnnet.core.reduction import mean_loss as mean_loss
 from fnnet.core.registration import rule as rule
 from fnnet.layers.attention import Attention as Attention

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fnnet.core import onednn
+
 ALONE = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 SAFE = {"xla_cpu_experimental_ynn_fusion_type": ",".join(ALONE)}
 Options = Mapping[str, Any] | None
@@ -37,7 +39,9 @@ def safe_options() -> dict[str, Any]:
         >>> print(step(jnp.ones((2, 64))))
         [2048. 2048.]
     """
-    return dict(SAFE) if _is_known() else {}
+    if not _is_known():
+        return {}
+    return SAFE | {name: ALONE[0] for name in SAFE} if onednn.is_used() else dict(SAFE)
 
 
 @functools.cache

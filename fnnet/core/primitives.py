@@ -175,6 +175,11 @@ def own_mesh(arrays: Any) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if is_set else jax.sharding.use_abstract_mesh(mesh)
 
 
+def is_explicit(*arrays: Any) -> bool:
+    """Whether any of them is sharded over explicit mesh axes, where a reshape must say what becomes of them."""
+    return any(any(jax.typeof(array).sharding.spec) for array in arrays)
+
+
 def in_auto_axes(function: Callable, args: Any, out_sharding: Any) -> Any:
     """function(*args), inside of which the explicit axes of the mesh are automatic."""
     with own_mesh(args):

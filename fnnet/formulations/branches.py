@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from fnnet.core.primitives import same_varying
+from fnnet.core.primitives import is_explicit, same_varying
 from fnnet.formulations.platforms import on_cpu
 
 KEEPS_BARRIERS = jax.__version_info__ >= (0, 12)
@@ -45,7 +45,7 @@ def of_unknown_kernel(product: Callable, x: ArrayLike, kernel: ArrayLike) -> Arr
     CONSTANT). Before jax 0.12 XLA forgets a barrier too early.
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    if any(jax.typeof(x).sharding.spec):
+    if is_explicit(x):
         return product(x, kernel)
     if KEEPS_BARRIERS:
         return product(x, lax.optimization_barrier(kernel))

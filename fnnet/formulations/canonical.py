@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnnet.core import onednn
 from fnnet.core.arguments import accumulator
 from fnnet.core.geometry import Window
 
@@ -29,6 +30,8 @@ def output(images, kernel, *, window: Window, groups: int):
 def x_gradient(kernel, cotangents, *, window: Window, groups: int):
     """The cotangent, spread out by the stride, convolved with the kernel flipped and its channels exchanged."""
     flipped = jnp.flip(exchanged(kernel, groups), range(window.rank))
+    if onednn.takes(kernel.dtype):
+        flipped = lax.optimization_barrier(flipped)  # oneDNN takes no kernel that XLA sees to be flipped
     seeing, padding = [], []
     for n, k, s, d, (lo, _), o in window.axes:
         before = d * (k - 1) - lo

@@ -5,11 +5,11 @@ it again in the backward pass for the gradient of the scale. Here it is written 
 GPUs and TPUs compute x - mean again within each loop. So do CPUs with bf16 and f16, of which x - mean is in f32.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnnet.core.arguments import wide
+from fnnet.core.primitives import is_explicit
 from fnnet.formulations.branches import in_a_branch
 from fnnet.formulations.platforms import on_cpu
 
@@ -37,7 +37,7 @@ def _both(x, mean, *, over: tuple[int, ...]):
 
 
 def _one(x, mean, *, over: tuple[int, ...]):
-    if any(jax.typeof(x).sharding.spec):  # explicit mesh axes: both sides of a branch would have to be sharded alike
+    if is_explicit(x):  # both sides of a branch would have to be sharded alike
         difference = _difference(x, mean, over)
     else:
         difference = in_a_branch(lambda x, mean: _difference(x, mean, over), x, mean)

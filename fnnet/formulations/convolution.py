@@ -15,7 +15,8 @@ GPUs and TPUs compute the plain forms, which stand on the rule's page, fnnet/rul
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
     all others, and on explicit mesh axes   convolutions NHWC, HWIO -> NHWC     canonical.py
 
-docs/speed.md has what each costs. Images and cotangents are (N, *spatial, channels).
+Where `fnnet.use_onednn` was called, oneDNN's convolutions take the place of most forms of y, and of x_bar without a
+stride. docs/speed.md has what each costs. Images and cotangents are (N, *spatial, channels).
 """
 
 import functools
@@ -23,11 +24,12 @@ import inspect
 import math
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnnet.core import onednn
 from fnnet.core.geometry import Window
+from fnnet.core.primitives import is_explicit
 from fnnet.formulations import bands, canonical, depthwise, patches, phases, pieces, split_taps, sums, winograd
 from fnnet.formulations.branches import KEEPS_BARRIERS
 
@@ -39,9 +41,10 @@ MANY_OUTPUTS = 16  # a product with fewer columns is no faster
 FEW_WEIGHTS = 32  # channels and outputs: with more, a convolution sums faster over the batch than a product
 MANY_CHANNELS = 64  # from here on, zeros among the taps cost more than zeros in the cotangent
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
+LEAST_BESIDE_ONEDNN = 64  # channels and outputs: with fewer, y and x_bar by oneDNN are faster
 LEAST_TILES = 512  # rows of Winograd's products, in a piece of the batch
-MOST_EXAMPLES = 64 if canonical.ON_ONE_CORE else 128  # of W_bar as one convolution, which sums over the batch;
-OF_A_PIECE = 32  # a larger batch is summed in pieces of so many, which fit into the cache
+MOST_PLACES = 4096  # of all cotangents, in W_bar as one convolution, which sums over the batch as over channels;
+OF_A_PIECE = 16  # more are summed in pieces of so many examples: these numbers, side by side, are a line of the cache
 
 
 def one_batch_axis(function: Callable) -> Callable:
@@ -67,40 +70,47 @@ def output(images, kernel, *, window: Window, groups: int):
     """y."""
     if KEEPS_BARRIERS:  # with a constant kernel XLA may be wrong: branches.of_unknown_kernel
         kernel = lax.optimization_barrier(kernel)
-    if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(images):
+    by_onednn = _by_onednn(images, groups)
+    if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not is_explicit(images) and not by_onednn:
         return depthwise.output(images, kernel, window=window)
 
     def by_group(images, kernel, *, groups: int):
-        if groups == 1 and not _explicit(images):
-            if math.prod(window.size) == 1:
+        if groups == 1 and not is_explicit(images):
+            if math.prod(window.size) == 1 and not by_onednn:
                 return patches.output_of_one_tap(images, kernel, window=window)
-            if math.prod(kernel.shape[:-1]) <= FEW_TAPS:
+            few = math.prod(kernel.shape[:-1]) <= FEW_TAPS
+            if few and math.prod(window.size) > 1 and (kernel.shape[-1] >= MANY_OUTPUTS or not by_onednn):
                 return sums.output(images, kernel, window=window)
-            if _by_winograd(images, kernel.shape[-2:], window):
+            if _by_winograd(images, kernel.shape[-2:], window, by_onednn):
                 return winograd.output(images, kernel, window=window)
         return canonical.output(images, kernel, window=window, groups=groups)
 
+    if by_onednn:
+        return by_group(images, kernel, groups=groups)
     return _split(by_group, images, kernel, groups=groups)
 
 
 def x_gradient(kernel, cotangents, *, window: Window, groups: int):
     """x_bar."""
-    if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not _explicit(cotangents):
+    by_onednn = _by_onednn(cotangents, groups) and set(window.stride) == {1}
+    if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not is_explicit(cotangents) and not by_onednn:
         return depthwise.x_gradient(kernel, cotangents, window=window)
 
     def by_group(kernel, cotangents, *, groups: int):
-        if groups == 1 and not _explicit(cotangents):
-            if math.prod(window.size) == 1:
+        if groups == 1 and not is_explicit(cotangents):
+            if math.prod(window.size) == 1 and not by_onednn:
                 return patches.x_gradient_of_one_tap(kernel, cotangents, window=window)
-            if 1 < kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS:
+            if 1 < kernel.shape[-2] <= FEW_CHANNELS and kernel.shape[-1] >= MANY_OUTPUTS and not by_onednn:
                 narrow = window.image[-1] <= MOST_WINDOWS * window.size[-1]
                 return (bands if narrow else patches).x_gradient(kernel, cotangents, window=window)
             if _by_phases(kernel, window):
                 return phases.x_gradient(kernel, cotangents, window=window)
-            if _by_winograd(cotangents, kernel.shape[-2:], window):
+            if _by_winograd(cotangents, kernel.shape[-2:], window, by_onednn):
                 return winograd.x_gradient(kernel, cotangents, window=window)
         return canonical.x_gradient(kernel, cotangents, window=window, groups=groups)
 
+    if by_onednn:
+        return by_group(kernel, cotangents, groups=groups)
     return _split(by_group, kernel, cotangents, groups=groups)
 
 
@@ -108,14 +118,14 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
     """W_bar."""
     if isinstance(images.shape[0], int) and images.shape[0] == 0:
         return jnp.zeros((*window.size, images.shape[-1] // groups, cotangents.shape[-1]), cotangents.dtype)
-    if images.shape[-1] == cotangents.shape[-1] == groups > 1 and not _explicit(images):
+    if images.shape[-1] == cotangents.shape[-1] == groups > 1 and not is_explicit(images):
         return depthwise.kernel_gradient(images, cotangents, window=window)
     if _in_turn(images, groups):
         return patches.grouped_kernel_gradient(images, cotangents, window=window, groups=groups)
 
     def by_group(images, cotangents, *, groups: int):
         weights = images.shape[-1], cotangents.shape[-1]
-        if groups == 1 and not _explicit(images):
+        if groups == 1 and not is_explicit(images):
             if math.prod(window.size) == 1:
                 return patches.kernel_gradient_of_one_tap(images, cotangents, window=window)
             if _by_split_taps(images, weights, window):
@@ -126,7 +136,7 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
             if _by_winograd(images, weights, window):
                 return winograd.kernel_gradient(images, cotangents, window=window)
         whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
-        return pieces.summed(whole, images, cotangents, _pieces(images))
+        return pieces.summed(whole, images, cotangents, _pieces(cotangents))
 
     return _split(by_group, images, cotangents, groups=groups)
 
@@ -138,23 +148,25 @@ def _by_phases(kernel, window: Window) -> bool:
     return fits and strided and (channels < MANY_CHANNELS or phases.without_waste(window))
 
 
-def _explicit(array) -> bool:
-    """Whether it is sharded over explicit mesh axes, where a reshape must say what becomes of them."""
-    return any(jax.typeof(array).sharding.spec)
-
-
-def _pieces(images) -> int:
+def _pieces(cotangents) -> int:
     """The number of pieces of the batch for W_bar as a convolution; one for bf16 and f16."""
-    examples, wide = images.shape[0], images.dtype.itemsize >= 4
-    many = isinstance(examples, int) and examples > MOST_EXAMPLES and not _explicit(images)
+    examples, *out, _ = cotangents.shape
+    wide = cotangents.dtype.itemsize >= 4 and not is_explicit(cotangents)
+    many = isinstance(examples, int) and examples * math.prod(out) > MOST_PLACES
     return pieces.number(examples, OF_A_PIECE) if wide and many else 1
 
 
-def _by_winograd(images, weights: tuple[int, int], window: Window) -> bool:
+def _by_onednn(array, groups: int) -> bool:
+    """Whether oneDNN computes y, or x_bar without a stride. For groups XLA would gather a batch that devices share."""
+    return onednn.takes(array.dtype) and (groups == 1 or pieces.sharers() == 1)
+
+
+def _by_winograd(images, weights: tuple[int, int], window: Window, by_onednn: bool = False) -> bool:
     """Whether Winograd's products are used; `weights` are the kernel's numbers of channels and outputs."""
     examples, wide = images.shape[0], images.dtype.itemsize >= 4
     fits = window.size == (3, 3) and set(window.stride + window.dilation) == {1}
-    many = min(weights) >= LEAST_CHANNELS and math.prod(weights) >= LEAST_WEIGHTS
+    least = LEAST_BESIDE_ONEDNN if by_onednn else LEAST_CHANNELS
+    many = min(weights) >= least and math.prod(weights) >= LEAST_WEIGHTS
     known = isinstance(examples, int) and examples > 0  # not when exported for any batch
     return wide and fits and many and known and winograd.tiles_of_a_piece(examples, window.out) >= LEAST_TILES
 
@@ -185,4 +197,4 @@ def _split(function, *arrays, groups: int):
 
 def _in_turn(array, groups: int) -> bool:
     """Whether the groups are computed one after the other."""
-    return groups > MOST_SPLIT and pieces.sharers() > 1 and not _explicit(array)
+    return groups > MOST_SPLIT and pieces.sharers() > 1 and not is_explicit(array)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from fnnet.core.primitives import devices_have_names, same_varying
+from fnnet.core.primitives import devices_have_names, is_explicit, same_varying
 from fnnet.formulations.branches import in_a_branch, zeros_for
 
 LEAST = 8  # examples of a piece
@@ -65,8 +65,7 @@ def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces
     XLA combines their all-reduces only outside branches.
     """
     if pieces == 1:
-        is_explicit = any(any(jax.typeof(array).sharding.spec) for array in (images, cotangents))
-        alone = sharers() == 1 and not is_explicit
+        alone = sharers() == 1 and not is_explicit(images, cotangents)
         return in_a_branch(function, images, cotangents) if alone else function(images, cotangents)
 
     def of_all(*arrays):

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from fnnet.core.primitives import is_explicit
 from fnnet.formulations.platforms import on_cpu
 
 
@@ -31,8 +31,7 @@ def merged(axes: tuple[int, ...], *arrays: Array) -> tuple[tuple[int, ...], list
     axes, all stays as it is. The barrier keeps XLA from merging the reshape into the sum.
     """
     (first, *_), shape = axes or (0,), arrays[0].shape
-    is_sharded = any(any(jax.typeof(array).sharding.spec) for array in arrays)
-    if len(axes) < 2 or axes != tuple(range(first, first + len(axes))) or is_sharded:
+    if len(axes) < 2 or axes != tuple(range(first, first + len(axes))) or is_explicit(*arrays):
         return axes, list(arrays)
     end = len(shape) + first + len(axes)
     as_one = *shape[: len(shape) + first], math.prod(shape[len(shape) + first : end]), *shape[end:]
