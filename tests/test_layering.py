@@ -16,7 +16,8 @@ PACKAGE = Path(fnnet.__file__).parent
 
 # From the ground up. A name stands for a folder or a module; a module with an entry of its own is not its folder's.
 FLOORS = (
-    ("core.geometry", "core.suggestions", "core.allocator", "core.supported", "core.compiler", "core.partials"),
+    ("core.geometry", "core.suggestions", "core.partials"),
+    ("core.allocator", "core.compiler", "core.onednn", "core.supported"),
     ("core.arguments", "core.habits", "core.eager", "core.primitives", "core.explicit_axes", "core.jaxprs"),
     ("core",),
     ("formulations",),

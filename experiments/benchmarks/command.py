@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from benchmarks.crew import Crew, Failed, installed
 from benchmarks.nets import NETS
 from benchmarks.results import Results
 from benchmarks.rounds import Effort, measure
+from fnnet.core import onednn
 
 FRESH = ("first-step", "mnist")
 SUMMARY = "summary"
@@ -26,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.parts == [SUMMARY]:
         print(verdicts.page(Results(arguments.output), machine.kept(arguments.output)))
         return 0
+    if arguments.onednn:
+        os.environ["XLA_FLAGS"] = " ".join(onednn.FLAGS)  # the workers' too
     contestants, missing = installed(arguments.peers)
     for line in missing:
         _say(line)
@@ -151,6 +155,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--mnist", type=Path, metavar="DIR", help="MNIST's four IDX files, for the part mnist")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="for the part mnist")
     add("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="records and table.md")
+    add("--onednn", action="store_true", help="XLA calls oneDNN for all contestants on JAX: fnnet.use_onednn")
     add("--quick", action="store_true", help="tiny shapes and few rounds, to see that all works")
     arguments = parser.parse_args(argv)
     arguments.parts = arguments.parts or list(USUAL)

@@ -16,6 +16,7 @@ def description(versions: Mapping[str, str]) -> dict[str, str]:
         "memory": _memory(),
         "system": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
         "python": platform.python_version(),
+        "XLA's flags": os.environ.get("XLA_FLAGS", ""),
         **versions,
     }
 

@@ -41,7 +41,8 @@ MANY_OUTPUTS = 16  # a product with fewer columns is no faster
 FEW_WEIGHTS = 32  # channels and outputs: with more, a convolution sums faster over the batch than a product
 MANY_CHANNELS = 64  # from here on, zeros among the taps cost more than zeros in the cotangent
 LEAST_CHANNELS, LEAST_WEIGHTS = 32, 2048  # Winograd's products: channels and outputs each, and their product
-LEAST_BESIDE_ONEDNN = 64  # channels and outputs: with fewer, y and x_bar by oneDNN are faster
+LEAST_BESIDE_ONEDNN = 64  # channels and outputs: with fewer, oneDNN's convolutions are faster
+PARTS_BY_ONEDNN = 8  # of W_bar of one tap: both cores take part only in a batch of products
 LEAST_TILES = 512  # rows of Winograd's products, in a piece of the batch
 MOST_PLACES = 4096  # of all cotangents, in W_bar as one convolution, which sums over the batch as over channels;
 OF_A_PIECE = 16  # more are summed in pieces of so many examples: these numbers, side by side, are a line of the cache
@@ -123,17 +124,20 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
     if _in_turn(images, groups):
         return patches.grouped_kernel_gradient(images, cotangents, window=window, groups=groups)
 
+    by_onednn = _by_onednn(images, groups)
+
     def by_group(images, cotangents, *, groups: int):
         weights = images.shape[-1], cotangents.shape[-1]
         if groups == 1 and not is_explicit(images):
             if math.prod(window.size) == 1:
-                return patches.kernel_gradient_of_one_tap(images, cotangents, window=window)
-            if _by_split_taps(images, weights, window):
+                parts = PARTS_BY_ONEDNN if by_onednn and pieces.sharers() == 1 else 1
+                return patches.kernel_gradient_of_one_tap(images, cotangents, window=window, parts=parts)
+            if _by_split_taps(images, weights, window) and not by_onednn:
                 return split_taps.kernel_gradient(images, cotangents, window=window)
             few = math.prod(window.size) * weights[0] <= FEW_TAPS and weights[1] >= MANY_OUTPUTS
             if few or images.shape[0] == 1:
                 return patches.kernel_gradient(images, cotangents, window=window)
-            if _by_winograd(images, weights, window):
+            if _by_winograd(images, weights, window, by_onednn):
                 return winograd.kernel_gradient(images, cotangents, window=window)
         whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
         return pieces.summed(whole, images, cotangents, _pieces(cotangents))

@@ -45,11 +45,17 @@ def x_gradient_of_one_tap(kernel, cotangents, *, window: Window):
     return spread([product], window)
 
 
-def kernel_gradient_of_one_tap(images, cotangents, *, window: Window):
-    """(channels, N * places) @ (N * places, outputs)."""
-    over = tuple(range(cotangents.ndim - 1))
+def kernel_gradient_of_one_tap(images, cotangents, *, window: Window, parts: int = 1):
+    """(channels, N * places) @ (N * places, outputs), as a batch of products over parts of N, which are added."""
     (seen,) = taps(images, window, 0)
-    product = _product(seen, cotangents, over, over)
+    examples = seen.shape[0]
+    parts = math.gcd(parts, examples) if isinstance(examples, int) else 1
+    if parts == 1:
+        over = tuple(range(cotangents.ndim - 1))
+        product = _product(seen, cotangents, over, over)
+    else:
+        by_part = (array.reshape(parts, -1, array.shape[-1]) for array in (seen, cotangents))
+        product = lax.dot_general(*by_part, (((1,), (1,)), ((0,), (0,)))).sum(0)
     return product.reshape(*window.size, *product.shape)
 
 

@@ -98,6 +98,7 @@ def test_a_run_directory_is_complete(run):
             picture.load()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(run, tmp_path, capsys):
     cache = "--compilation-cache", tmp_path / "cache"
     assert call("train", "--epochs", EPOCHS, "--seed", 0, "--output", tmp_path / "again", *cache) == 0

@@ -176,6 +176,7 @@ def test_a_run_goes_on_with_its_settings(colours, tmp_path, capsys):
     assert "the losses are of" not in printed
 
 
+@pytest.mark.slow
 def test_images_are_changed_by_the_key_and_resumed(folder, tmp_path, capsys):
     arguments = ("--data", folder / "colours", "--net", f"{folder}/mine.py:small", "--augment", "shift,flip,crop=0.7")
     settings = ("--schedule", "constant", "--seed", 5)

@@ -24,7 +24,7 @@ def drawn(seed):
     """Shapes and keywords of a convolution."""
     rng = np.random.default_rng(seed)
     rank = int(rng.choice([1, 2, 2, 2, 3]))
-    size = [int(k) for k in rng.integers(1, 5, rank)]
+    size = [1] * rank if rng.random() < 0.15 else [int(k) for k in rng.integers(1, 5, rank)]
     dilation = [int(d) for d in rng.integers(1, 3, rank)]
     extent = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
     image = [e + int(rng.integers(0, 24 // rank)) for e in extent]

@@ -48,6 +48,8 @@ def runs_of_cases() -> list:
             chosen = covering[:quick] if quick > 1 else [min(covering, key=lambda number: cost(proof.case(number)))]
             others = [number for number in range(heavy if proof.is_heavy else light) if number not in chosen]
             marks = [] if check is contract.values_and_gradients else marks_of(proof)
+            if proof.is_heavy and check in (contract.mapped, contract.second_order):
+                marks = [pytest.mark.slow]  # up to 20 s for one case, and other tests map and differentiate these rules
             found.append(pytest.param(check, proof, chosen, id=f"{check.__name__}-{proof.name}", marks=marks))
             for start in range(0, len(others), STEP):
                 name = f"{check.__name__}-{proof.name}-{start}"

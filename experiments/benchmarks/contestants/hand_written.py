@@ -1,6 +1,8 @@
 """fnnet: its layers, its losses, its rules."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -27,6 +29,7 @@ from benchmarks.nets import (
     Residual,
 )
 from benchmarks.tasks import Convolution, Pooling, flat, nested
+from fnnet.core import onednn
 
 
 def sequential(net: Net) -> fnnet.Sequential:
@@ -72,7 +75,12 @@ def _params(arrays: Mapping[str, Any]) -> Any:
 
 
 class HandWritten(ThroughJax):
-    """A `Library`."""
+    """A `Library`. Where XLA's flags have oneDNN, its forms of convolutions are for oneDNN."""
+
+    def __init__(self) -> None:
+        """Before anything is traced."""
+        if onednn.FLAGS[0] in os.environ.get("XLA_FLAGS", "") and not fnnet.use_onednn():
+            raise RuntimeError(f"jaxlib {version('jaxlib')} cannot call oneDNN here")
 
     def shapes(self, net: Net) -> dict[str, tuple[int, ...]]:
         """fnnet's own names."""
