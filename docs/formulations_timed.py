@@ -1,6 +1,6 @@
 """What each formulation of convolution costs on this machine: the tables of docs/speed.md.
 
-    python docs/formulations_timed.py
+    python docs/formulations_timed.py [--onednn]
 
 For each shape the three partial derivatives: as the rule's page has them, and as GPUs and TPUs compute them (plain); as
 convolutions of one order of dimensions (canonical); and in the form that is made for such shapes. Medians, in
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+import fnnet
 from fnnet.core.geometry import Window, window
 from fnnet.formulations import bands, canonical, convolution, depthwise, patches, phases, split_taps, sums, winograd
 from fnnet.rules import convolution as rule_page
@@ -146,7 +147,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--table", choices=TABLES, nargs="+", default=list(TABLES))
+    parser.add_argument(
+        "--onednn", action="store_true", help="with fnnet.use_onednn: canonical and special forms call it"
+    )
     options = parser.parse_args()
+    if options.onednn and not fnnet.use_onednn():
+        parser.error("XLA cannot call oneDNN here")
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}")
     for title in options.table:
         print(f"\n{title}\n\n| batch: image, kernel | part | plain | canonical | special |\n|---|---|---|---|---|")

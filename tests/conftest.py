@@ -66,9 +66,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-    """Jaxprs and compiled programs stay: Python need not look through them all, again and again, for garbage."""
+    """Jaxprs and compiled programs stay: Python need not look through them all, again and again, for garbage.
+
+    JAX reads its flags now, so that an example that calls `fnnet.use_onednn` changes nothing for the tests after it.
+    """
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
+    jax.devices()
 
 
 def pytest_collection_modifyitems(config, items):

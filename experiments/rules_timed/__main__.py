@@ -93,8 +93,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each row; at least 5 rounds (default: 10)")
     parser.add_argument("--without-torch", action="store_true", help="JAX alone")
     parser.add_argument("--safe", action="store_true", help="fnnet's programs with the options of fnnet.fit")
+    parser.add_argument("--onednn", action="store_true", help="XLA calls oneDNN for convolutions: fnnet.use_onednn")
     arguments = parser.parse_args()
     fnnet.keep_memory()
+    if arguments.onednn and not fnnet.use_onednn():
+        parser.error("XLA cannot call oneDNN here")
     torch = None
     if not arguments.without_torch:
         import torch  # type: ignore[no-redef]

@@ -27,7 +27,8 @@ def safe_options() -> dict[str, Any]:
 
     `fit`, `evaluate`, `check`, `trace`, exported networks and functions called outside of `jax.jit` have them already.
     Give them to a `jax.jit` of your own, the outermost one: JAX takes them nowhere else. For a whole process, set the
-    environment variable XLA_FLAGS instead, before JAX starts: docs/xla_faults.md.
+    environment variable XLA_FLAGS instead, before JAX starts: docs/xla_faults.md. After `fnnet.use_onednn` they leave
+    convolutions to oneDNN.
 
     Returns:
         A new dictionary for `jax.jit(..., compiler_options=...)`; empty where XLA does not know the option, which is

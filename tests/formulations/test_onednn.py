@@ -37,28 +37,40 @@ def test_drawn_convolutions_and_gradients_agree_with_lax(can, first, last):
     assert int(run(DRAWN, str(first), str(last))) >= 0.9 * (last - first)
 
 
-NETWORKS = """
+NETWORKS = {
+    "$convolution": """
 net = fnnet.Sequential(
     fnnet.Conv(16, 3), fnnet.relu, fnnet.Conv(16, 3, groups=16), fnnet.Conv(32, 1), fnnet.relu,
     fnnet.Conv(32, 3, stride=2), fnnet.relu, fnnet.Conv(6, 5), fnnet.relu, fnnet.Conv(16, 5), fnnet.Flatten(),
     fnnet.Dense(10),
 )
-params = net.init(jax.random.key(0), (16, 16, 3))
-xs, ys = jax.random.normal(jax.random.key(1), (32, 16, 16, 3)), jnp.arange(32) % 10
+xs = jax.random.normal(jax.random.key(1), (32, 16, 16, 3))
+""",
+    "$matmul": """
+body = fnnet.Residual(fnnet.LayerNorm(), fnnet.Dense(32))
+net = fnnet.Sequential(fnnet.Conv(32, 1), body, fnnet.Flatten(), fnnet.Dense(10))
+xs = jax.random.normal(jax.random.key(1), (64, 16, 16, 16))
+""",
+}
+TRAINED = """
+params, ys = net.init(jax.random.key(0), xs.shape[1:]), jnp.arange(len(xs)) % 10
 def loss(params):
     return fnnet.mean_loss(fnnet.softmax_cross_entropy, jax.vmap(net.apply, (None, 0))(params, xs), ys)
 program = jax.jit(jax.value_and_grad(loss), compiler_options=fnnet.safe_options()).lower(params).compile()
-print(program.as_text().count("__onednn$convolution"))
+print(program.as_text().count("__onednn{call}"))
 value, grad = program(params)
 print(float(value), *(float(jnp.linalg.norm(leaf)) for leaf in jax.tree.leaves(grad)))
 """
 
 
-def test_a_network_calls_it_and_has_the_same_gradients(can):
-    calls, numbers = run("-c", FIRST + NETWORKS).splitlines()
-    none, without = run("-c", FIRST.replace("fnnet.use_onednn()", "None") + NETWORKS).splitlines()
+@pytest.mark.parametrize(("call", "least"), [("$convolution", 10), ("$matmul", 1)])
+def test_a_network_calls_it_and_has_the_same_gradients(can, call, least):
+    """Ten are six outputs and five gradients of images, of which one has a stride."""
+    program = NETWORKS[call] + TRAINED.replace("{call}", call)
+    calls, numbers = run("-c", FIRST + program).splitlines()
+    none, without = run("-c", FIRST.replace("fnnet.use_onednn()", "None") + program).splitlines()
     assert int(none) == 0
-    assert int(calls) >= 10  # six outputs and five gradients of images, but one with a stride
+    assert int(calls) >= least
     found, right = ([float(number) for number in line.split()] for line in (numbers, without))
     assert found == pytest.approx(right, rel=1e-4)
 
