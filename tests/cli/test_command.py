@@ -463,6 +463,7 @@ def test_trace_writes_a_page(run, tmp_path, capsys):
     assert "held-out image 3" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_trace_explains_and_follows_entries(run, tmp_path, capsys):
     entries = "conv_0.kernel[0,0, 0,1]", "conv_0.y[3,-1,2,0]", "loss.loss[3]"
     given = [argument for entry in entries for argument in ("--entry", entry)]

@@ -98,6 +98,7 @@ class Twice(fnnet.Dense):
         return 2 * super().apply(params, x, key=key)
 
 
+@pytest.mark.slow
 def test_a_trace_runs_the_apply_of_a_subclass():
     net = fnnet.Sequential(Tripled(fnnet.Dense(3), fnnet.tanh), Twice(3))
     params, xs, ys = net.init(KEY, (4,)), jax.random.normal(KEY, (5, 4)), jnp.array([0, 1, 2, 0, 1])

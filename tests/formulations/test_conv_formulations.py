@@ -200,6 +200,16 @@ def test_winograd_in_pieces(tiles, devices, monkeypatch, x64):
         assert not compare(name, ours, theirs, 1e-12)
 
 
+@pytest.mark.parametrize(("examples", "image", "pieces_of_16"), [(32, 8, 1), (80, 8, 5), (128, 16, 8), (17, 32, 1)])
+def test_a_kernel_gradient_over_many_places_is_summed_in_pieces(examples, image, pieces_of_16):
+    """Of more than 4,096 places; 17 examples have no equal pieces."""
+    x, y_bar = jnp.zeros((examples, image, image, 6)), jnp.zeros((examples, image, image, 12))
+    place = window("conv", x.shape, (5, 5), stride=1, dilation=1, padding="SAME")
+    gradient = functools.partial(convolution.kernel_gradient, window=place, groups=1)
+    loops = re.findall(r"scan\[.*?length=(\d+)", str(jax.make_jaxpr(gradient)(x, y_bar)), re.S)
+    assert loops == [str(pieces_of_16)] * (pieces_of_16 > 1)
+
+
 def test_pieces_are_equal_and_neither_larger_nor_smaller_than_asked():
     assert [pieces.number(n, 32) for n in (1, 8, 32, 33, 96, 128, 127)] == [1, 1, 1, 3, 3, 4, 1]
     assert [pieces.number(n, 2) for n in (1, 8, 16, 17, 24)] == [1, 1, 2, 1, 3]

@@ -105,6 +105,7 @@ def test_fit_trains_by_the_batch_and_averages_its_statistics(accumulate):
     np.testing.assert_allclose(*kernels, rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_devices_take_the_statistics_of_their_parts_or_of_all():
     """With axis_name two devices train as one; without, as one that takes two chunks."""
     mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])

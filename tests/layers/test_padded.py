@@ -78,6 +78,7 @@ def test_bfloat16_means_are_scaled_in_float32():
     np.testing.assert_allclose(np.asarray(y, np.float32), (2 * rows[1] + rows[2]) / 3, rtol=2**-7)
 
 
+@pytest.mark.slow
 def test_it_trains_and_tells_what_its_network_tells():
     import optax
 

@@ -51,6 +51,7 @@ def test_blocks_give_what_they_give_without_it(name):
     )
 
 
+@pytest.mark.slow
 def test_derivatives_of_gradients_and_gradients_of_examples():
     layer, plain = fnnet.Recomputed(DENSE), DENSE
     params, xs = plain.init(KEY, (4,)), jnp.asarray(IMAGES[:, 0, 0])
@@ -93,6 +94,7 @@ def test_fit_trains_the_same_network():
     np.testing.assert_allclose([r["loss"] for r in again], [r["loss"] for r in history], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_devices_share_a_mini_batch():
     net, _ = NETS["dropout"]
     mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
