@@ -54,8 +54,8 @@ def kernel_gradient_of_one_tap(images, cotangents, *, window: Window, parts: int
         over = tuple(range(cotangents.ndim - 1))
         product = _product(seen, cotangents, over, over)
     else:
-        by_part = (array.reshape(parts, -1, array.shape[-1]) for array in (seen, cotangents))
-        product = lax.dot_general(*by_part, (((1,), (1,)), ((0,), (0,)))).sum(0)
+        x, y_bar = (array.reshape(parts, -1, array.shape[-1]) for array in (seen, cotangents))
+        product = lax.dot_general(x, y_bar, (((1,), (1,)), ((0,), (0,)))).sum(0)
     return product.reshape(*window.size, *product.shape)
 
 
