@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(verdicts.page(Results(arguments.output), machine.kept(arguments.output)))
         return 0
     if arguments.onednn:
-        os.environ["XLA_FLAGS"] = " ".join(onednn.FLAGS)  # the workers' too
+        os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *onednn.FLAGS])  # the workers' too
     contestants, missing = installed(arguments.peers)
     for line in missing:
         _say(line)

@@ -1,7 +1,8 @@
 """oneDNN's convolutions on a CPU: `use_onednn` makes XLA call the library that PyTorch calls.
 
 jaxlib has oneDNN in it, but XLA calls it only where three of its flags say so, and reads its flags once a process. With
-them all convolutions in f32 are calls of oneDNN, but those that spread their image by a stride.
+them convolutions in f32 are calls of oneDNN, but those that spread their image by a stride and those whose kernel is
+reversed right before them; so are batches of products. Single products stay with YNNPACK.
 """
 
 import os
@@ -24,13 +25,13 @@ _is_used = False
 def use_onednn() -> bool:
     """Make XLA compute convolutions on a CPU with oneDNN, in this process; call it before JAX computes anything.
 
-    With jax 0.12 a convolution in f32 then takes as long as in PyTorch, which calls the same library: docs/speed.md.
-    fnnet's own convolutions take oneDNN's form where it is the faster one. It holds for all code in the process, and
-    cannot be undone. The flags are experimental in XLA. What they cost: JAX's compilation cache cannot keep a program
+    With jax 0.12 a convolution in f32 then takes as long as in PyTorch, which calls the same library: docs/speed.md. With
+    0.11 the gradients of images stay with XLA. fnnet's own convolutions take oneDNN's form where it is the faster one.
+    It holds for all code in the process, and cannot be undone. The flags are experimental in XLA. What they cost: JAX's compilation cache cannot keep a program
     with such a convolution, and warns of it. On a GPU or TPU nothing changes.
 
     Returns:
-        Whether XLA calls oneDNN now. False: this jaxlib cannot (0.10 and 0.11, processors other than x86), JAX has
+        Whether XLA calls oneDNN now. False: this jaxlib cannot (0.10, processors other than x86), JAX has
         compiled something already, or the process computes on another device. `XLA_FLAGS` is then as before.
 
     Example:

@@ -15,8 +15,8 @@ GPUs and TPUs compute the plain forms, which stand on the rule's page, fnnet/rul
     3 x 3 taps side by side, many channels  Winograd's products                 winograd.py
     all others, and on explicit mesh axes   convolutions NHWC, HWIO -> NHWC     canonical.py
 
-Where `fnnet.use_onednn` was called, oneDNN's convolutions take the place of most forms of y, and of x_bar without a
-stride. docs/speed.md has what each costs. Images and cotangents are (N, *spatial, channels).
+Where `fnnet.use_onednn` was called, oneDNN's convolutions take the place of most forms of y, of x_bar without a stride,
+and of W_bar's split taps. docs/speed.md has what each costs. Images and cotangents are (N, *spatial, channels).
 """
 
 import functools
@@ -93,7 +93,8 @@ def output(images, kernel, *, window: Window, groups: int):
 
 def x_gradient(kernel, cotangents, *, window: Window, groups: int):
     """x_bar."""
-    by_onednn = _by_onednn(cotangents, groups) and set(window.stride) == {1}
+    # canonical.py hides from XLA that the kernel is flipped: by a barrier, which jax 0.11 drops.
+    by_onednn = _by_onednn(cotangents, groups) and set(window.stride) == {1} and KEEPS_BARRIERS
     if groups == kernel.shape[-1] > 1 == kernel.shape[-2] and not is_explicit(cotangents) and not by_onednn:
         return depthwise.x_gradient(kernel, cotangents, window=window)
 
@@ -165,7 +166,7 @@ def _by_onednn(array, groups: int) -> bool:
     return onednn.takes(array.dtype) and (groups == 1 or pieces.sharers() == 1)
 
 
-def _by_winograd(images, weights: tuple[int, int], window: Window, by_onednn: bool = False) -> bool:
+def _by_winograd(images, weights: tuple[int, int], window: Window, by_onednn: bool) -> bool:
     """Whether Winograd's products are used; `weights` are the kernel's numbers of channels and outputs."""
     examples, wide = images.shape[0], images.dtype.itemsize >= 4
     fits = window.size == (3, 3) and set(window.stride + window.dilation) == {1}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fnnet.core import compiler, onednn
+from fnnet.formulations.branches import KEEPS_BARRIERS
 
 pytestmark = pytest.mark.cpu
 
@@ -70,7 +71,7 @@ def test_a_network_calls_it_and_has_the_same_gradients(can, call, least):
     calls, numbers = run("-c", FIRST + program).splitlines()
     none, without = run("-c", FIRST.replace("fnnet.use_onednn()", "None") + program).splitlines()
     assert int(none) == 0
-    assert int(calls) >= least
+    assert int(calls) >= (least if KEEPS_BARRIERS else 1)
     found, right = ([float(number) for number in line.split()] for line in (numbers, without))
     assert found == pytest.approx(right, rel=1e-4)
 
