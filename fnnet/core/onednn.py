@@ -25,10 +25,11 @@ _is_used = False
 def use_onednn() -> bool:
     """Make XLA compute convolutions on a CPU with oneDNN, in this process; call it before JAX computes anything.
 
-    With jax 0.12 a convolution in f32 then takes as long as in PyTorch, which calls the same library: docs/speed.md. With
-    0.11 the gradients of images stay with XLA. fnnet's own convolutions take oneDNN's form where it is the faster one.
-    It holds for all code in the process, and cannot be undone. The flags are experimental in XLA. What they cost: JAX's compilation cache cannot keep a program
-    with such a convolution, and warns of it. On a GPU or TPU nothing changes.
+    With jax 0.12 a convolution in f32 then takes as long as in PyTorch, which calls the same library: docs/speed.md.
+    With 0.11 the gradients of images stay with XLA. fnnet's own convolutions take oneDNN's form where it is the faster
+    one. It holds for all code in the process, and cannot be undone. The flags are experimental in XLA. What they cost:
+    JAX's compilation cache cannot keep a program with such a convolution, and warns of it. On a GPU or TPU nothing
+    changes.
 
     Returns:
         Whether XLA calls oneDNN now. False: this jaxlib cannot (0.10, processors other than x86), JAX has
