@@ -56,6 +56,12 @@ TABLES = {
         Case((128, 28, 28, 1), (5, 5, 1, 6), patches, ("kernel_gradient",)),
         Case((128, 32, 32, 3), (3, 3, 3, 64), patches, ("kernel_gradient",)),
     ],
+    "few channels: the kernel's gradient as it is chosen": [
+        Case((128, 28, 28, 1), (3, 3, 1, 32), convolution, ("kernel_gradient",)),
+        Case((128, 28, 28, 1), (5, 5, 1, 6), convolution, ("kernel_gradient",)),
+        Case((128, 32, 32, 3), (3, 3, 3, 64), convolution, ("kernel_gradient",)),
+        Case((64, 112, 112, 3), (3, 3, 3, 64), convolution, ("kernel_gradient",)),
+    ],
     "few weights: a product with taps on both sides": [
         Case((128, 32, 32, 3), (3, 3, 3, 16), split_taps, ("kernel_gradient",)),
         Case((32, 32, 32, 16), (3, 3, 16, 16), split_taps, ("kernel_gradient",)),

@@ -19,6 +19,7 @@ from fnnet.core import onednn
 
 FRESH = ("first-step", "mnist")
 SUMMARY = "summary"
+OF_REFERENCE = 10  # limits: it runs nine times, once in double precision
 USUAL = (*PARTS, "first-step")  # whole trainings take long: only when they are asked for
 
 
@@ -84,7 +85,7 @@ def _measure(part: str, plan: Plan, crew: Crew, effort: Effort, results: Results
 
 def _reference(cell: Cell, crew: Crew, effort: Effort) -> Reference | None:
     try:
-        return None if cell.reference is None else crew.reference(cell.reference(), effort.limit)
+        return None if cell.reference is None else crew.reference(cell.reference(), OF_REFERENCE * effort.limit)
     except Failed as failed:
         _say(f"{cell.part}, {cell.name}: compared with the median of all, without double precision: {failed}")
         return None

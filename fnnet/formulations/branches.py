@@ -23,6 +23,7 @@ LEAST_WRONG = 4096  # numbers of a product with a constant
 
 def in_a_branch(function: Callable, *arrays: Any) -> Any:
     """function(*arrays), for CPUs: it and each of the arrays are computed once. Both may be trees."""
+    function = jax.jit(function, inline=True)  # so that it is traced once
     never = functools.partial(zeros_for, function)
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
 

@@ -19,6 +19,7 @@ from fnnet.core.arguments import accumulator
 from fnnet.core.geometry import Window
 
 ON_ONE_CORE = jax.__version_info__ < (0, 12)  # seen with 0.10.2, not with 0.12.0
+FEW_CHANNELS = 8  # the first dimension of the kernel's gradient as a convolution
 LEAST_DILATED = 24  # outputs: with fewer, the other kernel is slower
 
 
@@ -79,7 +80,14 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
     as_images = jnp.moveaxis(jnp.moveaxis(grouped, -1, 0), 1, -1)  # (channels, *spatial, groups, N)
     as_images = as_images.reshape(channels, *spatial, -1)
     as_kernel = jnp.moveaxis(cotangents, 0, -2)  # (*out, N, outputs)
+    of_taps = tuple(range(1, 1 + window.rank))
+    by_xla = onednn.takes(images.dtype) and groups == 1 and channels <= FEW_CHANNELS
+    if by_xla:  # oneDNN is slower, and takes no kernel that XLA sees to be flipped: so both are flipped, and the taps
+        as_images, as_kernel = lax.rev(as_images, of_taps), lax.rev(as_kernel, range(window.rank))
+        padding = [(hi, lo) for lo, hi in padding]
     taps = _convolution(as_images, as_kernel, window.dilation, padding, rhs_dilation=window.stride, groups=groups)
+    if by_xla:
+        taps = lax.rev(taps, of_taps)
     return jnp.moveaxis(taps, 0, -2)  # (*taps, channels, outputs)
 
 

@@ -8,7 +8,8 @@ GPUs and TPUs compute the plain forms, which stand on the rule's page, fnnet/rul
     one tap                                 one product                         patches.py
     y of few taps                           products and sums, tap by tap       sums.py
     W_bar of 3 x 3 taps, 2 to 32 channels   a product, its taps on both sides   split_taps.py
-    W_bar of few taps or of one example     a product of patches                patches.py
+    W_bar of one example, and of few taps   a product of patches                patches.py
+      where images are large or few
     x_bar of few channels, narrow images    a product with a band               bands.py
     x_bar of few channels                   a product to patches                patches.py
     x_bar with a stride                     a convolution for all its phases    phases.py
@@ -45,7 +46,7 @@ LEAST_BESIDE_ONEDNN = 64  # channels and outputs: with fewer, oneDNN's convoluti
 PARTS_BY_ONEDNN = 8  # of W_bar of one tap: both cores take part only in a batch of products
 LEAST_TILES = 512  # rows of Winograd's products, in a piece of the batch
 MOST_PLACES = 4096  # of all cotangents, in W_bar as one convolution, which sums over the batch as over channels;
-OF_A_PIECE = 16  # more are summed in pieces of so many examples: these numbers, side by side, are a line of the cache
+OF_A_PIECE = 12, 16  # more are summed in pieces of at most so many examples: of few channels, of many
 
 
 def one_batch_axis(function: Callable) -> Callable:
@@ -136,12 +137,13 @@ def kernel_gradient(images, cotangents, *, window: Window, groups: int):
             if _by_split_taps(images, weights, window) and not by_onednn:
                 return split_taps.kernel_gradient(images, cotangents, window=window)
             few = math.prod(window.size) * weights[0] <= FEW_TAPS and weights[1] >= MANY_OUTPUTS
-            if few or images.shape[0] == 1:
+            small = _pieces(images, cotangents) > 1 and math.prod(window.out) <= MOST_PLACES
+            if (few and not small) or images.shape[0] == 1:
                 return patches.kernel_gradient(images, cotangents, window=window)
             if _by_winograd(images, weights, window, by_onednn):
                 return winograd.kernel_gradient(images, cotangents, window=window)
         whole = functools.partial(canonical.kernel_gradient, window=window, groups=groups)
-        return pieces.summed(whole, images, cotangents, _pieces(cotangents))
+        return pieces.summed(whole, images, cotangents, _pieces(images, cotangents))
 
     return _split(by_group, images, cotangents, groups=groups)
 
@@ -153,12 +155,13 @@ def _by_phases(kernel, window: Window) -> bool:
     return fits and strided and (channels < MANY_CHANNELS or phases.without_waste(window))
 
 
-def _pieces(cotangents) -> int:
+def _pieces(images, cotangents) -> int:
     """The number of pieces of the batch for W_bar as a convolution; one for bf16 and f16."""
     examples, *out, _ = cotangents.shape
     wide = cotangents.dtype.itemsize >= 4 and not is_explicit(cotangents)
     many = isinstance(examples, int) and examples * math.prod(out) > MOST_PLACES
-    return pieces.number(examples, OF_A_PIECE) if wide and many else 1
+    most = OF_A_PIECE[images.shape[-1] > FEW_CHANNELS]
+    return pieces.number(examples, most) if wide and many else 1
 
 
 def _by_onednn(array, groups: int) -> bool:

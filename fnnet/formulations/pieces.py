@@ -70,17 +70,18 @@ def summed(function: Callable[[Array, Array], Array], images, cotangents, pieces
 
     def of_all(*arrays):
         apart = [_apart(array, pieces) for array in arrays]
+        of_piece = jax.jit(function, inline=True)  # so that it is traced once
 
         def add(i: Array, total: Array) -> Array:
-            return total + function(*(_piece(array, i) for array in apart))
+            return total + of_piece(*(_piece(array, i) for array in apart))
 
-        return lax.fori_loop(0, pieces, add, zeros_for(function, *(_piece(array, 0) for array in apart)))
+        return lax.fori_loop(0, pieces, add, zeros_for(of_piece, *(_piece(array, 0) for array in apart)))
 
     return in_a_branch(of_all, images, cotangents)
 
 
 def _looped(function, images, pieces: int):
-    apart = _apart(images, pieces)
+    apart, function = _apart(images, pieces), jax.jit(function, inline=True)
 
     def put(i: Array, outputs: Array) -> Array:
         return lax.dynamic_update_index_in_dim(outputs, function(_piece(apart, i)), i, 1)

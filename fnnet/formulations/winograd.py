@@ -40,6 +40,7 @@ from fnnet.formulations.canonical import exchanged
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 BOTH_G = np.kron(G, G)  # along both axes: (16, 9)
 TILES = 2048  # of a piece of the batch: fewer are slower, more do not fit into the cache
+TILES_OF_BOTH = 1024  # in the kernel's gradient, both of whose factors are as large
 
 Entries = list  # of arrays, along one axis of a tile
 Grid = list  # of lists of arrays, along both
@@ -68,7 +69,7 @@ def kernel_gradient(images, cotangents, *, window: Window):
         rows = zip(seen, given, strict=True)
         return jnp.stack([v @ q for row in rows for v, q in zip(*row, strict=True)])
 
-    products = pieces.summed(of_piece, images, cotangents, _pieces(len(images), window.out))
+    products = pieces.summed(of_piece, images, cotangents, _pieces(len(images), window.out, TILES_OF_BOTH))
     kernel_bar = BOTH_G.T.astype(products.dtype) @ products.reshape(16, -1)
     return kernel_bar.reshape(3, 3, *products.shape[1:])
 
@@ -95,8 +96,8 @@ def _convolution(images, kernel, starts, out):
     return pieces.mapped(of_piece, images, _pieces(len(images), out))
 
 
-def _pieces(examples: int, out: tuple[int, ...]) -> int:
-    return pieces.number(examples, TILES // math.prod(_tiles(out)))
+def _pieces(examples: int, out: tuple[int, ...], most: int = TILES) -> int:
+    return pieces.number(examples, most // math.prod(_tiles(out)))
 
 
 def _tiles(out):

@@ -193,6 +193,7 @@ def test_exported_for_any_batch(shape):
 @pytest.mark.parametrize("tiles", one_in(2, [200, 10**6, 1]))
 def test_winograd_in_pieces(tiles, devices, monkeypatch, x64):
     monkeypatch.setattr(winograd, "TILES", tiles)
+    monkeypatch.setattr(winograd, "TILES_OF_BOTH", tiles)
     x, kernel, g = (RNG.normal(size=size) for size in ((48, 5, 6, 3), (3, 3, 3, 2), (48, 5, 6, 2)))
     place = window("conv", x.shape, (3, 3), stride=1, dilation=1, padding="SAME")
     for name, args in {"output": (x, kernel), "kernel_gradient": (x, g)}.items():
@@ -200,14 +201,17 @@ def test_winograd_in_pieces(tiles, devices, monkeypatch, x64):
         assert not compare(name, ours, theirs, 1e-12)
 
 
-@pytest.mark.parametrize(("examples", "image", "pieces_of_16"), [(32, 8, 1), (80, 8, 5), (128, 16, 8), (17, 32, 1)])
-def test_a_kernel_gradient_over_many_places_is_summed_in_pieces(examples, image, pieces_of_16):
-    """Of more than 4,096 places; 17 examples have no equal pieces."""
-    x, y_bar = jnp.zeros((examples, image, image, 6)), jnp.zeros((examples, image, image, 12))
+@pytest.mark.parametrize(
+    ("examples", "image", "channels", "number"),
+    [(32, 8, 6, 1), (80, 8, 6, 10), (80, 8, 12, 5), (128, 16, 6, 16), (128, 16, 12, 8), (17, 32, 6, 1)],
+)
+def test_a_kernel_gradient_over_many_places_is_summed_in_pieces(examples, image, channels, number):
+    """Of more than 4,096 places: 8 to 16 examples, to 12 with few channels; 17 examples have no equal pieces."""
+    x, y_bar = jnp.zeros((examples, image, image, channels)), jnp.zeros((examples, image, image, 12))
     place = window("conv", x.shape, (5, 5), stride=1, dilation=1, padding="SAME")
     gradient = functools.partial(convolution.kernel_gradient, window=place, groups=1)
     loops = re.findall(r"scan\[.*?length=(\d+)", str(jax.make_jaxpr(gradient)(x, y_bar)), re.S)
-    assert loops == [str(pieces_of_16)] * (pieces_of_16 > 1)
+    assert loops == [str(number)] * (number > 1)
 
 
 def test_pieces_are_equal_and_neither_larger_nor_smaller_than_asked():

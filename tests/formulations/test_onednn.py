@@ -76,6 +76,20 @@ def test_a_network_calls_it_and_has_the_same_gradients(can, call, least):
     assert found == pytest.approx(right, rel=1e-4)
 
 
+KERNEL_GRADIENTS = """
+def gradient(x, kernel, y_bar):
+    return jax.vjp(lambda kernel: fnnet.conv(x, kernel), kernel)[1](y_bar)
+for channels in (6, 16):
+    shapes = (64, 12, 12, channels), (5, 5, channels, 16), (64, 12, 12, 16)
+    text = jax.jit(gradient).lower(*(jax.ShapeDtypeStruct(shape, "float32") for shape in shapes)).compile().as_text()
+    print("__onednn$convolution" in text)
+"""
+
+
+def test_a_kernel_gradient_of_few_channels_stays_with_xla(can):
+    assert run("-c", FIRST + KERNEL_GRADIENTS).split() == ["False", "True"]
+
+
 DEVICES = """
 from jax.sharding import NamedSharding, PartitionSpec as P
 mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
