@@ -46,7 +46,8 @@ LEAST_BESIDE_ONEDNN = 64  # channels and outputs: with fewer, oneDNN's convoluti
 PARTS_BY_ONEDNN = 8  # of W_bar of one tap: both cores take part only in a batch of products
 LEAST_TILES = 512  # rows of Winograd's products, in a piece of the batch
 MOST_PLACES = 4096  # of all cotangents, in W_bar as one convolution, which sums over the batch as over channels;
-OF_A_PIECE = 12, 16  # more are summed in pieces of at most so many examples: of few channels, of many
+OF_A_PIECE = 16  # more are summed in pieces of at most so many examples,
+OF_A_PIECE_OF_FEW = 12  # where they have few channels, of so many
 
 
 def one_batch_axis(function: Callable) -> Callable:
@@ -160,7 +161,7 @@ def _pieces(images, cotangents) -> int:
     examples, *out, _ = cotangents.shape
     wide = cotangents.dtype.itemsize >= 4 and not is_explicit(cotangents)
     many = isinstance(examples, int) and examples * math.prod(out) > MOST_PLACES
-    most = OF_A_PIECE[images.shape[-1] > FEW_CHANNELS]
+    most = OF_A_PIECE_OF_FEW if images.shape[-1] <= canonical.FEW_CHANNELS else OF_A_PIECE
     return pieces.number(examples, most) if wide and many else 1
 
 

@@ -76,7 +76,7 @@ def kernel_gradient(images, cotangents, *, window: Window):
 
 def tiles_of_a_piece(examples: int, out: tuple[int, ...]) -> int:
     """The rows of each product."""
-    return examples // _pieces(examples, out) * math.prod(_tiles(out))
+    return examples // _pieces(examples, out, TILES) * math.prod(_tiles(out))
 
 
 def _convolution(images, kernel, starts, out):
@@ -93,10 +93,10 @@ def _convolution(images, kernel, starts, out):
         y = jnp.stack([jnp.stack(row, 3) for row in _twice(_at, products)], 2)  # (N, tiles, 2, tiles, 2, outputs)
         return y.reshape(len(y), 2 * tiles[0], 2 * tiles[1], -1)[:, : out[0], : out[1]]
 
-    return pieces.mapped(of_piece, images, _pieces(len(images), out))
+    return pieces.mapped(of_piece, images, _pieces(len(images), out, TILES))
 
 
-def _pieces(examples: int, out: tuple[int, ...], most: int = TILES) -> int:
+def _pieces(examples: int, out: tuple[int, ...], most: int) -> int:
     return pieces.number(examples, most // math.prod(_tiles(out)))
 
 
