@@ -152,7 +152,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--memory", nargs="+", choices=memory.SETTINGS, default=list(memory.SETTINGS), help="glibc's settings")
     add("--repeats", type=int, help="rounds, with a block of each contestant in each; usually 10")
     add("--patience", type=float, default=60.0, help="seconds after which a program gets no further block")
-    add("--limit", type=float, default=300.0, help="seconds in which a program must be compiled and have run once")
+    add(
+        "--limit",
+        type=float,
+        default=300.0,
+        help="seconds to compile a program and run it once; the reference has ten times that",
+    )
     add("--mnist", type=Path, metavar="DIR", help="MNIST's four IDX files, for the part mnist")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="for the part mnist")
     add("--output", type=Path, default=Path("runs/benchmarks"), metavar="DIR", help="records and table.md")
