@@ -49,7 +49,7 @@ from jaxtyping import Float
 from fnnet.core.arguments import as_floats, wide
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
-from fnnet.formulations.branches import computed_once
+from fnnet.formulations.masked import masked
 
 
 @hinted
@@ -69,7 +69,7 @@ def relu_fwd(z):
 
 
 def relu_bwd(silent, y_bar):
-    return (jnp.where(computed_once(silent), 0, y_bar),)  # (2)
+    return (masked(lambda silent, y_bar: jnp.where(silent, 0, y_bar), silent, y_bar),)  # (2)
 
 
 _relu = rule(relu_fwd, relu_bwd, batched=("z",), gain=math.sqrt(2))
@@ -92,7 +92,7 @@ def leaky_relu_fwd(z, *, slope):
 
 
 def leaky_relu_bwd(positive, y_bar, *, slope):
-    return (jnp.where(computed_once(positive), y_bar, slope * y_bar),)  # (4)
+    return (masked(lambda positive, y_bar: jnp.where(positive, y_bar, slope * y_bar), positive, y_bar),)  # (4)
 
 
 _leaky_relu = rule(leaky_relu_fwd, leaky_relu_bwd, batched=("z",), gain=math.sqrt(2))
