@@ -56,7 +56,8 @@ def kernel_gradient(images, cotangents, *, window: Window):
             sums = [total + tap[i] * cotangents[i] for total, tap in zip(sums, seen, strict=True)]
         return sums, None
 
-    images, cotangents = _in_turn(images), _in_turn(cotangents)
+    # Behind a barrier, or XLA computes both again in the order of turns: the layer before may be as cheap as a ReLU.
+    images, cotangents = (_in_turn(lax.optimization_barrier(array)) for array in (images, cotangents))
     zero, cotangents, images = same_varying([jnp.zeros(cotangents.shape[2:], dtype), cotangents, images])
     sums, _ = lax.scan(add, [zero] * math.prod(window.size), (images, cotangents))
     kernel_bar = jnp.stack([column_sums(total) for total in sums])
