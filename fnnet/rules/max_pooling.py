@@ -27,9 +27,11 @@ from fnnet.core.habits import hinted
 from fnnet.core.multilinear import Form
 from fnnet.core.registration import rule
 from fnnet.formulations.branches import computed_once
+from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.windows import single_axis, spread, taps, valid
 
 MOST_TAPS = 16  # more are pooled axis by axis: k + k taps instead of k * k
+UNROLLED = 48  # taps times channels below which LLVM unrolls them, and the choices of (1) and (2) are not vectorized
 
 
 @hinted
@@ -114,10 +116,15 @@ def max_pool_indices(
 
 
 def max_pool_fwd(x, *, window):
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    unrolled = math.prod(window.size) * x.shape[-1] < UNROLLED
+    return (of_few_channels if unrolled else compared)(x, window=window)
+
+
+def compared(x, *, window):
+    """(1) and (2), tap by tap."""
     first = first_inside(window)
     y, k = None, None
-    for t, value in enumerate(taps(x, window, lowest)):
+    for t, value in enumerate(taps(x, window, lowest(x))):
         if y is None:
             y, k = value, jnp.zeros_like(value, index_dtype(window))
             continue
@@ -127,6 +134,19 @@ def max_pool_fwd(x, *, window):
         y = jnp.where(wins, value, y)  # (1)
         k = jnp.where(wins, jnp.asarray(t, k.dtype), k)  # (2)
     return y, k
+
+
+def maxima_first(x, *, window):
+    """The same for few channels on a CPU: y alone, and then the tap that has it."""
+    y, _ = compared(x, window=window)  # (1)
+    k, inside = jnp.zeros(y.shape, index_dtype(window)), valid(window)
+    for t, value in reversed([*enumerate(taps(x, window, lowest(x)))]):
+        has_it = ((value == y) | (value != value)) & inside[t][..., None]  # a NaN is the maximum
+        k = jnp.where(has_it, jnp.asarray(t, k.dtype), k)  # (2)
+    return y, k
+
+
+of_few_channels = on_cpu(maxima_first)(compared)
 
 
 def max_pool_bwd(k, y_bar, *, window):
@@ -145,6 +165,11 @@ def chosen(x, k, *, window: Window):
 def routed(y_bar, k, *, window: Window):
     """(3): each y_bar_i, added where k points to."""
     return spread((jnp.where(k == t, y_bar, 0) for t in range(math.prod(window.size))), window)
+
+
+def lowest(x):
+    """What padding is worth: no more than any number."""
+    return -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
 
 
 def first_inside(window: Window) -> np.ndarray:
