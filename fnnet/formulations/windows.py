@@ -5,7 +5,8 @@ Slices are compared and added as whole arrays. All functions take x as (..., *im
 """
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -57,6 +58,23 @@ def spread(copies, window: Window):
         phases[phase] = phases[phase] + moved if phase in phases else moved
     zero = jnp.zeros_like(next(iter(phases.values())))
     return _cropped(_interleaved(phases, zero, (), window), window)
+
+
+def is_tiling(window: Window) -> bool:
+    """Whether windows stand side by side, so that each entry of the image they cover is in one of them."""
+    return window.stride == window.size and set(window.dilation) == {1}
+
+
+def tiled(copy: Callable, window: Window, *arrays):
+    """`spread` of windows side by side, in one loop: copy(number of the tap, *arrays) where the tap stood."""
+    *lead, channels = *arrays[0].shape[: -window.rank - 1], arrays[0].shape[-1]
+    of_taps = [length for size in window.size for length in (1, size)] + [1]
+    of_both = [length for both in zip(window.out, window.size, strict=True) for length in both] + [channels]
+    numbers = jnp.arange(math.prod(window.size), dtype=jnp.int32).reshape(of_taps)
+    places = [len(lead) + 2 * axis + 1 for axis in range(window.rank)]
+    copies = copy(numbers, *(jnp.expand_dims(array, places) for array in arrays))
+    copies = jnp.broadcast_to(copies, (*lead, *of_both))
+    return _cropped(copies.reshape(*lead, *covered(window), channels), window)
 
 
 def valid(window: Window) -> np.ndarray:

@@ -22,7 +22,7 @@ from fnnet.core.arguments import as_divisor, as_flag, as_floats, wide
 from fnnet.core.geometry import Padding, Window, pooling_window
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
-from fnnet.formulations.windows import single_axis, spread, taps
+from fnnet.formulations.windows import is_tiling, single_axis, spread, taps, tiled
 
 
 @hinted
@@ -84,6 +84,8 @@ def avg_pool_fwd(x, *, window, count_padding, divisor):
 def avg_pool_bwd(_, y_bar, *, window, count_padding, divisor):
     (x_bar,) = wide(y_bar)
     x_bar = x_bar / divisors(window, count_padding, divisor, x_bar.dtype)
+    if is_tiling(window):
+        return (tiled(lambda _, x_bar: x_bar, window, x_bar).astype(y_bar.dtype),)  # (2)
     for axis in range(window.rank):
         along = single_axis(window, axis)
         x_bar = spread([x_bar] * window.size[axis], along)  # (2)

@@ -28,10 +28,10 @@ from fnnet.core.multilinear import Form
 from fnnet.core.registration import rule
 from fnnet.formulations.branches import computed_once
 from fnnet.formulations.platforms import on_cpu
-from fnnet.formulations.windows import single_axis, spread, taps, valid
+from fnnet.formulations.windows import is_tiling, single_axis, spread, taps, tiled, valid
 
 MOST_TAPS = 16  # more are pooled axis by axis: k + k taps instead of k * k
-UNROLLED = 48  # taps times channels below which LLVM unrolls them, and the choices of (1) and (2) are not vectorized
+UNROLLED = 48  # taps times channels below which LLVM unrolls their loops and vectorizes little
 
 
 @hinted
@@ -116,8 +116,7 @@ def max_pool_indices(
 
 
 def max_pool_fwd(x, *, window):
-    unrolled = math.prod(window.size) * x.shape[-1] < UNROLLED
-    return (of_few_channels if unrolled else compared)(x, window=window)
+    return (of_few_channels if is_unrolled(x, window) else compared)(x, window=window)
 
 
 def compared(x, *, window):
@@ -164,7 +163,14 @@ def chosen(x, k, *, window: Window):
 
 def routed(y_bar, k, *, window: Window):
     """(3): each y_bar_i, added where k points to."""
+    if is_tiling(window) and not is_unrolled(k, window):
+        return tiled(lambda t, k, y_bar: jnp.where(k == t.astype(k.dtype), y_bar, 0), window, k, y_bar)
     return spread((jnp.where(k == t, y_bar, 0) for t in range(math.prod(window.size))), window)
+
+
+def is_unrolled(array, window: Window) -> bool:
+    """Whether LLVM unrolls the loops over taps and channels."""
+    return math.prod(window.size) * array.shape[-1] < UNROLLED
 
 
 def lowest(x):

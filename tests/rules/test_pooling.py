@@ -80,3 +80,32 @@ def test_the_index_is_computed_once():
     program = jax.jit(both).lower(x, y_bar).compile().as_text()
     (branch,) = [line for line in program.splitlines() if " conditional(" in line]
     assert "s8[2,4,4,8]" in branch
+
+
+SIDE_BY_SIDE = [((9,), (2,), "SAME"), ((7, 8), (2, 2), "VALID"), ((9, 7), (3, 2), 1), ((4, 5, 6), (2, 2, 2), "SAME")]
+
+
+@pytest.mark.parametrize(("image", "window", "padding"), SIDE_BY_SIDE, ids=str)
+@pytest.mark.parametrize("rule", ["max", "sum"])
+def test_windows_side_by_side_with_many_channels(rule, image, window, padding):
+    """Gradients are one loop over windows and their taps there; compared with those of XLA's own windows."""
+    sizes = (1, *window, 1)
+    pads = [(0, 0), *[(1, 1)] * len(image), (0, 0)] if padding == 1 else padding
+    start, combine = (-np.inf, jax.lax.max) if rule == "max" else (0.0, jax.lax.add)
+    pool = fnnet.max_pool if rule == "max" else functools.partial(fnnet.avg_pool, divisor=1)
+
+    def ours(x):
+        return pool(x, window, padding=padding)
+
+    def theirs(x):
+        return jax.lax.reduce_window(x, start, combine, sizes, sizes, pads)
+
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(1).normal(size=(3, *image, 48)))
+        y, pull = jax.vjp(ours, x)
+        expected, pull_theirs = jax.vjp(theirs, x)
+        y_bar = jnp.asarray(np.random.default_rng(2).normal(size=y.shape))
+        np.testing.assert_allclose(y, expected, rtol=1e-12)
+        np.testing.assert_array_equal(pull(y_bar)[0], pull_theirs(y_bar)[0])
+        lanes = jax.vmap(lambda x, y_bar: jax.vjp(ours, x)[1](y_bar)[0])(x, y_bar)
+        np.testing.assert_array_equal(lanes, pull(y_bar)[0])
