@@ -67,7 +67,7 @@ def is_tiling(window: Window) -> bool:
 
 def tiled(copy: Callable, window: Window, *arrays):
     """`spread` of windows side by side, in one loop: copy(number of the tap, *arrays) where the tap stood."""
-    *lead, channels = *arrays[0].shape[: -window.rank - 1], arrays[0].shape[-1]
+    lead, channels = tuple(arrays[0].shape[: -window.rank - 1]), arrays[0].shape[-1]
     of_taps = [length for size in window.size for length in (1, size)] + [1]
     of_both = [length for both in zip(window.out, window.size, strict=True) for length in both] + [channels]
     numbers = jnp.arange(math.prod(window.size), dtype=jnp.int32).reshape(of_taps)

@@ -22,6 +22,7 @@ from fnnet.core.arguments import as_divisor, as_flag, as_floats, wide
 from fnnet.core.geometry import Padding, Window, pooling_window
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
+from fnnet.formulations.platforms import on_cpu
 from fnnet.formulations.windows import is_tiling, single_axis, spread, taps, tiled
 
 
@@ -84,12 +85,21 @@ def avg_pool_fwd(x, *, window, count_padding, divisor):
 def avg_pool_bwd(_, y_bar, *, window, count_padding, divisor):
     (x_bar,) = wide(y_bar)
     x_bar = x_bar / divisors(window, count_padding, divisor, x_bar.dtype)
-    if is_tiling(window):
-        return (tiled(lambda _, x_bar: x_bar, window, x_bar).astype(y_bar.dtype),)  # (2)
-    for axis in range(window.rank):
-        along = single_axis(window, axis)
-        x_bar = spread([x_bar] * window.size[axis], along)  # (2)
+    x_bar = (copied_side_by_side if is_tiling(window) else copied)(x_bar, window=window)  # (2)
     return (x_bar.astype(y_bar.dtype),)
+
+
+def copied(y_bar, *, window):
+    """Each y_bar_i, added at each of its taps."""
+    for axis in range(window.rank):
+        y_bar = spread([y_bar] * window.size[axis], single_axis(window, axis))
+    return y_bar
+
+
+@on_cpu(lambda y_bar, *, window: tiled(lambda _, y_bar: y_bar, window, y_bar))
+def copied_side_by_side(y_bar, *, window):
+    """The same for windows that share no entry."""
+    return copied(y_bar, window=window)
 
 
 def divisors(window: Window, count_padding: bool, divisor: float | None, dtype) -> np.ndarray:

@@ -163,9 +163,21 @@ def chosen(x, k, *, window: Window):
 
 def routed(y_bar, k, *, window: Window):
     """(3): each y_bar_i, added where k points to."""
-    if is_tiling(window) and not is_unrolled(k, window):
-        return tiled(lambda t, k, y_bar: jnp.where(k == t.astype(k.dtype), y_bar, 0), window, k, y_bar)
     return spread((jnp.where(k == t, y_bar, 0) for t in range(math.prod(window.size))), window)
+
+
+def routed_side_by_side(y_bar, k, *, window: Window):
+    """The same for windows that share no entry, in one loop, for CPUs."""
+    return tiled(lambda t, k, y_bar: jnp.where(k == t.astype(k.dtype), y_bar, 0), window, k, y_bar)
+
+
+def x_gradient(y_bar, k, *, window: Window):
+    """(3), in the form that suits the window."""
+    in_one_loop = is_tiling(window) and not is_unrolled(k, window)
+    return (of_tiles if in_one_loop else routed)(y_bar, k, window=window)
+
+
+of_tiles = on_cpu(routed_side_by_side)(routed)
 
 
 def is_unrolled(array, window: Window) -> bool:
@@ -191,5 +203,5 @@ def index_dtype(window: Window):
     return next(t for t in (jnp.int8, jnp.int16, jnp.int32) if math.prod(window.size) - 1 <= jnp.iinfo(t).max)
 
 
-form = Form("max_pool", y=chosen, x_bar=routed)
+form = Form("max_pool", y=chosen, x_bar=x_gradient)
 _max_pool = rule(max_pool_fwd, max_pool_bwd, batched=("x",))
