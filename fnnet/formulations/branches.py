@@ -28,15 +28,21 @@ def in_a_branch(function: Callable, *arrays: Any) -> Any:
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), function, never, *arrays)
 
 
-@on_cpu(lambda array: in_a_branch(lambda array: array, array))
+def materialized(array: Array) -> Array:
+    """`array`, written to memory before anything reads it, for CPUs."""
+    return lax.optimization_barrier(array) if KEEPS_BARRIERS else in_a_branch(lambda array: array, array)
+
+
+@on_cpu(materialized)
 def computed_once(array: Array) -> Array:
     """`array`. A CPU computes it once, whatever reads it."""
     return array
 
 
-def materialized(array: Array) -> Array:
-    """`array`, written to memory before anything reads it, for CPUs."""
-    return lax.optimization_barrier(array) if KEEPS_BARRIERS else in_a_branch(lambda array: array, array)
+@on_cpu(lax.optimization_barrier)
+def not_fused(array: Array) -> Array:
+    """`array`. From jax 0.12 on, a CPU computes it once, without the copy that a branch makes; before, XLA decides."""
+    return array
 
 
 def of_unknown_kernel(product: Callable, x: ArrayLike, kernel: ArrayLike) -> Array:

@@ -49,6 +49,7 @@ from jaxtyping import Float
 from fnnet.core.arguments import as_floats, wide
 from fnnet.core.habits import hinted
 from fnnet.core.registration import rule
+from fnnet.formulations.branches import not_fused
 from fnnet.formulations.masked import masked
 
 
@@ -65,7 +66,8 @@ def relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 def relu_fwd(z):
     y = jax.nn.relu(z)  # (1); second derivatives pass through this line, where jnp.maximum has slope 1/2 at a tie
-    return y, z <= 0  # not z > 0, which would drop the gradient of a NaN
+    y = not_fused(y)  # else XLA computes z again, here and in whatever reads y: a bias, a norm, a sum of residual blocks
+    return y, y <= 0  # where z <= 0; not y == 0 and not z > 0, which would drop the gradient of a NaN
 
 
 def relu_bwd(silent, y_bar):
@@ -88,7 +90,8 @@ def leaky_relu(z: Float[ArrayLike, "*shape"], slope: float = 0.01) -> Float[Arra
 
 
 def leaky_relu_fwd(z, *, slope):
-    return jnp.where(z > 0, z, slope * z), z > 0  # (3)
+    y = not_fused(jnp.where(z > 0, z, slope * z))  # (3)
+    return y, (y if slope >= 0 else z) > 0  # where z > 0
 
 
 def leaky_relu_bwd(positive, y_bar, *, slope):

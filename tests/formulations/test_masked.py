@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fnnet
+from fnnet.formulations.branches import KEEPS_BARRIERS
 
 SHAPES = [(5,), (3, 4, 1), (3, 47), (2, 3, 4, 16), (2, 3, 48), (0, 4, 16)]
 
@@ -48,3 +49,26 @@ def test_few_channels_are_chosen_row_by_row(channels, chosen):
     program = jax.jit(lambda z, y_bar: jax.vjp(fnnet.relu, z)[1](y_bar)).lower(z, y_bar).compile().as_text()
     (line,) = [line for line in program.splitlines() if " select(" in line]
     assert f"= {chosen}" in line
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(not KEEPS_BARRIERS, reason="before jax 0.12 XLA forgets the barrier")
+@pytest.mark.parametrize("f", [fnnet.relu, fnnet.leaky_relu])
+def test_what_it_is_computed_from_is_computed_once(f):
+    """XLA would add up the blocks before once more for each mask and each output: 1 + 2 + 3 + 4 sums, twice."""
+
+    def blocks(x, residuals):
+        outputs = []
+        for residual in residuals:
+            x = f(x + residual)
+            outputs.append(fnnet.max_pool(x, 2))
+        return outputs
+
+    def gradients(x, residuals):
+        y, pulled = jax.vjp(blocks, x, residuals)
+        return pulled(y)
+
+    x = jnp.ones((2, 8, 8, 16))
+    program = jax.jit(gradients).lower(x, [x] * 4).compile().as_text()
+    forward = [line for line in program.splitlines() if " add(" in line and "transpose(" not in line]
+    assert len(forward) == 4
