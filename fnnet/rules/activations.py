@@ -66,7 +66,7 @@ def relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 def relu_fwd(z):
     y = jax.nn.relu(z)  # (1); second derivatives pass through this line, where jnp.maximum has slope 1/2 at a tie
-    y = not_fused(y)  # else XLA computes z again, here and in whatever reads y: a bias, a norm, a sum of residual blocks
+    y = not_fused(y)  # else XLA computes z again for each reader: biases, norms, sums of residual blocks
     return y, y <= 0  # where z <= 0; not y == 0 and not z > 0, which would drop the gradient of a NaN
 
 
