@@ -8,7 +8,7 @@ from undoing the reshape.
 
 from collections.abc import Callable
 
-from jax import Array
+from jax import Array, lax
 
 from fnnet.core.primitives import is_explicit
 from fnnet.formulations.branches import computed_once, in_a_branch
@@ -29,6 +29,7 @@ def _plain(mask, a, *, function):
 
 def _rows(mask, a, *, function):
     rows = *a.shape[:-2], a.shape[-2] * a.shape[-1]
+    a = lax.optimization_barrier(a)  # else XLA computes a, too, row by row, and divides to find each entry's place
     return in_a_branch(function, mask.reshape(rows), a.reshape(rows)).reshape(a.shape)
 
 
