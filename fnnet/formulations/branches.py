@@ -1,7 +1,8 @@
 """Arrays that XLA on a CPU computes once, and not again in each loop that reads a part of them.
 
 XLA writes to memory what enters a branch and what comes out of it. The condition is always true, but
-`lax.optimization_barrier` hides that from XLA, so XLA cannot fuse across the branch.
+`lax.optimization_barrier` hides that from XLA, so XLA cannot fuse across the branch. From jax 0.12 on, a barrier around
+an array does the same for it; before, XLA drops it too early.
 """
 
 import functools

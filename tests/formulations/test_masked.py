@@ -72,3 +72,16 @@ def test_what_it_is_computed_from_is_computed_once(f):
     program = jax.jit(gradients).lower(x, [x] * 4).compile().as_text()
     forward = [line for line in program.splitlines() if " add(" in line and "transpose(" not in line]
     assert len(forward) == 4
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(not KEEPS_BARRIERS, reason="before jax 0.12 XLA forgets the barrier")
+def test_what_is_chosen_from_keeps_its_own_order():
+    """Row by row, XLA would divide to find the place of each entry of a padded array."""
+
+    def pulled(z, y_bar):
+        return jax.vjp(fnnet.relu, z)[1](jnp.pad(y_bar, ((0, 0), (1, 1), (1, 1), (0, 0))) + 1)
+
+    program = jax.jit(pulled).lower(jnp.ones((4, 8, 8, 16)), jnp.ones((4, 6, 6, 16))).compile().as_text()
+    (padded,) = [line for line in program.splitlines() if " fusion(" in line and "jit(pulled)/add" in line]
+    assert "= f32[4,8,8,16]" in padded
